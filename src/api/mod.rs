@@ -1,0 +1,1 @@
+//! The socket API: HTTP/1.1, JSON and server-sent events on a Unix socket.

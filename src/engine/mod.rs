@@ -1,0 +1,1 @@
+//! The pure state machine that decides everything: `handle(now, input) -> Step`.

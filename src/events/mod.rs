@@ -1,0 +1,1 @@
+//! The bus: publishes events to subscribers through bounded queues; the publisher never waits.

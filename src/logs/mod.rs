@@ -1,0 +1,1 @@
+//! Log files of attempts: format, writer (used by the shim), reader and change watcher (used by the daemon).

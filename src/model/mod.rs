@@ -1,0 +1,1 @@
+//! The nouns of stoked and the rules of one noun: no I/O, no clock, no async.

@@ -1,0 +1,1 @@
+//! The per-attempt parent process: synchronous, small, outlives the daemon.
