@@ -1,1 +1,17 @@
 //! The nouns of stoked and the rules of one noun: no I/O, no clock, no async.
+//!
+//! Time is always an argument ([`time::Stamp`]); nothing here reads a clock, a file or a random number.
+
+pub mod attempt;
+pub mod change;
+pub mod event;
+pub mod failure;
+pub mod group;
+pub mod id;
+pub mod job;
+pub mod progress;
+pub mod retry;
+pub mod spec;
+pub mod state;
+pub mod time;
+pub mod transition;

@@ -1,0 +1,213 @@
+//! Events: what happened, on one channel, with time and a typed body.
+
+use crate::model::attempt::Process;
+use crate::model::change::Change;
+use crate::model::failure::{Exit, Failure};
+use crate::model::id::{JobId, Seq};
+use crate::model::job::{Job, QueueReason};
+use crate::model::state::StateName;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// Where an event belongs: `{entity}/{id}/{event}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Channel {
+    /// `job`, `group`, `daemon`, …
+    pub entity: &'static str,
+    /// Number or name of the entity.
+    pub id: String,
+    /// `state`, `progress`, `log`, …
+    pub topic: &'static str,
+}
+
+impl Channel {
+    /// A channel of a job.
+    #[must_use]
+    pub fn job(id: JobId, topic: &'static str) -> Self {
+        Self {
+            entity: "job",
+            id: id.to_string(),
+            topic,
+        }
+    }
+
+    /// The channel of a group's state.
+    #[must_use]
+    pub fn group(name: &str) -> Self {
+        Self {
+            entity: "group",
+            id: name.to_owned(),
+            topic: "state",
+        }
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.entity, self.id, self.topic)
+    }
+}
+
+/// One thing that happened. With a `seq` it is durable (lifecycle), without it is telemetry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its number; `None` for telemetry, and for a durable event that is not committed yet.
+    pub seq: Option<Seq>,
+    /// Wall-clock time, milliseconds since 1970 UTC.
+    pub at_ms: i64,
+    /// Where it belongs, as text.
+    pub channel: Arc<str>,
+    /// Its type: `state`, `edited`, `removed`, `progress`, …
+    pub kind: Arc<str>,
+    /// Whose entity it is about; `None` where it is everybody's.
+    pub uid: Option<u32>,
+    /// Whether it is the last one of its entity (a job that reached a final state).
+    pub is_final: bool,
+    /// JSON object with the fields of its type.
+    pub body: Arc<str>,
+}
+
+/// The body of a `job/N/state` event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateBody {
+    /// The job.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_kind: Option<String>,
+    /// Its flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
+    /// Name of its owner.
+    pub user: String,
+    /// The state it is in now.
+    pub state: StateName,
+    /// The state it came from; absent when it was just submitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<StateName>,
+    /// Why it waits, where it is queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<QueueReason>,
+    /// Number of its present attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Main process of the attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// How the attempt ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// When it starts again by itself, milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at_ms: Option<i64>,
+}
+
+impl StateBody {
+    /// The body that describes `job` as it is.
+    #[must_use]
+    pub fn of(job: &Job, from: Option<StateName>, now_wall_ms: i64) -> Self {
+        let attempt = job.attempt.as_ref();
+        let ended = attempt.and_then(|attempt| attempt.ending.as_ref());
+        let retry_at_ms = match &job.state {
+            crate::model::state::JobState::Backoff { until, .. } => Some(until.wall_ms),
+            _ => None,
+        };
+        Self {
+            job: job.id,
+            name: job.spec.name.clone(),
+            group: job.spec.group.clone(),
+            job_kind: job.spec.kind.clone(),
+            flow: job.spec.flow.clone(),
+            user: job.owner.user.clone(),
+            state: job.state.name(),
+            from,
+            reason: job.queue_reason(None, now_wall_ms),
+            attempt: attempt.map(|attempt| attempt.id.attempt),
+            pid: attempt
+                .filter(|_| job.state.holds_place())
+                .and_then(|attempt| attempt.main)
+                .map(|Process { pid, .. }| pid),
+            exit: ended.and_then(|ending| ending.exit()),
+            failure: job.state.failure().cloned(),
+            retry_at_ms,
+        }
+    }
+}
+
+impl Change {
+    /// The durable event that follows from this change, where one does; without its `seq`.
+    #[must_use]
+    pub fn event(&self) -> Option<Event> {
+        let draft = |channel: Channel, kind: &str, uid, at_ms, is_final, body: String| Event {
+            seq: None,
+            at_ms,
+            channel: channel.to_string().into(),
+            kind: kind.into(),
+            uid,
+            is_final,
+            body: body.into(),
+        };
+        let state = |job: &Job, from, at_ms| {
+            draft(
+                Channel::job(job.id, "state"),
+                "state",
+                Some(job.owner.uid),
+                at_ms,
+                job.state.is_final(),
+                json(&StateBody::of(job, from, at_ms)),
+            )
+        };
+        match self {
+            Self::JobAdded { job } => Some(state(job, None, job.created.wall_ms)),
+            Self::JobMoved { job, from, at } => Some(state(job, Some(*from), at.wall_ms)),
+            Self::JobEdited { job, at, .. } => Some(draft(
+                Channel::job(job.id, "state"),
+                "edited",
+                Some(job.owner.uid),
+                at.wall_ms,
+                false,
+                json(&StateBody::of(job, None, at.wall_ms)),
+            )),
+            Self::JobRemoved { job, uid, at } => Some(draft(
+                Channel::job(*job, "state"),
+                "removed",
+                Some(*uid),
+                at.wall_ms,
+                true,
+                format!("{{\"job\":{job}}}"),
+            )),
+            Self::GroupSet { group, at } => Some(draft(
+                Channel::group(&group.name),
+                "group",
+                None,
+                at.wall_ms,
+                false,
+                json(group),
+            )),
+            Self::GroupRemoved { name, at } => Some(draft(
+                Channel::group(name),
+                "group_removed",
+                None,
+                at.wall_ms,
+                true,
+                json(&serde_json::json!({ "name": name })),
+            )),
+            Self::EnvironmentSeen { .. } | Self::DependencyMet { .. } | Self::KeyUsed { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// JSON text of a body. Bodies are plain data with string keys, which always have one.
+fn json<T: Serialize>(body: &T) -> String {
+    serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned())
+}

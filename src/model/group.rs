@@ -1,0 +1,17 @@
+//! A named queue with a parallelism limit.
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the group that always exists.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// A named queue with a parallelism limit; can be paused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// How many of its jobs may hold a place at once; 0 starts none.
+    pub parallelism: u32,
+    /// Whether it starts nothing new; what runs goes on.
+    pub paused: bool,
+}
