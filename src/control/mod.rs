@@ -1,1 +1,59 @@
 //! The only way into the engine: one task owns it, commits each step, publishes, then acts.
+
+pub mod ports;
+
+use crate::engine::command::{Command, Refusal, Reply};
+use crate::engine::input::Input;
+use tokio::sync::{mpsc, oneshot};
+
+/// Why a command had no reply.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The engine does not do it; nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It cannot be stored now; nothing has changed.
+    #[error("the store cannot be written: {0}")]
+    Storage(String),
+    /// The daemon is going down.
+    #[error("the daemon is going down")]
+    Stopped,
+}
+
+/// One message to the control task.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A client's command, and where the reply goes once it is durable.
+    Command(
+        Box<Command>,
+        oneshot::Sender<Result<Reply, CommandError>>,
+    ),
+    /// A report of an observer.
+    Report(Input),
+}
+
+/// The door to the engine; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inbox: mpsc::UnboundedSender<Message>,
+}
+
+impl Handle {
+    /// Asks for something; answers when what changed is durable.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing has changed then.
+    pub async fn command(&self, command: Command) -> Result<Reply, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox
+            .send(Message::Command(Box::new(command), reply))
+            .map_err(|_| CommandError::Stopped)?;
+        answer.await.unwrap_or(Err(CommandError::Stopped))
+    }
+
+    /// Tells what an observer saw. Never waits: observers coalesce before they report.
+    pub fn report(&self, input: Input) {
+        // Nobody listens only while the daemon goes down; the next start asks the shims again.
+        let _sent = self.inbox.send(Message::Report(input));
+    }
+}

@@ -5,7 +5,7 @@ use crate::model::change::Change;
 use crate::model::failure::{Exit, Failure};
 use crate::model::id::{JobId, Seq};
 use crate::model::job::{Job, QueueReason};
-use crate::model::state::StateName;
+use crate::model::state::{JobState, StateName};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -116,9 +116,10 @@ impl StateBody {
     pub fn of(job: &Job, from: Option<StateName>, now_wall_ms: i64) -> Self {
         let attempt = job.attempt.as_ref();
         let ended = attempt.and_then(|attempt| attempt.ending.as_ref());
-        let retry_at_ms = match &job.state {
-            crate::model::state::JobState::Backoff { until, .. } => Some(until.wall_ms),
-            _ => None,
+        let retry_at_ms = if let JobState::Backoff { until, .. } = &job.state {
+            Some(until.wall_ms)
+        } else {
+            None
         };
         Self {
             job: job.id,

@@ -49,7 +49,7 @@ pub enum JobEvent {
 }
 
 /// A move that the table does not allow.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a job that is {from} cannot be {event}")]
 pub struct Illegal {
     /// The state it is in.

@@ -1,1 +1,14 @@
 //! The public contracts: the JSON of the socket API (v1) and the frames between daemon and shim.
+//!
+//! Additive only: a field is never renamed, removed or given another meaning. `wire` is not `model`:
+//! [`convert`] is the only place where one becomes the other, so the inside may change freely.
+
+pub mod convert;
+pub mod error;
+pub mod event;
+pub mod group;
+pub mod job;
+pub mod progress;
+pub mod request;
+pub mod service;
+pub mod values;

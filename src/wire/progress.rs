@@ -1,0 +1,140 @@
+//! Progress: what a job reports, and what is shown of it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Body of `POST /v1/jobs/{id}/progress`: any part may be given; what is absent stays as it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgressReport {
+    /// Steps done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
+    /// Steps in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_steps: Option<f64>,
+    /// Percent done, 0–100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// Present epoch, counting from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<f64>,
+    /// Epochs in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_epochs: Option<f64>,
+    /// Name of the present phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Steps per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// What a step is (`it`, `B`, `samples`, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The job's own estimate of what is left, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<f64>,
+    /// Numbers of its own: loss, accuracy, …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+    /// Named steps that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepView>,
+    /// The attempt that reports; the present one unless given. A report of another one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+}
+
+/// A named part of a job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepView {
+    /// Its name.
+    pub name: String,
+    /// What sort of step it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Where it is: `started`, `progress`, `completed` or `failed`.
+    pub state: String,
+    /// Percent done, 0–100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The progress of a job as it is known now. Absent is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressView {
+    /// Percent done, 0–100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// Steps done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
+    /// Steps in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_steps: Option<f64>,
+    /// Present epoch, counting from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<f64>,
+    /// Epochs in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_epochs: Option<f64>,
+    /// Name of the present phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Steps per second, lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// What a step is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Time left, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<f64>,
+    /// One in ten times it takes less than this, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_low_seconds: Option<f64>,
+    /// One in ten times it takes more than this, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_high_seconds: Option<f64>,
+    /// The newest value of each metric.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+    /// Its named steps, in the order they began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepView>,
+    /// Where it comes from: `api`, `file`, `notify`, or the adapter that read the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// When it was last reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<jiff::Timestamp>,
+}
+
+/// One point of an attempt's progress history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressPoint {
+    /// When.
+    pub time: jiff::Timestamp,
+    /// What was known then.
+    pub progress: ProgressView,
+}
+
+/// Answer of `GET /v1/jobs/{id}/progress`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressHistory {
+    /// The attempt it is of.
+    pub attempt: u32,
+    /// The points, oldest first.
+    pub items: Vec<ProgressPoint>,
+}
