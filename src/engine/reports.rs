@@ -117,22 +117,20 @@ impl Engine {
         let Some(job) = self.present(attempt).cloned() else {
             return;
         };
-        let ending = match job.state.name() {
-            StateName::Starting => {
-                step.actions.push(Action::Launch { job });
-                return;
+        let has_run = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
+        if matches!(job.state, JobState::Starting { .. }) {
+            step.actions.push(Action::Launch { job });
+            return;
+        }
+        let ending = if matches!(job.state, JobState::Stopping { .. }) && !has_run {
+            let why = "was asked to end before its command ran";
+            Ending::NotStarted {
+                failure: Failure::new(FailureClass::Spawn, why),
             }
-            StateName::Stopping if job.attempt.as_ref().is_some_and(|it| it.main.is_none()) => {
-                let why = "was asked to end before its command ran";
-                Ending::NotStarted {
-                    failure: Failure::new(FailureClass::Spawn, why),
-                }
-            }
-            _ => {
-                let why = "nothing is left of it: neither its shim nor a record of its end";
-                Ending::Unseen {
-                    failure: Failure::new(FailureClass::HostLost, why),
-                }
+        } else {
+            let why = "nothing is left of it: neither its shim nor a record of its end";
+            Ending::Unseen {
+                failure: Failure::new(FailureClass::HostLost, why),
             }
         };
         self.ended(attempt, &ending, None, now, now, step);
@@ -163,17 +161,17 @@ impl Engine {
         let Some(job) = self.jobs.get(&id).cloned() else {
             return;
         };
-        match job.state.name() {
-            StateName::Running => {
-                let grace_ms = job.spec.stop.grace_ms;
-                self.stop(&job, StopCause::Timeout, grace_ms, now, step);
-            }
-            StateName::Stopping => self.kill(&job, now, step),
-            StateName::Backoff => {
-                let _queued = self.shift(id, &JobEvent::RetryDue, now, step, |_| {});
-            }
-            // Its earliest start has come: look again.
-            _ => self.recount(id, step, now),
+        let state = job.state.name();
+        if state == StateName::Running {
+            let grace_ms = job.spec.stop.grace_ms;
+            self.stop(&job, StopCause::Timeout, grace_ms, now, step);
+        } else if state == StateName::Stopping {
+            self.kill(&job, now, step);
+        } else if state == StateName::Backoff {
+            let _queued = self.shift(id, &JobEvent::RetryDue, now, step, |_| {});
+        } else {
+            // The earliest start of a queued job has come: look again.
+            self.recount(id, step, now);
         }
     }
 
