@@ -42,6 +42,13 @@ pub struct Cold {
 }
 
 impl Cold {
+    /// Adds what was fetched later.
+    pub fn merge(&mut self, more: Self) {
+        self.jobs.extend(more.jobs);
+        self.names.extend(more.names);
+        self.key = more.key.or(self.key.take());
+    }
+
     /// The job called `id`, where it exists.
     pub(super) fn job(&self, id: JobId) -> Option<&Job> {
         self.jobs.get(&id)?.as_ref()
