@@ -102,19 +102,17 @@ impl<E: Effects> Task<E> {
     }
 
     async fn report(&mut self, input: Input) {
+        // Progress is not stored; what was missed is soon replaced by newer.
+        let stored = !matches!(input, Input::Observed { .. } | Input::Tick);
+        if stored {
+            self.reports.push(input.clone());
+        }
         let now = self.effects.now();
         if self.trouble.is_none() {
-            let step = self.engine.handle(now, input.clone());
+            let step = self.engine.handle(now, input);
             self.append(step);
         } else if now.boot_ms >= self.try_again_at_ms {
             self.try_store_again().await;
-        }
-        match input {
-            // Progress is not stored; what was missed is soon replaced by newer.
-            Input::Observed { .. } | Input::Tick => {}
-            Input::Started { .. } | Input::Ended { .. } | Input::NeverStarted { .. } => {
-                self.reports.push(input);
-            }
         }
     }
 
