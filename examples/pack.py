@@ -134,7 +134,7 @@ def unpack(data, codec, path, bar):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--megabytes", type=float, default=16, help="how much to pack (default: %(default)s)")
+    parser.add_argument("--megabytes", type=float, default=40, help="how much to pack (default: %(default)s)")
     parser.add_argument("--out", default=".", help="folder for the archives (default: here)")
     parser.add_argument("--keep", action="store_true", help="leave the archives there")
     chosen = parser.parse_args()

@@ -112,5 +112,47 @@ class Pack(unittest.TestCase):
                 self.assertEqual(pack.unpack(data + b"x", codec, path, pack.Bar("pack", 1, nowhere)), 100_000)
 
 
+FAKE_STOKE = """#!/bin/sh
+# Answers with the next of the prepared listings, then with the last one for ever.
+cd "$(dirname "$0")"
+n=$(cat n); [ -f "$((n + 1))" ] && echo $((n + 1)) > n
+cat "$n"
+"""
+
+
+class Follow(unittest.TestCase):
+    def follow(self, *listings):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in [("n", "0"), ("stoke", FAKE_STOKE), *((str(i), t) for i, t in enumerate(listings))]:
+                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+            os.chmod(os.path.join(folder, "stoke"), 0o755)
+            return run(os.path.join(HERE, "follow.py"), "--stoke", os.path.join(folder, "stoke"), "1", "2")
+
+    def test_a_line_per_change_until_all_have_ended(self):
+        one = {"id": 1, "name": "train", "state": "running", "progress": {
+            "percent": 41.7, "epoch": 2, "total_epochs": 5, "eta_seconds": 7.4, "metrics": {"loss": 0.1234}}}
+        two = {"id": 2, "name": "evaluate", "state": "queued", "reason": "Dependency"}
+        done = [{**one, "state": "completed"}, {**two, "state": "completed"}]
+        code, out, err = self.follow(json.dumps({"items": [two, one], "as_of": "e:1"}), json.dumps([two, one]),
+                                     "\n".join(map(json.dumps, done)))
+        self.assertEqual((code, err), (0, ""))
+        lines = out.splitlines()
+        self.assertEqual(len(lines), 4, out)
+        self.assertIn(" 42%  epoch 2/5, loss 0.123, 7 s left", lines[0])
+        self.assertIn("queued", lines[1])
+        self.assertIn("waits: Dependency", lines[1])
+        self.assertTrue(all("completed" in line and "100%" in line for line in lines[2:]))
+
+    def test_a_failed_job_and_a_missing_job_are_told(self):
+        one = {"id": 1, "state": "failed", "failure": {"class": "exit", "message": "exit status 1"}}
+        code, out, _ = self.follow(json.dumps([one, {"id": 2, "state": "completed"}]))
+        self.assertEqual(code, 1)
+        self.assertIn("exit status 1", out)
+        code, _, err = self.follow(json.dumps([one]))
+        self.assertEqual(code, 3)
+        self.assertIn("no job 2", err)
+
+
 if __name__ == "__main__":
     unittest.main()
