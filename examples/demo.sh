@@ -10,7 +10,8 @@ cd "$root/examples"
 # === What depends on the shape of daemon and client: adapt it here ===
 
 start_daemon() { # in the background; its process id in $daemon
-    STOKED_DEMO=$home stoked --user --state-dir "$home/state" --runtime-dir "$home/run" \
+    # A session of its own: Ctrl-C in this terminal must not end it before its jobs.
+    STOKED_DEMO=$home setsid stoked --user --state-dir "$home/state" --runtime-dir "$home/run" \
         >"$home/daemon.log" 2>&1 &
     daemon=$!
     export STOKE_SOCKET=$home/run/stoked.sock
