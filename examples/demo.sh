@@ -11,7 +11,8 @@ cd "$root/examples"
 
 start_daemon() { # in the background; its process id in $daemon
     # A session of its own: Ctrl-C in this terminal must not end it before its jobs.
-    STOKED_DEMO=$home setsid stoked --user --state-dir "$home/state" --runtime-dir "$home/run" \
+    # An empty place for settings: the tour shows the defaults.
+    STOKED_DEMO=$home XDG_CONFIG_HOME=$home/config setsid stoked --user --state-dir "$home/state" --runtime-dir "$home/run" \
         >"$home/daemon.log" 2>&1 &
     daemon=$!
     export STOKE_SOCKET=$home/run/stoked.sock
