@@ -50,8 +50,9 @@ install: ## install what `make build` made (DESTDIR=, PREFIX=/usr/local, SYSCONF
 	@if [ -f packaging/config/stoked.toml ] && [ ! -e $(DESTDIR)$(SYSCONFDIR)/stoked/stoked.toml ]; then \
 	    install -D -m 644 packaging/config/stoked.toml $(DESTDIR)$(SYSCONFDIR)/stoked/stoked.toml; \
 	fi
-	@# Man page and completions come out of the client itself, so that they cannot say something else than it does.
-	@$(call generate,man,share/man/man1/stoke.1)
+	@# Man pages and completions come out of the client itself, so that they cannot say something else than it does.
+	install -d $(SHARE)/man/man1
+	target/release/stoke man --dir $(SHARE)/man/man1
 	@$(call generate,completions bash,share/bash-completion/completions/stoke)
 	@$(call generate,completions zsh,share/zsh/site-functions/_stoke)
 	@$(call generate,completions fish,share/fish/vendor_completions.d/stoke.fish)
@@ -64,7 +65,7 @@ endef
 
 uninstall: ## remove what `make install` put there; configuration and state stay
 	rm -f $(BIN)/stoked $(BIN)/stoke $(LIBEXEC)/stoked-shim
-	rm -f $(SHARE)/man/man1/stoke.1 $(SHARE)/bash-completion/completions/stoke
+	rm -f $(SHARE)/man/man1/stoke.1 $(SHARE)/man/man1/stoke-*.1 $(SHARE)/bash-completion/completions/stoke
 	rm -f $(SHARE)/zsh/site-functions/_stoke $(SHARE)/fish/vendor_completions.d/stoke.fish
 	rm -rf $(SHARE)/doc/stoked
 	-rmdir $(LIBEXEC)

@@ -18,7 +18,7 @@ start_daemon() { # in the background; its process id in $daemon
     export STOKE_SOCKET=$home/run/stoked.sock
 }
 submit() { STOKED_DEMO=$home stoke run -d "$@"; } # prints the id and nothing else
-list() { stoke ls --all; }
+list() { stoke ls -a; }
 active_ids() { stoke ls --json | python3 -c '
 import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
 from follow import FINAL, listing
@@ -111,7 +111,7 @@ good=0
 python3 follow.py "$train" "$pack" "$evaluate" || good=$?
 
 title "What happened"
-shown "stoke ls --all"
+shown "stoke ls -a"
 list
 shown "stoke show $train"
 stoke show "$train"

@@ -103,7 +103,7 @@ def main():
     chosen = parser.parse_args()
     view = Screen(sys.stdout) if sys.stdout.isatty() else Lines(sys.stdout)
     while True:
-        answer = subprocess.run([chosen.stoke, "ls", "--all", "--json"], capture_output=True, text=True, check=False)
+        answer = subprocess.run([chosen.stoke, "ls", "-a", "--json"], capture_output=True, text=True, check=False)
         if answer.returncode != 0:
             print(f"error: stoke ls failed: {answer.stderr.strip()}", file=sys.stderr)
             return 3
