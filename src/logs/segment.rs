@@ -8,10 +8,15 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::logs::Stream;
+use crate::logs::record::RECORD_BYTES;
 
 /// Names looked at in one listing. The writer keeps far fewer; the owner of the directory could
 /// make any number.
 const MOST_NAMES: usize = 16_384;
+
+/// The largest logical offset: far beyond any log, and far enough from the end of the number range
+/// that sums of an offset and a file length need no check.
+pub(super) const MOST_OFFSET: u64 = 1 << 61;
 
 /// Which sequence of segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +59,11 @@ fn parse(name: &[u8]) -> Option<(Kind, u64)> {
     let (prefix, digits) = std::str::from_utf8(name).ok()?.split_once('.')?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.prefix() == prefix)?;
     let start: u64 = digits.parse().ok()?;
-    // Only the one spelling the writer uses: `stdout.007` and `stdout.+7` are not the seventh byte.
-    (start.to_string() == digits).then_some((kind, start))
+    // Only what the writer would write: not `stdout.007` or `stdout.+7`, no record cut in two, and
+    // no offset to which a length cannot be added.
+    let canonical = start.to_string() == digits && start <= MOST_OFFSET;
+    let whole = kind != Kind::Order || start.is_multiple_of(RECORD_BYTES);
+    (canonical && whole).then_some((kind, start))
 }
 
 /// The start offsets of all segments of a directory, ascending.
@@ -161,5 +169,6 @@ mod tests {
         }
         assert_eq!(parse(b"stdout.\xff"), None);
         assert_eq!(parse(b"stdout.99999999999999999999999"), None);
+        assert_eq!(parse(b"stdout.18446744073709551615"), None);
     }
 }

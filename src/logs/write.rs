@@ -274,12 +274,12 @@ impl AttemptLog {
     /// Takes its place behind a log that is already there, so that nothing is overwritten.
     fn go_on_after(&mut self, dir: BorrowedFd<'_>) -> Result<(), Errno> {
         let listing = Listing::read(dir).map_err(|_| Errno::IO)?;
-        for stream in Stream::ALL {
-            let end = end_of(dir, &listing, Kind::Data(stream))?;
-            self.ends[stream.index()] += end;
-            self.head_left_bytes = self.head_left_bytes.saturating_sub(end);
-        }
+        let stdout = end_of(dir, &listing, Kind::Data(Stream::Stdout))?;
+        let stderr = end_of(dir, &listing, Kind::Data(Stream::Stderr))?;
         self.order.end = end_of(dir, &listing, Kind::Order)?.next_multiple_of(RECORD_BYTES);
+        self.ends[0] += stdout;
+        self.ends[1] += stderr;
+        self.head_left_bytes = self.head_left_bytes.saturating_sub(stdout + stderr);
         Ok(())
     }
 
