@@ -67,7 +67,7 @@ fn flat(chunks: &[Chunk]) -> Merged {
 
 fn text(chunks: &[Chunk]) -> String {
     let plain: Vec<u8> = chunks.iter().flat_map(|c| c.plain().into_owned()).collect();
-    String::from_utf8(plain).unwrap()
+    String::from_utf8_lossy(&plain).into_owned()
 }
 
 fn only(merged: &Merged, stream: Stream) -> Vec<u8> {
@@ -495,4 +495,90 @@ fn a_follower_behind_a_rolling_log_sees_true_gaps() {
     }
     writer.join().unwrap();
     assert_eq!(next, 20_000 * 64);
+}
+
+/// Runs the test called `name` again as the only one of a child with a small tmpfs of its own, and
+/// tells that child where it is. `None` in the parent, when the child is done.
+fn on_small_disk(name: &str) -> Option<PathBuf> {
+    const PLACE: &str = "STOKED_TEST_SMALL_DISK";
+    if let Some(place) = std::env::var_os(PLACE) {
+        return Some(place.into());
+    }
+    let root = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=256k,mode=700 small \"$1\" || exit 77; shift; \"$@\"";
+    let done = std::process::Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
+        .arg(root.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", name])
+        .env(PLACE, root.path())
+        .output();
+    match done {
+        Ok(done) if done.status.success() => {
+            let said = String::from_utf8_lossy(&done.stdout);
+            assert!(said.contains("1 passed"), "no such test: {name}");
+        }
+        Ok(done) if done.status.code() == Some(101) => {
+            panic!("{}", String::from_utf8_lossy(&done.stderr))
+        }
+        done => eprintln!("SKIPPED {name}: no private tmpfs here: {done:?}"),
+    }
+    None
+}
+
+#[test]
+fn a_full_disk_is_survived_and_counted() {
+    let name = "logs::read::tests::a_full_disk_is_survived_and_counted";
+    let Some(disk) = on_small_disk(name) else {
+        return;
+    };
+    let dir = disk.join("42.1");
+    let filler = disk.join("filler");
+    let mut log = AttemptLog::open(&dir, 1 << 30);
+    let mut follower = open(&dir, Selection::Both, From::Start).unwrap();
+    let mut followed = Vec::new();
+    let mut writes = Vec::new();
+    for n in 0..400_i64 {
+        // The disk is full by turns, and full at the end.
+        match n % 100 {
+            10 => fs::write(&filler, vec![0; 200 << 10]).unwrap_or_default(),
+            60 => fs::remove_file(&filler).unwrap(),
+            _ => {}
+        }
+        let stream = if n % 3 == 0 {
+            Stream::Stderr
+        } else {
+            Stream::Stdout
+        };
+        let bytes = vec![u8::try_from(n % 251).unwrap(); 1_700];
+        log.append(stream, &bytes, n * 10);
+        writes.push(Write(stream, bytes, 0));
+        followed.extend(drain(&mut follower, 4096));
+        assert_eq!(gaps(&followed), log.dropped_bytes(), "told at once");
+    }
+    assert!(log.dropped_bytes() > 100_000, "the disk was never full");
+    log.finish();
+    followed.extend(drain(&mut follower, 4096));
+    let written = merged(&writes);
+    let chunks = read(&dir, Selection::Both, From::Start);
+    for chunks in [&chunks, &followed] {
+        assert_true(chunks, &written);
+        assert_eq!(gaps(chunks), log.dropped_bytes());
+        assert_eq!(
+            flat(chunks).len() as u64 + gaps(chunks),
+            written.len() as u64
+        );
+    }
+    assert!(text(&chunks).contains("[stoked: "));
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_drops_and_counts() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("file"), "").unwrap();
+    let mut log = AttemptLog::open(&root.path().join("file/42.1"), 1 << 20);
+    log.append(Stream::Stdout, b"12345", 0);
+    log.append(Stream::Stderr, b"678", 0);
+    log.finish();
+    assert_eq!(log.dropped_bytes(), 8);
 }
