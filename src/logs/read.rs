@@ -9,7 +9,9 @@ use std::path::Path;
 
 use crate::logs::Stream;
 
+mod backward;
 mod cursor;
+mod lines;
 mod order;
 mod seek;
 mod source;

@@ -4,17 +4,20 @@
 //! and the job goes on. It keeps no buffer beyond one record.
 
 use std::collections::VecDeque;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode};
 use rustix::io::Errno;
 
 use crate::logs::Stream;
-use crate::logs::record::{RECORD_BYTES, Record};
+use crate::logs::record::Record;
 use crate::logs::segment::{self, Kind, Listing};
+
+mod files;
+mod order;
+
+use files::{end_of, make_directory, remove};
+use order::Order;
 
 /// The smallest limit that is honoured: below it the segments would be smaller than a line.
 const LEAST_LIMIT_BYTES: u64 = 4096;
@@ -26,13 +29,6 @@ const MOST_SEGMENTS: usize = 64;
 const SAME_RECORD_MS: i64 = 5;
 /// And not beyond this size, so that a position in time can be found.
 const SAME_RECORD_BYTES: u32 = 16 << 20;
-/// The order may take this part of the limit, within the two bounds below.
-const ORDER_PART: u64 = 16;
-const LEAST_ORDER_BYTES: u64 = 16 << 10;
-const MOST_ORDER_BYTES: u64 = 32 << 20;
-/// Files the order is cut into; the first is kept, the others roll.
-const ORDER_FILES: usize = 8;
-
 /// The log of one attempt, open for writing.
 #[derive(Debug)]
 pub struct AttemptLog {
@@ -71,21 +67,11 @@ struct Closed {
     length: u64,
 }
 
-#[derive(Debug)]
-struct Order {
-    file: Option<OwnedFd>,
-    file_start: u64,
-    end: u64,
-    file_bytes: u64,
-    closed: VecDeque<u64>,
-}
-
 impl AttemptLog {
     /// A log in `dir` of at most `limit_bytes` of output. Touches nothing before the first byte.
     pub fn open(dir: &Path, limit_bytes: u64) -> AttemptLog {
         let limit = limit_bytes.max(LEAST_LIMIT_BYTES);
         let head = limit / 4;
-        let order_bytes = (limit / ORDER_PART).clamp(LEAST_ORDER_BYTES, MOST_ORDER_BYTES);
         AttemptLog {
             path: dir.to_owned(),
             dir: None,
@@ -99,13 +85,7 @@ impl AttemptLog {
             ends: [0; 2],
             open: [None, None],
             pending: None,
-            order: Order {
-                file: None,
-                file_start: 0,
-                end: 0,
-                file_bytes: order_bytes / 8 / RECORD_BYTES * RECORD_BYTES,
-                closed: VecDeque::new(),
-            },
+            order: Order::new(limit),
             dropped_bytes: 0,
         }
     }
@@ -276,7 +256,7 @@ impl AttemptLog {
         let listing = Listing::read(dir).map_err(|_| Errno::IO)?;
         let stdout = end_of(dir, &listing, Kind::Data(Stream::Stdout))?;
         let stderr = end_of(dir, &listing, Kind::Data(Stream::Stderr))?;
-        self.order.end = end_of(dir, &listing, Kind::Order)?.next_multiple_of(RECORD_BYTES);
+        self.order.go_on_at(end_of(dir, &listing, Kind::Order)?);
         self.ends[0] += stdout;
         self.ends[1] += stderr;
         self.head_left_bytes = self.head_left_bytes.saturating_sub(stdout + stderr);
@@ -319,77 +299,4 @@ impl AttemptLog {
             self.order.append(dir.as_fd(), &record);
         }
     }
-}
-
-impl Order {
-    /// Appends a record. A lost one costs exactness of the order, never data.
-    fn append(&mut self, dir: BorrowedFd<'_>, record: &Record) {
-        let end = self.end;
-        self.end += RECORD_BYTES;
-        if self.file.is_some() && end - self.file_start >= self.file_bytes {
-            self.file = None;
-        }
-        if self.file.is_none() {
-            let Ok(file) = segment::create(dir, Kind::Order, end) else {
-                return;
-            };
-            self.file = Some(file);
-            self.file_start = end;
-            self.closed.push_back(end);
-            if self.closed.len() > ORDER_FILES
-                && let Some(second) = self.closed.remove(1)
-            {
-                remove(dir, Kind::Order, second).ok();
-            }
-        }
-        let bytes = record.encode();
-        let whole = self.file.as_ref().is_some_and(|file| {
-            rustix::io::retry_on_intr(|| rustix::io::write(file, &bytes)) == Ok(bytes.len())
-        });
-        if !whole {
-            // A torn record would shift all that follow: the next one starts a new file.
-            self.file = None;
-        }
-    }
-}
-
-fn remove(dir: BorrowedFd<'_>, kind: Kind, start: u64) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(dir, segment::name(kind, start), AtFlags::empty()) {
-        Err(Errno::NOENT) => Ok(()),
-        done => done,
-    }
-}
-
-/// Makes the directory and, where they are missing, those above it. False: it was there.
-fn make_directory(path: &Path) -> Result<bool, Errno> {
-    let make = || rustix::fs::mkdirat(CWD, path, Mode::RWXU);
-    let made = match (make(), path.parent()) {
-        (Err(Errno::NOENT), Some(parent)) => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(parent)
-                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-            make()
-        }
-        (made, _) => made,
-    };
-    match made {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn end_of(dir: BorrowedFd<'_>, listing: &Listing, kind: Kind) -> Result<u64, Errno> {
-    let Some(start) = listing.starts(kind).last() else {
-        return Ok(0);
-    };
-    let name = segment::name(kind, *start);
-    let length = segment::length(&rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?);
-    if length == 0 {
-        // Its name is where the next one starts.
-        rustix::fs::unlinkat(dir, &name, AtFlags::empty())?;
-    }
-    Ok(start.saturating_add(length))
 }

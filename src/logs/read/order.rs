@@ -150,6 +150,19 @@ impl Table {
         Ok(block.into_iter().flatten().next())
     }
 
+    /// The newest undamaged record.
+    pub(super) fn last(&mut self, log: &mut Log) -> io::Result<Option<Record>> {
+        let mut before = self.length;
+        while before > 0 {
+            let (first, block) = self.block_before(log, before)?;
+            if let Some(record) = block.into_iter().rev().flatten().next() {
+                return Ok(Some(record));
+            }
+            before = first;
+        }
+        Ok(None)
+    }
+
     /// The block of records before `number`: the number of its first record, and the records with
     /// holes where they are damaged or gone.
     pub(super) fn block_before(

@@ -1,6 +1,7 @@
 //! The reader against what the writer wrote, whole and damaged, finished and growing.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -8,6 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::logs::write::AttemptLog;
+
+mod hostile;
 
 type Merged = Vec<(Stream, u8)>;
 
@@ -313,7 +316,6 @@ fn nothing_exists_before_the_first_byte_and_a_missing_log_is_empty() {
 
 #[test]
 fn files_are_private() {
-    use std::os::unix::fs::PermissionsExt;
     let (_root, dir) = log_dir();
     write_all(&dir, 1 << 20, &[Write(Stream::Stdout, b"x".to_vec(), 0)]).finish();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -371,51 +373,6 @@ fn since_begins_at_its_time() {
     // The last piece has no record yet: its time is that of its file, which is long after 1970.
     assert_eq!(since(200_000), "99\n");
     assert_eq!(since(i64::MAX), "");
-}
-
-#[test]
-fn a_log_that_goes_on_in_an_old_directory_overwrites_nothing() {
-    let (_root, dir) = log_dir();
-    let first = [
-        Write(Stream::Stdout, b"one ".to_vec(), 0),
-        Write(Stream::Stderr, b"two ".to_vec(), 9),
-    ];
-    drop(write_all(&dir, 1 << 20, &first));
-    write_all(
-        &dir,
-        1 << 20,
-        &[Write(Stream::Stdout, b"three".to_vec(), 20)],
-    )
-    .finish();
-    let chunks = read(&dir, Selection::Both, From::Start);
-    assert_eq!(gaps(&chunks), 0);
-    assert_eq!(flat(&chunks).len(), 13);
-}
-
-#[test]
-fn planted_files_are_not_read_and_do_not_hold_up_the_reader() {
-    let (root, dir) = log_dir();
-    write_all(&dir, 1 << 20, &[Write(Stream::Stdout, b"mine".to_vec(), 0)]).finish();
-    let secret = root.path().join("secret");
-    fs::write(&secret, "secret").unwrap();
-    std::os::unix::fs::symlink(&secret, dir.join("stderr.0")).unwrap();
-    rustix::fs::mkfifoat(
-        rustix::fs::CWD,
-        dir.join("stdout.100"),
-        rustix::fs::Mode::RWXU,
-    )
-    .unwrap();
-    fs::create_dir(dir.join("order.3200")).unwrap();
-    fs::write(dir.join("stdout.junk"), "junk").unwrap();
-    for from in [
-        From::Start,
-        From::Tail { lines: 9 },
-        From::Since { wall_ms: 0 },
-        From::TailBytes(99),
-    ] {
-        let got = text(&read(&dir, Selection::Both, from));
-        assert_eq!(got, "mine");
-    }
 }
 
 #[test]
@@ -495,90 +452,4 @@ fn a_follower_behind_a_rolling_log_sees_true_gaps() {
     }
     writer.join().unwrap();
     assert_eq!(next, 20_000 * 64);
-}
-
-/// Runs the test called `name` again as the only one of a child with a small tmpfs of its own, and
-/// tells that child where it is. `None` in the parent, when the child is done.
-fn on_small_disk(name: &str) -> Option<PathBuf> {
-    const PLACE: &str = "STOKED_TEST_SMALL_DISK";
-    if let Some(place) = std::env::var_os(PLACE) {
-        return Some(place.into());
-    }
-    let root = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=256k,mode=700 small \"$1\" || exit 77; shift; \"$@\"";
-    let done = std::process::Command::new("unshare")
-        .args(["--mount", "--map-root-user", "sh", "-c", script, "sh"])
-        .arg(root.path())
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", name])
-        .env(PLACE, root.path())
-        .output();
-    match done {
-        Ok(done) if done.status.success() => {
-            let said = String::from_utf8_lossy(&done.stdout);
-            assert!(said.contains("1 passed"), "no such test: {name}");
-        }
-        Ok(done) if done.status.code() == Some(101) => {
-            panic!("{}", String::from_utf8_lossy(&done.stderr))
-        }
-        done => eprintln!("SKIPPED {name}: no private tmpfs here: {done:?}"),
-    }
-    None
-}
-
-#[test]
-fn a_full_disk_is_survived_and_counted() {
-    let name = "logs::read::tests::a_full_disk_is_survived_and_counted";
-    let Some(disk) = on_small_disk(name) else {
-        return;
-    };
-    let dir = disk.join("42.1");
-    let filler = disk.join("filler");
-    let mut log = AttemptLog::open(&dir, 1 << 30);
-    let mut follower = open(&dir, Selection::Both, From::Start).unwrap();
-    let mut followed = Vec::new();
-    let mut writes = Vec::new();
-    for n in 0..400_i64 {
-        // The disk is full by turns, and full at the end.
-        match n % 100 {
-            10 => fs::write(&filler, vec![0; 200 << 10]).unwrap_or_default(),
-            60 => fs::remove_file(&filler).unwrap(),
-            _ => {}
-        }
-        let stream = if n % 3 == 0 {
-            Stream::Stderr
-        } else {
-            Stream::Stdout
-        };
-        let bytes = vec![u8::try_from(n % 251).unwrap(); 1_700];
-        log.append(stream, &bytes, n * 10);
-        writes.push(Write(stream, bytes, 0));
-        followed.extend(drain(&mut follower, 4096));
-        assert_eq!(gaps(&followed), log.dropped_bytes(), "told at once");
-    }
-    assert!(log.dropped_bytes() > 100_000, "the disk was never full");
-    log.finish();
-    followed.extend(drain(&mut follower, 4096));
-    let written = merged(&writes);
-    let chunks = read(&dir, Selection::Both, From::Start);
-    for chunks in [&chunks, &followed] {
-        assert_true(chunks, &written);
-        assert_eq!(gaps(chunks), log.dropped_bytes());
-        assert_eq!(
-            flat(chunks).len() as u64 + gaps(chunks),
-            written.len() as u64
-        );
-    }
-    assert!(text(&chunks).contains("[stoked: "));
-}
-
-#[test]
-fn a_directory_that_cannot_be_made_drops_and_counts() {
-    let root = tempfile::tempdir().unwrap();
-    fs::write(root.path().join("file"), "").unwrap();
-    let mut log = AttemptLog::open(&root.path().join("file/42.1"), 1 << 20);
-    log.append(Stream::Stdout, b"12345", 0);
-    log.append(Stream::Stderr, b"678", 0);
-    log.finish();
-    assert_eq!(log.dropped_bytes(), 8);
 }

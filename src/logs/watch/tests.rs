@@ -287,6 +287,88 @@ async fn a_change_is_never_missed_under_fire() {
     assert!(done.load(Ordering::Acquire));
 }
 
+#[tokio::test]
+async fn when_events_are_lost_everybody_is_told() {
+    let (watcher, dir) = start();
+    let quiet = tempfile::tempdir().unwrap();
+    let mut of_quiet = watcher.watch(quiet.path());
+    let mut of_missing = watcher.watch(&dir.path().join("missing"));
+    let most: usize = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events")
+        .map(|limit| limit.trim().parse().unwrap())
+        .unwrap();
+    if most > 100_000 {
+        eprintln!("SKIPPED: the queue holds {most} events");
+        return;
+    }
+    let names = ["a", "b"].map(|name| dir.path().join(name));
+    File::create(&names[0]).unwrap();
+    let held = watcher.owner.shared.hold();
+    for n in 0..most + 10 {
+        fs::rename(&names[n % 2], &names[(n + 1) % 2]).unwrap();
+    }
+    drop(held);
+    told(&mut of_quiet).await;
+    told(&mut of_missing).await;
+    fs::write(quiet.path().join("x"), "x").unwrap();
+    told(&mut of_quiet).await;
+}
+
+#[tokio::test]
+async fn when_watches_run_out_the_rest_is_looked_at() {
+    if !with_two_watches("logs::watch::tests::when_watches_run_out_the_rest_is_looked_at") {
+        return;
+    }
+    let (watcher, dir) = start();
+    let paths = ["a", "b", "c"].map(|name| dir.path().join(name));
+    for path in &paths {
+        fs::write(path, "").unwrap();
+    }
+    let mut watches = paths.each_ref().map(|path| watcher.watch(path));
+    let problems = watches.each_ref().map(Watch::problem);
+    let path = paths[2].clone();
+    assert_eq!(
+        problems,
+        [None, None, Some(WatchProblem::NoMoreWatches { path })]
+    );
+    for path in &paths {
+        append(path, b"x");
+    }
+    for watch in &mut watches {
+        told(watch).await;
+    }
+    let [one, two, mut three] = watches;
+    drop((one, two));
+    append(&paths[2], b"x");
+    told(&mut three).await;
+    assert_eq!(three.problem(), None, "watched as soon as there is room");
+}
+
+/// Runs the test called `name` again in a child that may have two inotify watches. True in that child.
+fn with_two_watches(name: &str) -> bool {
+    const MARK: &str = "STOKED_TEST_TWO_WATCHES";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let script = "echo 2 > /proc/sys/user/max_inotify_watches || exit 77; \"$@\"";
+    let done = std::process::Command::new("unshare")
+        .args(["--map-root-user", "sh", "-c", script, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", name])
+        .env(MARK, "1")
+        .output();
+    match done {
+        Ok(done) if done.status.success() => {
+            let said = String::from_utf8_lossy(&done.stdout);
+            assert!(said.contains("1 passed"), "no such test: {name}");
+        }
+        Ok(done) if done.status.code() == Some(101) => {
+            panic!("{}", String::from_utf8_lossy(&done.stderr))
+        }
+        done => eprintln!("SKIPPED {name}: no limit of its own here: {done:?}"),
+    }
+    false
+}
+
 #[test]
 fn the_thread_ends_with_its_last_handle() {
     let (watcher, dir) = start();

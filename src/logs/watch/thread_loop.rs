@@ -72,6 +72,12 @@ impl Shared {
         self.wake();
     }
 
+    /// Keeps the thread from taking in events for as long as the guard lives.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> MutexGuard<'_, Registry> {
+        self.registry()
+    }
+
     /// The body of the thread.
     pub(super) fn run(&self) {
         let mut looked = Instant::now();
