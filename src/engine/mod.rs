@@ -28,7 +28,7 @@ use crate::model::failure::{Failure, FailureClass};
 use crate::model::group::Group;
 use crate::model::id::JobId;
 use crate::model::job::Job;
-use crate::model::progress::Progress;
+use crate::model::progress::Tracker;
 use crate::model::state::{JobState, StateName};
 use crate::model::time::Stamp;
 use crate::model::transition::{Illegal, JobEvent};
@@ -48,6 +48,8 @@ pub struct Engine {
     /// Jobs that ended in this call and whose waiters were not told yet. A list instead of recursion:
     /// a chain of dependent jobs may be long.
     ended: Vec<(JobId, StateName)>,
+    /// Progress of present attempts that reported some; the job carries what is worth storing.
+    trackers: BTreeMap<JobId, Tracker>,
 }
 
 impl Engine {
@@ -143,6 +145,7 @@ impl Engine {
                 event: event.name(),
             });
         };
+        self.tell_tracker(&job.state, id, now);
         if job.state.is_final() {
             self.jobs.remove(&id);
         } else {
@@ -158,6 +161,19 @@ impl Engine {
             self.ended.push((id, job.state.name()));
         }
         Ok(job)
+    }
+
+    /// Time frozen does not count for an estimate, and an estimate ends with its attempt.
+    fn tell_tracker(&mut self, state: &JobState, id: JobId, now: Stamp) {
+        if !state.holds_place() {
+            self.trackers.remove(&id);
+        } else if let Some(tracker) = self.trackers.get_mut(&id) {
+            if matches!(state, JobState::Paused { .. }) {
+                tracker.paused(now);
+            } else if matches!(state, JobState::Running { .. }) {
+                tracker.resumed(now);
+            }
+        }
     }
 
     fn mutate(&mut self, id: JobId, change: impl FnOnce(&mut Job)) -> Option<Arc<Job>> {
@@ -252,13 +268,6 @@ impl Engine {
                 unmet: job.unmet,
             });
         }
-    }
-
-    /// The progress of the present attempt of a live job, to be changed.
-    fn progress_mut(&mut self, id: JobId) -> Option<&mut Progress> {
-        let job = Arc::make_mut(self.jobs.get_mut(&id)?);
-        let attempt = job.attempt.as_mut()?;
-        Some(attempt.progress.get_or_insert_default())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::model::event::Event;
 use crate::model::failure::{Ending, Failure, FailureClass};
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
-use crate::model::progress::Observation;
+use crate::model::progress::{Observation, Tracker};
 use crate::model::state::{JobState, StateName, StopCause};
 use crate::model::time::Stamp;
 use crate::model::transition::JobEvent;
@@ -143,17 +143,24 @@ impl Engine {
         now: Stamp,
         step: &mut Step,
     ) {
-        if self.present(attempt).is_none() {
-            return;
-        }
-        let Some(progress) = self.progress_mut(attempt.job) else {
+        let Some(stored) = self.present(attempt).and_then(|job| job.attempt.as_ref()) else {
             return;
         };
-        if progress.observe(observation, now)
-            && let Some(job) = self.jobs.get(&attempt.job)
-        {
-            step.telemetry.extend(Event::progress(job, now.wall_ms));
+        let tracker = self.trackers.entry(attempt.job).or_insert_with(|| {
+            let stored = stored.progress.as_deref();
+            Tracker::resume(stored.cloned().unwrap_or_default())
+        });
+        if !tracker.observe(observation, now) {
+            return;
         }
+        let progress = Box::new(tracker.progress().clone());
+        let job = self.mutate(attempt.job, |job| {
+            if let Some(attempt) = &mut job.attempt {
+                attempt.progress = Some(progress);
+            }
+        });
+        let event = job.and_then(|job| Event::progress(&job, now.wall_ms));
+        step.telemetry.extend(event);
     }
 
     /// What was due for a job: each state has at most one timer.
