@@ -143,17 +143,18 @@ impl Engine {
         now: Stamp,
         step: &mut Step,
     ) {
-        let Some(stored) = self.present(attempt).and_then(|job| job.attempt.as_ref()) else {
+        let Some(job) = self.present(attempt).cloned() else {
             return;
         };
         let tracker = self.trackers.entry(attempt.job).or_insert_with(|| {
-            let stored = stored.progress.as_deref();
+            let stored = job.attempt.as_ref().and_then(|it| it.progress.as_deref());
             Tracker::resume(stored.cloned().unwrap_or_default())
         });
         if !tracker.observe(observation, now) {
             return;
         }
         let progress = Box::new(tracker.progress().clone());
+        drop(job);
         let job = self.mutate(attempt.job, |job| {
             if let Some(attempt) = &mut job.attempt {
                 attempt.progress = Some(progress);
