@@ -136,11 +136,14 @@ impl Shared {
         };
         let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
         let mut events = inotify::Reader::new(inotify, &mut buffer);
-        // A bound, so that a flood of events cannot keep the thread from its other duties.
-        for _ in 0..MOST_EVENTS {
+        let mut taken = 0;
+        // A bound, so that a flood of events cannot keep the thread from its other duties; but
+        // what is in the buffer would be lost if it were left there.
+        while taken < MOST_EVENTS || !events.is_buffer_empty() {
             let Ok(event) = events.next() else {
                 break;
             };
+            taken += 1;
             most = most.max(self.registry().event(&event));
         }
         most
