@@ -58,7 +58,10 @@ impl Tree {
     /// SIGKILL for all, stopped first so that forks cannot outrun the search.
     pub(crate) fn sweep(&self) -> Result<u32, ContainError> {
         let found = self.stop_all()?;
-        Ok(signal_each(&found, Signal::KILL))
+        // Some may end by the first deaths: a group that is stopped and loses its parent gets
+        // SIGHUP. They count as well.
+        signal_each(&found, Signal::KILL);
+        Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
     }
 
     /// SIGSTOP for all until none is found that has not got it.
