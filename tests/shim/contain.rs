@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use stoked::contain::{Cgroup, Containment, ProcessId, Tree, identity};
 use stoked::wire::shim::{ContainmentKind, ContainmentSpec, FromShim, Started, ToShim};
 
-use crate::daemon::{Attempt, PATIENCE};
+use crate::daemon::{Attempt, Daemon, PATIENCE, Shim};
 
 /// A job that forks a daemon the old way (its own session, parent gone), which says its pid, and
 /// that then goes on with `then`; `$GO` is a FIFO to wait on.
@@ -23,23 +23,31 @@ fn daemoniser(then: &str) -> Attempt {
     attempt
 }
 
-fn daemon_of(attempt: &Attempt) -> ProcessId {
+/// The daemon, once the shell that forked it is gone: a group that is stopped in the middle of
+/// that would get SIGHUP from the kernel.
+fn daemon_of(attempt: &Attempt, shim: &Shim) -> ProcessId {
     let mut text = String::new();
     fs::File::open(attempt.path("PIDS"))
         .unwrap()
         .read_to_string(&mut text)
         .unwrap();
-    identity::of_pid(text.trim().parse().unwrap()).unwrap()
+    let pid: u32 = text.trim().parse().unwrap();
+    while field_of(pid, 1) != shim.child.id().to_string() {
+        std::thread::yield_now();
+    }
+    identity::of_pid(pid).unwrap()
+}
+
+/// A field of a process's stat, counted from the state.
+fn field_of(pid: u32, index: usize) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.split(' ').nth(index).unwrap().to_owned()
 }
 
 /// A stop signal takes effect when its receiver is next scheduled.
 fn await_stopped(pid: u32) {
-    loop {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let (_, rest) = stat.rsplit_once(") ").unwrap();
-        if rest.starts_with('T') {
-            return;
-        }
+    while field_of(pid, 0) != "T" {
         std::thread::yield_now();
     }
 }
@@ -68,7 +76,7 @@ fn assert_kind(attempt: &Attempt, started: &Started) {
     assert_eq!(started.containment, wanted, "{started:?}");
 }
 
-fn see_off(attempt: &Attempt, shim: &mut crate::daemon::Shim, daemon: &mut crate::daemon::Daemon) {
+fn see_off(attempt: &Attempt, shim: &mut Shim, daemon: &mut Daemon) {
     daemon.send(&ToShim::AckExit);
     shim.ends();
     if let Some(dir) = cgroup_of(attempt) {
@@ -83,7 +91,7 @@ fn a_kill_ends_daemons_too() {
         |attempt| {
             let (mut shim, mut daemon, started) = attempt.start();
             assert_kind(attempt, &started);
-            let stray = daemon_of(attempt);
+            let stray = daemon_of(attempt, &shim);
             assert!(identity::is_alive(&stray));
             daemon.send(&ToShim::Kill);
             assert_eq!(daemon.exited().signal, Some(9));
@@ -99,7 +107,7 @@ fn what_a_job_leaves_behind_is_ended_and_counted() {
         || daemoniser("cat \"$GO\"; exit 3"),
         |attempt| {
             let (mut shim, mut daemon, _) = attempt.start();
-            let stray = daemon_of(attempt);
+            let stray = daemon_of(attempt, &shim);
             fs::write(attempt.path("GO"), "").unwrap();
             let record = daemon.exited();
             assert_eq!(record.code, Some(3));
@@ -116,7 +124,7 @@ fn a_frozen_job_stands_still_until_it_is_thawed() {
         || daemoniser("cat \"$GO\"; exit 3"),
         |attempt| {
             let (mut shim, mut daemon, started) = attempt.start();
-            let stray = daemon_of(attempt);
+            let stray = daemon_of(attempt, &shim);
             daemon.send(&ToShim::Freeze);
             daemon.sees(&FromShim::Frozen {});
             match cgroup_of(attempt) {
@@ -148,7 +156,7 @@ fn a_frozen_job_can_be_killed() {
         || daemoniser("sleep 1000"),
         |attempt| {
             let (mut shim, mut daemon, _) = attempt.start();
-            let stray = daemon_of(attempt);
+            let stray = daemon_of(attempt, &shim);
             daemon.send(&ToShim::Freeze);
             daemon.sees(&FromShim::Frozen {});
             daemon.send(&ToShim::Kill);
@@ -165,7 +173,7 @@ fn a_killed_shim_leaves_nothing_that_cannot_be_found() {
         || daemoniser("sleep 1000"),
         |attempt| {
             let (mut shim, _daemon, started) = attempt.start();
-            let stray = daemon_of(attempt);
+            let stray = daemon_of(attempt, &shim);
             let shim_id = identity::of_pid(shim.child.id()).unwrap();
             shim.child.kill().unwrap();
             shim.child.wait().unwrap();
@@ -192,9 +200,9 @@ fn a_killed_shim_leaves_nothing_that_cannot_be_found() {
 
 #[test]
 fn orphans_that_end_are_reaped_while_the_job_runs() {
-    let attempt = daemoniser("(setsid sh -c 'true & true' &); cat \"$GO\"");
+    let attempt = daemoniser("cat \"$GO\"");
     let (mut shim, mut daemon, _) = attempt.start();
-    let stray = daemon_of(&attempt);
+    let stray = daemon_of(&attempt, &shim);
     assert!(identity::signal(&stray, rustix::process::Signal::KILL).unwrap());
     // Only its reaping makes the entry in /proc go away.
     while PathBuf::from(format!("/proc/{}", stray.pid)).exists() {

@@ -17,30 +17,30 @@ use stoked::wire::shim::{
 };
 
 /// Long enough for a loaded machine; nothing ever waits this long when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One attempt with its private directories.
-pub struct Attempt {
+pub(crate) struct Attempt {
     root: tempfile::TempDir,
-    pub record: LaunchRecord,
+    pub(crate) record: LaunchRecord,
     cgroup: Option<Base>,
 }
 
 /// The daemon's end of one connection.
-pub struct Daemon {
-    pub stream: UnixStream,
+pub(crate) struct Daemon {
+    pub(crate) stream: UnixStream,
     lines: Lines,
     /// Frames read past while waiting for another.
-    pub seen: VecDeque<FromShim>,
+    pub(crate) seen: VecDeque<FromShim>,
 }
 
 /// A started shim.
-pub struct Shim {
-    pub child: Child,
+pub(crate) struct Shim {
+    pub(crate) child: Child,
 }
 
 impl Attempt {
-    pub fn new(command: &[&str]) -> Self {
+    pub(crate) fn new(command: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("attempt");
         fs::create_dir(&dir).unwrap();
@@ -74,12 +74,12 @@ impl Attempt {
         }
     }
 
-    pub fn shell(script: &str) -> Self {
+    pub(crate) fn shell(script: &str) -> Self {
         Self::new(&["sh", "-c", script])
     }
 
     /// Ask for a cgroup; `None`, said aloud, where this host has none for us.
-    pub fn in_cgroup(mut self) -> Option<Self> {
+    pub(crate) fn in_cgroup(mut self) -> Option<Self> {
         match Base::probe(&format!("test-{}", std::process::id())) {
             Ok(base) => {
                 let name = self.root.path().file_name().unwrap().to_str().unwrap();
@@ -97,23 +97,23 @@ impl Attempt {
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.record.dir
     }
 
     /// A FIFO to wait on and to be waited for.
-    pub fn fifo(&self, name: &str) -> PathBuf {
+    pub(crate) fn fifo(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         let made = Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
         path
     }
 
-    pub fn spawn_idle(&self) -> (Shim, Daemon) {
+    pub(crate) fn spawn_idle(&self) -> (Shim, Daemon) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_stoked-shim"))
             .env_clear()
@@ -124,21 +124,21 @@ impl Attempt {
         (Shim { child }, Daemon::over(ours))
     }
 
-    pub fn launch(&self) -> (Shim, Daemon) {
+    pub(crate) fn launch(&self) -> (Shim, Daemon) {
         let (shim, mut daemon) = self.spawn_idle();
         daemon.send(&ToShim::Launch(Box::new(self.record.clone())));
         (shim, daemon)
     }
 
     /// Launch, and wait until the command runs.
-    pub fn start(&self) -> (Shim, Daemon, Started) {
+    pub(crate) fn start(&self) -> (Shim, Daemon, Started) {
         let (shim, mut daemon) = self.launch();
         let started = daemon.started();
         (shim, daemon, started)
     }
 
     /// Run to the end, acknowledge, and see the shim off.
-    pub fn run(&self) -> ExitRecord {
+    pub(crate) fn run(&self) -> ExitRecord {
         let (mut shim, mut daemon) = self.launch();
         let record = daemon.exited();
         daemon.send(&ToShim::AckExit);
@@ -147,17 +147,17 @@ impl Attempt {
         record
     }
 
-    pub fn adopt(&self) -> Daemon {
+    pub(crate) fn adopt(&self) -> Daemon {
         Daemon::over(connect_control(self.dir()).unwrap())
     }
 
-    pub fn exit_file(&self) -> Option<ExitRecord> {
+    pub(crate) fn exit_file(&self) -> Option<ExitRecord> {
         let text = fs::read(self.dir().join("exit.json")).ok()?;
         Some(serde_json::from_slice(&text).unwrap())
     }
 
     /// What one output of the command was, from its log segments.
-    pub fn output(&self, stream: &str) -> Vec<u8> {
+    pub(crate) fn output(&self, stream: &str) -> Vec<u8> {
         let mut segments: Vec<(u64, PathBuf)> = fs::read_dir(&self.record.log_dir)
             .into_iter()
             .flatten()
@@ -176,7 +176,7 @@ impl Attempt {
         whole
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.output("stdout")).unwrap()
     }
 }
@@ -185,26 +185,26 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         // The last attempt of this test process takes the common parent with it.
         if let Some(base) = &self.cgroup {
-            let _ = fs::remove_dir(base.parent());
+            drop(fs::remove_dir(base.parent()));
         }
     }
 }
 
 impl Shim {
-    pub fn ends(&mut self) {
+    pub(crate) fn ends(&mut self) {
         assert!(self.child.wait().unwrap().success());
     }
 }
 
 impl Drop for Shim {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
 impl Daemon {
-    pub fn over(stream: UnixStream) -> Self {
+    pub(crate) fn over(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
             stream,
@@ -213,12 +213,12 @@ impl Daemon {
         }
     }
 
-    pub fn send(&mut self, frame: &ToShim) {
+    pub(crate) fn send(&mut self, frame: &ToShim) {
         self.stream.write_all(&encode(frame).unwrap()).unwrap();
     }
 
     /// The next frame; `None` when the shim has closed the connection.
-    pub fn next(&mut self) -> Option<FromShim> {
+    pub(crate) fn next(&mut self) -> Option<FromShim> {
         loop {
             if let Some(line) = self.lines.next_line() {
                 return Some(decode(&line).unwrap());
@@ -228,6 +228,8 @@ impl Daemon {
                 Ok(0) => return None,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+                // The end of a child, whoever's, while another thread is in the middle of a fork.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => panic!("no frame came: {error}; seen {:?}", self.seen),
             };
             self.lines.push(&buffer[..count]).unwrap();
@@ -235,7 +237,7 @@ impl Daemon {
     }
 
     /// The first frame that the choice takes; others are put aside.
-    pub fn until<T>(&mut self, mut choose: impl FnMut(&FromShim) -> Option<T>) -> T {
+    pub(crate) fn until<T>(&mut self, mut choose: impl FnMut(&FromShim) -> Option<T>) -> T {
         loop {
             let Some(frame) = self.next() else {
                 panic!("the shim left; seen {:?}", self.seen);
@@ -248,7 +250,7 @@ impl Daemon {
         }
     }
 
-    pub fn started(&mut self) -> Started {
+    pub(crate) fn started(&mut self) -> Started {
         self.until(|frame| match frame {
             FromShim::Started(started) => Some(started.clone()),
             FromShim::SpawnFailed(error) => panic!("{error:?}"),
@@ -256,7 +258,7 @@ impl Daemon {
         })
     }
 
-    pub fn exited(&mut self) -> ExitRecord {
+    pub(crate) fn exited(&mut self) -> ExitRecord {
         self.until(|frame| match frame {
             FromShim::Exited(record) => Some((**record).clone()),
             FromShim::SpawnFailed(error) => panic!("{error:?}"),
@@ -264,7 +266,7 @@ impl Daemon {
         })
     }
 
-    pub fn sees(&mut self, wanted: &FromShim) {
+    pub(crate) fn sees(&mut self, wanted: &FromShim) {
         self.until(|frame| (frame == wanted).then_some(()));
     }
 }
