@@ -11,7 +11,7 @@ mod deps;
 pub mod input;
 pub mod needs;
 mod queue;
-mod recover;
+pub mod recover;
 mod reports;
 pub mod step;
 mod submit;
