@@ -1,0 +1,6 @@
+//! The proof of the engine: simulation with faults, a naive reference model, tables, scale.
+
+#[cfg(test)]
+mod chance;
+#[cfg(test)]
+mod sim;
