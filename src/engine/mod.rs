@@ -268,10 +268,10 @@ fn deadline(job: &Job) -> Option<u64> {
         JobState::Running {
             since,
             ran_before_ms,
-        } => job
-            .spec
-            .timeout_ms
-            .map(|timeout| since.boot_ms + timeout.saturating_sub(*ran_before_ms)),
+        } => job.spec.timeout_ms.map(|timeout| {
+            let left = timeout.saturating_sub(*ran_before_ms);
+            since.boot_ms.saturating_add(left)
+        }),
         JobState::Stopping {
             kill_at,
             killed: false,

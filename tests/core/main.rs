@@ -3,4 +3,8 @@
 #[cfg(test)]
 mod chance;
 #[cfg(test)]
+mod found;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
 mod sim;

@@ -107,7 +107,7 @@ impl World {
     }
 
     fn note(&mut self, line: String) {
-        if self.trace.len() == 60 {
+        if self.trace.len() == 400 {
             self.trace.pop_front();
         }
         let Stamp { wall_ms, boot_ms } = self.now;
@@ -187,7 +187,7 @@ impl World {
             self.report(Input::Tick);
         }
         let command = inputs::command(&mut self.chance, &self.store, self.now);
-        self.note(format!("{command:?}"));
+        self.note(told(&command));
         self.tally.inputs += 1;
         let mut cold = Cold::default();
         for round in 0.. {
@@ -357,6 +357,31 @@ impl World {
             assert!(known, "job {id} was acknowledged and is lost");
         }
     }
+}
+
+/// A command in one line.
+fn told(command: &Command) -> String {
+    let Command::Submit(submission) = command else {
+        return format!("{command:?}");
+    };
+    let drafts = submission.jobs.iter().map(|draft| {
+        let spec = &draft.spec;
+        format!(
+            "{} in {} P{} after {:?} held {:?} from {:?} timeout {:?} {:?} retry {}/{}",
+            spec.name,
+            spec.group,
+            spec.priority,
+            draft.after_ok,
+            draft.held,
+            spec.not_before_ms,
+            spec.timeout_ms,
+            spec.stop,
+            spec.retry.max_attempts,
+            spec.retry.backoff_ms
+        )
+    });
+    let drafts: Vec<String> = drafts.collect();
+    format!("Submit {:?} {drafts:#?}", submission.key)
 }
 
 fn rows(store: &Store, host: &Host) -> Recovery {
