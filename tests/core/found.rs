@@ -13,3 +13,38 @@ fn a_timeout_beyond_the_end_of_time_never_comes() {
     rig.pass(1_000_000);
     assert_eq!(rig.state(id), StateName::Running);
 }
+
+/// While the daemon was away the job completed in time; its deadline passed before anybody looked.
+#[test]
+fn a_record_that_waited_for_a_new_daemon_is_no_timeout() {
+    for rebooted in [false, true] {
+        let mut rig = Rig::new(1);
+        let mut short = spec();
+        short.timeout_ms = Some(1_000);
+        short.retry.max_attempts = 3;
+        let id = rig.one(short, &[]);
+        rig.started(id);
+        let ended = rig.now.plus_ms(500);
+        rig.now = rig.now.plus_ms(60_000);
+        if rebooted {
+            rig.reboot();
+        } else {
+            rig.restart();
+        }
+        rig.ended_at(id, 0, ended);
+        assert_eq!(rig.state(id), StateName::Completed, "rebooted: {rebooted}");
+    }
+}
+
+#[test]
+fn what_ended_after_its_timeout_timed_out_however_it_ended() {
+    let mut rig = Rig::new(1);
+    let mut short = spec();
+    short.timeout_ms = Some(1_000);
+    let id = rig.one(short, &[]);
+    rig.started(id);
+    rig.pass(1_000);
+    rig.pass(1);
+    rig.ended(id, 0);
+    assert_eq!(rig.state(id), StateName::TimedOut);
+}
