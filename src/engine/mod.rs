@@ -94,6 +94,12 @@ impl Engine {
 
     /// Gives a queued job its place and starts its next attempt.
     fn claim(&mut self, id: JobId, now: Stamp, step: &mut Step) {
+        if self.jobs.get(&id).is_some_and(|job| is_early(job, now)) {
+            // Somebody set the wall clock back since its time had come: it waits for it again.
+            self.leave(id);
+            self.enter(id, now);
+            return;
+        }
         let boot_id = self.boot_id.clone();
         let moved = self.shift(id, &JobEvent::Claimed, now, step, |job| {
             job.attempt = Some(Attempt::claimed(job.next_attempt(), &boot_id, now));
@@ -260,6 +266,11 @@ impl Engine {
         let attempt = job.attempt.as_mut()?;
         Some(attempt.progress.get_or_insert_default())
     }
+}
+
+/// Whether the earliest start of a job has not come.
+fn is_early(job: &Job, now: Stamp) -> bool {
+    job.spec.not_before_ms.is_some_and(|at| at > now.wall_ms)
 }
 
 /// When something is due for a job in the state it is in, on the boot clock.

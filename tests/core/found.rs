@@ -48,3 +48,22 @@ fn what_ended_after_its_timeout_timed_out_however_it_ended() {
     rig.ended(id, 0);
     assert_eq!(rig.state(id), StateName::TimedOut);
 }
+
+/// Its time had come while its group was full; then the wall clock was set back.
+#[test]
+fn a_wall_clock_set_back_makes_a_ready_job_wait_again() {
+    let mut rig = Rig::new(1);
+    let first = rig.one(spec(), &[]);
+    rig.started(first);
+    let mut later = spec();
+    later.not_before_ms = Some(rig.now.wall_ms + 1_000);
+    let later = rig.one(later, &[]);
+    rig.pass(2_000);
+    rig.now.wall_ms -= 2_000;
+    rig.ended(first, 0);
+    assert_eq!(rig.state(later), StateName::Queued);
+    let wakeup = rig.engine.next_wakeup(rig.now);
+    assert_eq!(wakeup, Some(rig.now.boot_ms + 1_000));
+    rig.pass(1_000);
+    assert_eq!(rig.state(later), StateName::Starting);
+}
