@@ -1,6 +1,7 @@
 //! Stories that once went wrong, most of them told by the simulation. Each must end well for ever.
 
 use crate::rig::{Rig, spec};
+use stoked::engine::command::{Refusal, Reply, Verb};
 use stoked::model::state::StateName;
 
 #[test]
@@ -66,4 +67,33 @@ fn a_wall_clock_set_back_makes_a_ready_job_wait_again() {
     assert_eq!(wakeup, Some(rig.now.boot_ms + 1_000));
     rig.pass(1_000);
     assert_eq!(rig.state(later), StateName::Starting);
+}
+
+/// A failed, so B was skipped; then A was removed, and nothing tells any more that it failed.
+#[test]
+fn removing_what_failed_does_not_let_its_waiters_run() {
+    let mut rig = Rig::new(1);
+    let failing = rig.one(spec(), &[]);
+    let waiter = rig.one(spec(), &[failing]);
+    rig.started(failing);
+    rig.ended(failing, 1);
+    assert_eq!(rig.state(waiter), StateName::Skipped);
+    assert_eq!(rig.verb(failing, Verb::Remove), Ok(Reply::Removed));
+    let refused = rig.verb(waiter, Verb::Retry).unwrap_err();
+    assert_eq!(refused, Refusal::UnknownDependency(failing.to_string()));
+    assert_eq!(rig.state(waiter), StateName::Skipped);
+}
+
+#[test]
+fn removing_what_completed_does_not_keep_its_waiters_from_running_again() {
+    let mut rig = Rig::new(1);
+    let first = rig.one(spec(), &[]);
+    let waiter = rig.one(spec(), &[first]);
+    for id in [first, waiter] {
+        rig.started(id);
+        rig.ended(id, 0);
+    }
+    assert_eq!(rig.verb(first, Verb::Remove), Ok(Reply::Removed));
+    rig.verb(waiter, Verb::Retry).unwrap();
+    assert_eq!(rig.state(waiter), StateName::Starting);
 }
