@@ -96,6 +96,12 @@ impl Engine {
 
     /// Gives a queued job its place and starts its next attempt.
     fn claim(&mut self, id: JobId, now: Stamp, step: &mut Step) {
+        if self.jobs.get(&id).is_some_and(|job| is_early(job, now)) {
+            // Somebody set the wall clock back since its time had come: it waits for it again.
+            self.leave(id);
+            self.enter(id, now);
+            return;
+        }
         let boot_id = self.boot_id.clone();
         let moved = self.shift(id, &JobEvent::Claimed, now, step, |job| {
             job.attempt = Some(Attempt::claimed(job.next_attempt(), &boot_id, now));
@@ -271,16 +277,21 @@ impl Engine {
     }
 }
 
+/// Whether the earliest start of a job has not come.
+fn is_early(job: &Job, now: Stamp) -> bool {
+    job.spec.not_before_ms.is_some_and(|at| at > now.wall_ms)
+}
+
 /// When something is due for a job in the state it is in, on the boot clock.
 fn deadline(job: &Job) -> Option<u64> {
     match &job.state {
         JobState::Running {
             since,
             ran_before_ms,
-        } => job
-            .spec
-            .timeout_ms
-            .map(|timeout| since.boot_ms + timeout.saturating_sub(*ran_before_ms)),
+        } => job.spec.timeout_ms.map(|timeout| {
+            let left = timeout.saturating_sub(*ran_before_ms);
+            since.boot_ms.saturating_add(left)
+        }),
         JobState::Stopping {
             kill_at,
             killed: false,

@@ -97,9 +97,11 @@ impl Engine {
         step: &mut Step,
     ) {
         if let Some(job) = self.present(attempt) {
+            let unasked = self.ended_unasked(job, at);
             let event = JobEvent::Ended {
                 ending: ending.clone(),
-                retry_at: retry_at(job, ending, now),
+                retry_at: retry_at(job, ending, unasked, now),
+                unasked,
             };
             // `apply` allows this move for every job that holds a place.
             let _ended = self.shift(attempt.job, &event, now, step, |job| {
@@ -111,6 +113,23 @@ impl Engine {
             });
         }
         step.actions.push(Action::Forget { attempt });
+    }
+
+    /// Whether an attempt that ended `at` had not been asked to before: the report may come late,
+    /// above all from a record that waited for a new daemon.
+    fn ended_unasked(&self, job: &Job, at: Stamp) -> bool {
+        let JobState::Stopping { since, .. } = &job.state else {
+            return true;
+        };
+        let this_boot = job
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.boot_id == self.boot_id);
+        if this_boot {
+            at.boot_ms < since.boot_ms
+        } else {
+            at.wall_ms < since.wall_ms
+        }
     }
 
     fn never_started(&mut self, attempt: AttemptId, now: Stamp, step: &mut Step) {
@@ -226,15 +245,12 @@ impl Engine {
 }
 
 /// When the next attempt of `job` begins by itself, given how the present one ended.
-fn retry_at(job: &Job, ending: &Ending, now: Stamp) -> Option<Stamp> {
+fn retry_at(job: &Job, ending: &Ending, unasked: bool, now: Stamp) -> Option<Stamp> {
     let attempt = job.live_attempt()?;
-    let failure = if let JobState::Stopping { cause, .. } = &job.state {
-        if *cause != StopCause::Timeout {
-            return None;
-        }
-        Failure::new(FailureClass::Timeout, "")
-    } else {
-        ending.failure()?
+    let failure = match &job.state {
+        JobState::Stopping { cause, .. } if *cause != StopCause::Timeout => return None,
+        JobState::Stopping { .. } if !unasked => Failure::new(FailureClass::Timeout, ""),
+        _ => ending.failure()?,
     };
     let wait = job
         .spec

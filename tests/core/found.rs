@@ -1,0 +1,99 @@
+//! Stories that once went wrong, most of them told by the simulation. Each must end well for ever.
+
+use crate::rig::{Rig, spec};
+use stoked::engine::command::{Refusal, Reply, Verb};
+use stoked::model::state::StateName;
+
+#[test]
+fn a_timeout_beyond_the_end_of_time_never_comes() {
+    let mut rig = Rig::new(1);
+    let mut endless = spec();
+    endless.timeout_ms = Some(u64::MAX);
+    let id = rig.one(endless, &[]);
+    rig.started(id);
+    rig.pass(1_000_000);
+    assert_eq!(rig.state(id), StateName::Running);
+}
+
+/// While the daemon was away the job completed in time; its deadline passed before anybody looked.
+#[test]
+fn a_record_that_waited_for_a_new_daemon_is_no_timeout() {
+    for rebooted in [false, true] {
+        let mut rig = Rig::new(1);
+        let mut short = spec();
+        short.timeout_ms = Some(1_000);
+        short.retry.max_attempts = 3;
+        let id = rig.one(short, &[]);
+        rig.started(id);
+        let ended = rig.now.plus_ms(500);
+        rig.now = rig.now.plus_ms(60_000);
+        if rebooted {
+            rig.reboot();
+        } else {
+            rig.restart();
+        }
+        rig.ended_at(id, 0, ended);
+        assert_eq!(rig.state(id), StateName::Completed, "rebooted: {rebooted}");
+    }
+}
+
+#[test]
+fn what_ended_after_its_timeout_timed_out_however_it_ended() {
+    let mut rig = Rig::new(1);
+    let mut short = spec();
+    short.timeout_ms = Some(1_000);
+    let id = rig.one(short, &[]);
+    rig.started(id);
+    rig.pass(1_000);
+    rig.pass(1);
+    rig.ended(id, 0);
+    assert_eq!(rig.state(id), StateName::TimedOut);
+}
+
+/// Its time had come while its group was full; then the wall clock was set back.
+#[test]
+fn a_wall_clock_set_back_makes_a_ready_job_wait_again() {
+    let mut rig = Rig::new(1);
+    let first = rig.one(spec(), &[]);
+    rig.started(first);
+    let mut later = spec();
+    later.not_before_ms = Some(rig.now.wall_ms + 1_000);
+    let later = rig.one(later, &[]);
+    rig.pass(2_000);
+    rig.now.wall_ms -= 2_000;
+    rig.ended(first, 0);
+    assert_eq!(rig.state(later), StateName::Queued);
+    let wakeup = rig.engine.next_wakeup(rig.now);
+    assert_eq!(wakeup, Some(rig.now.boot_ms + 1_000));
+    rig.pass(1_000);
+    assert_eq!(rig.state(later), StateName::Starting);
+}
+
+/// A failed, so B was skipped; then A was removed, and nothing tells any more that it failed.
+#[test]
+fn removing_what_failed_does_not_let_its_waiters_run() {
+    let mut rig = Rig::new(1);
+    let failing = rig.one(spec(), &[]);
+    let waiter = rig.one(spec(), &[failing]);
+    rig.started(failing);
+    rig.ended(failing, 1);
+    assert_eq!(rig.state(waiter), StateName::Skipped);
+    assert_eq!(rig.verb(failing, Verb::Remove), Ok(Reply::Removed));
+    let refused = rig.verb(waiter, Verb::Retry).unwrap_err();
+    assert_eq!(refused, Refusal::UnknownDependency(failing.to_string()));
+    assert_eq!(rig.state(waiter), StateName::Skipped);
+}
+
+#[test]
+fn removing_what_completed_does_not_keep_its_waiters_from_running_again() {
+    let mut rig = Rig::new(1);
+    let first = rig.one(spec(), &[]);
+    let waiter = rig.one(spec(), &[first]);
+    for id in [first, waiter] {
+        rig.started(id);
+        rig.ended(id, 0);
+    }
+    assert_eq!(rig.verb(first, Verb::Remove), Ok(Reply::Removed));
+    rig.verb(waiter, Verb::Retry).unwrap();
+    assert_eq!(rig.state(waiter), StateName::Starting);
+}
