@@ -83,6 +83,7 @@ struct Shared {
     condition: watch::Receiver<Condition>,
     reader: Reader,
     thread: Mutex<Option<JoinHandle<()>>>,
+    id_floor: JobId,
 }
 
 impl Store {
@@ -117,6 +118,7 @@ impl Store {
                 condition,
                 reader: Reader::new(files),
                 thread: Mutex::new(Some(thread)),
+                id_floor: options.id_floor,
             }),
         };
         Ok(Opened {
@@ -144,6 +146,12 @@ impl Store {
         fetch: Fetch,
     ) -> impl Future<Output = Result<Fetched, StoreError>> + Send + use<> {
         outcome(self.ask(|answer| Request::Entry(Entry::Fetch(fetch, answer))))
+    }
+
+    /// Reads again what [`Store::open`] gave to start from, as it is now.
+    pub fn reload(&self) -> impl Future<Output = Result<Recovered, StoreError>> + Send + use<> {
+        let floor = self.shared.id_floor;
+        outcome(self.ask(|answer| Request::Reload(floor, answer)))
     }
 
     /// Lets go of what is old, a bounded part at a time; [`Trimmed::more`] says to call again.

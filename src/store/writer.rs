@@ -6,12 +6,14 @@
 
 use crate::model::change::Change;
 use crate::model::event::Event;
+use crate::model::id::JobId;
 use crate::store::ballast::Ballast;
 use crate::store::checkpoint::Checkpoints;
 use crate::store::error::{Condition, StoreError};
 use crate::store::fetch::{Fetch, Fetched, fetch};
 use crate::store::history::{History, ProgressPoint};
 use crate::store::open::{self, Files};
+use crate::store::recover::Recovered;
 use crate::store::trim::{TrimPolicy, Trimmed, trim};
 use crate::store::{apply, aside, recover};
 use rusqlite::{Connection, TransactionBehavior};
@@ -36,6 +38,8 @@ pub(crate) enum Request {
     Progress(Vec<ProgressPoint>),
     /// See whether a store that was degraded works again.
     Probe(Answer<Condition>),
+    /// Read everything that is live, as at the start; job numbers go on after the first field.
+    Reload(JobId, Answer<Recovered>),
     /// Write what is held back.
     Settle(Answer<()>),
     /// End.
@@ -168,6 +172,13 @@ impl Writer {
             Request::Probe(answer) => {
                 self.probe();
                 reply(answer, Ok(self.condition.borrow().clone()));
+            }
+            Request::Reload(floor, answer) => {
+                let path = self.files.database.clone();
+                let read = self.connection().and_then(|connection| {
+                    recover::read(connection, floor).map_err(|error| StoreError::of(&error, &path))
+                });
+                reply(answer, read);
             }
             Request::Settle(answer) => {
                 self.history.flush();
