@@ -39,6 +39,12 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// A door, and the inbox behind it that the control task reads.
+    pub(crate) fn open() -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (inbox, messages) = mpsc::unbounded_channel();
+        (Self { inbox }, messages)
+    }
+
     /// Asks for something; answers when what changed is durable.
     ///
     /// # Errors
