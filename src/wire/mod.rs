@@ -11,4 +11,5 @@ pub mod job;
 pub mod progress;
 pub mod request;
 pub mod service;
+pub mod shim;
 pub mod values;

@@ -1,0 +1,236 @@
+//! What observers saw: attempts that started or ended, progress, and timers that are due.
+
+use crate::engine::Engine;
+use crate::engine::command::SignalTarget;
+use crate::engine::input::Input;
+use crate::engine::step::{Action, Step};
+use crate::model::attempt::{Process, Usage};
+use crate::model::change::Change;
+use crate::model::event::Event;
+use crate::model::failure::{Ending, Failure, FailureClass};
+use crate::model::id::{AttemptId, JobId};
+use crate::model::job::Job;
+use crate::model::progress::Observation;
+use crate::model::state::{JobState, StateName, StopCause};
+use crate::model::time::Stamp;
+use crate::model::transition::JobEvent;
+use std::sync::Arc;
+
+impl Engine {
+    /// Takes a report. A stale one changes nothing; the end of a stale attempt is forgotten, so that its shim leaves.
+    pub fn handle(&mut self, now: Stamp, input: Input) -> Step {
+        let mut step = Step::default();
+        match input {
+            Input::Started {
+                attempt,
+                main,
+                containment,
+                at,
+            } => self.started(attempt, main, &containment, at, now, &mut step),
+            Input::Ended {
+                attempt,
+                ending,
+                usage,
+                at,
+            } => self.ended(attempt, &ending, usage, at, now, &mut step),
+            Input::NeverStarted { attempt } => self.never_started(attempt, now, &mut step),
+            Input::Observed {
+                attempt,
+                observation,
+            } => {
+                self.observed(attempt, *observation, now, &mut step);
+            }
+            Input::Tick => {}
+        }
+        self.settle(now, &mut step);
+        step
+    }
+
+    /// The live job whose present attempt this is.
+    fn present(&self, attempt: AttemptId) -> Option<&Arc<Job>> {
+        self.jobs
+            .get(&attempt.job)
+            .filter(|job| job.live_attempt() == Some(attempt))
+    }
+
+    fn started(
+        &mut self,
+        attempt: AttemptId,
+        main: Process,
+        containment: &str,
+        at: Stamp,
+        now: Stamp,
+        step: &mut Step,
+    ) {
+        let Some(job) = self.present(attempt) else {
+            return;
+        };
+        let known = job.attempt.as_ref().is_some_and(|it| it.main == Some(main));
+        let from = job.state.name();
+        let starts = matches!(job.state, JobState::Starting { .. });
+        if known && !starts {
+            return;
+        }
+        let note = |job: &mut Job| {
+            if let Some(attempt) = &mut job.attempt {
+                attempt.started = Some(at);
+                attempt.main = Some(main);
+                attempt.containment = Some(containment.to_owned());
+            }
+        };
+        if starts {
+            // `apply` allows this move for every job that is starting.
+            let _running = self.shift(attempt.job, &JobEvent::Started, now, step, note);
+        } else if let Some(job) = self.mutate(attempt.job, note) {
+            // It was asked to end while it was being started: the facts count, its state stays.
+            step.changes.push(Change::JobMoved { job, from, at: now });
+        }
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        attempt: AttemptId,
+        ending: &Ending,
+        usage: Option<Usage>,
+        at: Stamp,
+        now: Stamp,
+        step: &mut Step,
+    ) {
+        if let Some(job) = self.present(attempt) {
+            let event = JobEvent::Ended {
+                ending: ending.clone(),
+                retry_at: retry_at(job, ending, now),
+            };
+            // `apply` allows this move for every job that holds a place.
+            let _ended = self.shift(attempt.job, &event, now, step, |job| {
+                if let Some(attempt) = &mut job.attempt {
+                    attempt.ended = Some(at);
+                    attempt.ending = Some(ending.clone());
+                    attempt.usage = usage;
+                }
+            });
+        }
+        step.actions.push(Action::Forget { attempt });
+    }
+
+    fn never_started(&mut self, attempt: AttemptId, now: Stamp, step: &mut Step) {
+        let Some(job) = self.present(attempt).cloned() else {
+            return;
+        };
+        let has_run = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
+        if matches!(job.state, JobState::Starting { .. }) {
+            step.actions.push(Action::Launch { job });
+            return;
+        }
+        let ending = if matches!(job.state, JobState::Stopping { .. }) && !has_run {
+            let why = "was asked to end before its command ran";
+            Ending::NotStarted {
+                failure: Failure::new(FailureClass::Spawn, why),
+            }
+        } else {
+            let why = "nothing is left of it: neither its shim nor a record of its end";
+            Ending::Unseen {
+                failure: Failure::new(FailureClass::HostLost, why),
+            }
+        };
+        self.ended(attempt, &ending, None, now, now, step);
+    }
+
+    pub(super) fn observed(
+        &mut self,
+        attempt: AttemptId,
+        observation: Observation,
+        now: Stamp,
+        step: &mut Step,
+    ) {
+        if self.present(attempt).is_none() {
+            return;
+        }
+        let Some(progress) = self.progress_mut(attempt.job) else {
+            return;
+        };
+        if progress.observe(observation, now)
+            && let Some(job) = self.jobs.get(&attempt.job)
+        {
+            step.telemetry.extend(Event::progress(job, now.wall_ms));
+        }
+    }
+
+    /// What was due for a job: each state has at most one timer.
+    pub(super) fn timer_due(&mut self, id: JobId, now: Stamp, step: &mut Step) {
+        let Some(job) = self.jobs.get(&id).cloned() else {
+            return;
+        };
+        let state = job.state.name();
+        if state == StateName::Running {
+            let grace_ms = job.spec.stop.grace_ms;
+            self.stop(&job, StopCause::Timeout, grace_ms, now, step);
+        } else if state == StateName::Stopping {
+            self.kill(&job, now, step);
+        } else if state == StateName::Backoff {
+            let _queued = self.shift(id, &JobEvent::RetryDue, now, step, |_| {});
+        } else {
+            // The earliest start of a queued job has come: look again.
+            self.recount(id, step, now);
+        }
+    }
+
+    /// Asks a job with an attempt to end, and kills it at once where it has no grace.
+    pub(super) fn stop(
+        &mut self,
+        job: &Arc<Job>,
+        cause: StopCause,
+        grace_ms: u64,
+        now: Stamp,
+        step: &mut Step,
+    ) {
+        let Some(attempt) = job.live_attempt() else {
+            return;
+        };
+        let event = JobEvent::StopAsked {
+            cause,
+            kill_at: now.plus_ms(grace_ms),
+        };
+        let Ok(stopping) = self.shift(job.id, &event, now, step, |_| {}) else {
+            return;
+        };
+        if grace_ms == 0 {
+            self.kill(&stopping, now, step);
+            return;
+        }
+        step.actions.push(Action::Signal {
+            attempt,
+            signal: job.spec.stop.signal,
+            to: SignalTarget::Group,
+        });
+        if matches!(job.state, JobState::Paused { .. }) {
+            // Frozen processes do not see a signal before they go on.
+            step.actions.push(Action::Thaw { attempt });
+        }
+    }
+
+    fn kill(&mut self, job: &Arc<Job>, now: Stamp, step: &mut Step) {
+        let killed = self.shift(job.id, &JobEvent::GraceOver, now, step, |_| {});
+        if let (Ok(_), Some(attempt)) = (killed, job.live_attempt()) {
+            step.actions.push(Action::Kill { attempt });
+        }
+    }
+}
+
+/// When the next attempt of `job` begins by itself, given how the present one ended.
+fn retry_at(job: &Job, ending: &Ending, now: Stamp) -> Option<Stamp> {
+    let attempt = job.live_attempt()?;
+    let failure = if let JobState::Stopping { cause, .. } = &job.state {
+        if *cause != StopCause::Timeout {
+            return None;
+        }
+        Failure::new(FailureClass::Timeout, "")
+    } else {
+        ending.failure()?
+    };
+    let wait = job
+        .spec
+        .retry
+        .wait_ms(attempt, job.tries, &failure, ending.exit())?;
+    Some(now.plus_ms(wait))
+}
