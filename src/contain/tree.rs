@@ -186,7 +186,7 @@ mod tests {
             start_ticks: 7,
             ..all[1].id
         });
-        assert_eq!(pids(&recycled.select(&all, |_, _| false)), []);
+        assert!(pids(&recycled.select(&all, |_, _| false)).is_empty());
     }
 
     #[test]
@@ -218,6 +218,6 @@ mod tests {
     fn an_empty_token_finds_nobody() {
         let all = [stat(1, 0, 1), stat(30, 1, 30)];
         let tree = Tree::of_attempt(None, "", None);
-        assert_eq!(pids(&tree.select(&all, |_, _| true)), []);
+        assert!(pids(&tree.select(&all, |_, _| true)).is_empty());
     }
 }
