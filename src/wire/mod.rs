@@ -8,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod group;
 pub mod job;
+pub mod log;
 pub mod progress;
 pub mod request;
 pub mod service;
