@@ -80,12 +80,13 @@ impl Attempt {
 
     /// Ask for a cgroup; `None`, said aloud, where this host has none for us.
     pub(crate) fn in_cgroup(mut self) -> Option<Self> {
-        match Base::probe(&format!("test-{}", std::process::id())) {
+        let name = self.root.path().file_name().unwrap().to_str().unwrap();
+        let name = name.trim_start_matches('.').to_owned();
+        match Base::probe(&format!("test-{name}")) {
             Ok(base) => {
-                let name = self.root.path().file_name().unwrap().to_str().unwrap();
                 self.record.containment = ContainmentSpec::Cgroup {
                     parent: base.parent().to_owned(),
-                    name: name.trim_start_matches('.').to_owned(),
+                    name,
                 };
                 self.cgroup = Some(base);
                 Some(self)
@@ -183,7 +184,6 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // The last attempt of this test process takes the common parent with it.
         if let Some(base) = &self.cgroup {
             drop(fs::remove_dir(base.parent()));
         }
