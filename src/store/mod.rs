@@ -33,6 +33,7 @@ pub use trim::{TrimPolicy, Trimmed};
 use crate::model::change::Change;
 use crate::model::event::Event;
 use crate::model::id::JobId;
+use ballast::Ballast;
 use open::Files;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
@@ -96,7 +97,15 @@ impl Store {
     /// nothing has changed then.
     pub fn open(directory: &Path, options: Options) -> Result<Opened, StoreError> {
         let files = Files::of(directory);
-        let (connection, recovered, set_aside) = open::open(&files, &options)?;
+        let (connection, recovered, set_aside) = match open::open(&files, &options) {
+            // Even reading needs some space, for the index of the write-ahead log.
+            Err(StoreError::Full { .. })
+                if Ballast::new(&files.ballast, options.ballast_bytes).give_back() =>
+            {
+                open::open(&files, &options)?
+            }
+            opened => opened?,
+        };
         let (inbox, requests) = channel();
         let (sender, condition) = watch::channel(Condition::Healthy);
         let epoch = recovered.epoch.clone();
@@ -157,6 +166,11 @@ impl Store {
     /// Looks whether a degraded store works again; writes nothing while it is healthy.
     pub fn probe(&self) -> impl Future<Output = Result<Condition, StoreError>> + Send + use<> {
         outcome(self.ask(Request::Probe))
+    }
+
+    /// Everything that is live, as [`Store::open`] gave it, after everything committed before this call.
+    pub fn reload(&self) -> impl Future<Output = Result<Recovered, StoreError>> + Send + use<> {
+        outcome(self.ask(Request::Reload))
     }
 
     /// Adds points to the progress history, about a second late. Losing some harms nothing else, so

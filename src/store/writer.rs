@@ -12,8 +12,9 @@ use crate::store::error::{Condition, StoreError};
 use crate::store::fetch::{Fetch, Fetched, fetch};
 use crate::store::history::{History, ProgressPoint};
 use crate::store::open::{self, Files};
+use crate::store::recover::{self, Recovered};
 use crate::store::trim::{TrimPolicy, Trimmed, trim};
-use crate::store::{apply, aside, recover};
+use crate::store::{apply, aside};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -36,6 +37,8 @@ pub(crate) enum Request {
     Progress(Vec<ProgressPoint>),
     /// See whether a store that was degraded works again.
     Probe(Answer<Condition>),
+    /// Read everything that is live.
+    Reload(Answer<Recovered>),
     /// Write what is held back.
     Settle(Answer<()>),
     /// End.
@@ -168,6 +171,13 @@ impl Writer {
             Request::Probe(answer) => {
                 self.probe();
                 reply(answer, Ok(self.condition.borrow().clone()));
+            }
+            Request::Reload(answer) => {
+                let path = self.files.database.clone();
+                let recovered = self.connection().and_then(|connection| {
+                    recover::read(connection).map_err(|error| StoreError::of(&error, &path))
+                });
+                reply(answer, recovered);
             }
             Request::Settle(answer) => {
                 self.history.flush();
