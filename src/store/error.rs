@@ -170,10 +170,10 @@ impl StoreError {
 
 /// What SQLite called it, also where it refused a statement before running it.
 pub(crate) fn code(error: &rusqlite::Error) -> Option<ErrorCode> {
-    match error {
-        rusqlite::Error::SqlInputError { error, .. } => Some(error.code),
-        other => other.sqlite_error_code(),
+    if let rusqlite::Error::SqlInputError { error, .. } = error {
+        return Some(error.code);
     }
+    error.sqlite_error_code()
 }
 
 /// Whether the store takes what it is given; see [`crate::store::Store::condition`].

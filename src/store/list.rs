@@ -6,29 +6,32 @@ use crate::model::state::StateName;
 use crate::store::{error, rows};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use std::collections::BTreeSet;
 
-/// Which jobs; every part that is given must fit.
+/// Which jobs; every part that is given must fit. What is empty or absent does not narrow the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFilter {
-    /// In one of these states; empty means any.
+    /// In one of these states.
     pub states: Vec<StateName>,
-    /// Of this user.
-    pub uid: Option<u32>,
-    /// In this group.
-    pub group: Option<String>,
-    /// Of this kind.
-    pub kind: Option<String>,
+    /// Of one of these users.
+    pub uids: Vec<u32>,
+    /// Of one of these users, by name.
+    pub users: Vec<String>,
+    /// In one of these groups.
+    pub groups: Vec<String>,
+    /// Of one of these kinds.
+    pub kinds: Vec<String>,
     /// Of this flow.
     pub flow: Option<String>,
     /// With this name.
     pub name: Option<String>,
-    /// With all of these labels.
-    pub labels: Vec<(String, String)>,
+    /// With all of these labels; without a value, any value will do.
+    pub labels: Vec<(String, Option<String>)>,
     /// Submitted at or after this wall-clock time.
     pub since_ms: Option<i64>,
     /// Submitted before this wall-clock time.
     pub until_ms: Option<i64>,
-    /// One of these; `None` means any.
+    /// One of these.
     pub ids: Option<Vec<JobId>>,
 }
 
@@ -72,6 +75,9 @@ pub(crate) fn page(
     Ok(Page { items, next, as_of })
 }
 
+/// A column with more values than this narrows instead of branching: SQLite allows 500 branches.
+const MOST_BRANCHES: usize = 64;
+
 /// Largest page.
 const MOST_ITEMS: usize = 10_000;
 
@@ -82,102 +88,153 @@ fn numbers(
     after: Option<JobId>,
     limit: usize,
 ) -> rusqlite::Result<Vec<u64>> {
-    let mut values = Vec::new();
-    let conditions = conditions(filter, after, &mut values);
-    let (from, id) = match filter.labels.first() {
-        // A label is what narrows most: its index gives the numbers in order.
-        Some((name, value)) => {
-            let name = bind(&mut values, name.clone());
-            let value = bind(&mut values, value.clone());
-            let from = format!(
-                "job_labels INDEXED BY job_labels_by_value CROSS JOIN jobs ON jobs.id = job_labels.job \
-                 WHERE job_labels.name = {name} AND job_labels.value = {value}"
-            );
-            (from, "job_labels.job")
-        }
-        None => ("jobs WHERE TRUE".to_owned(), "jobs.id"),
-    };
-    // One branch per state: each comes in order out of the index of states, and SQLite merges them.
-    // `state IN (…)` would sort every match, or read every job.
-    let branch = |state: Option<&StateName>| {
-        let state = state.map_or(String::new(), |state| {
-            format!(" AND jobs.state = '{state}'")
-        });
-        format!("SELECT {id} AS id FROM {from}{state}{conditions}")
-    };
-    let branches: Vec<String> = match filter.states.as_slice() {
-        [] => vec![branch(None)],
-        states => StateName::ALL
-            .iter()
-            .filter(|state| states.contains(state))
-            .map(|state| branch(Some(state)))
-            .collect(),
-    };
-    let limit = bind(&mut values, i64::try_from(limit).unwrap_or(i64::MAX));
+    let mut query = Query::default();
+    let (from, id) = query.source(filter);
+    let branches = query.branches(filter);
+    query.narrow(filter, after);
+    let limit = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let conditions = &query.conditions;
+    let selects: Vec<String> = branches
+        .iter()
+        .map(|branch| format!("SELECT {id} AS id FROM {from}{branch}{conditions}"))
+        .collect();
     let sql = format!(
         "{} ORDER BY 1 DESC LIMIT {limit}",
-        branches.join(" UNION ALL ")
+        selects.join(" UNION ALL ")
     );
     connection
         .prepare_cached(&sql)?
-        .query_map(params_from_iter(values), |row| {
+        .query_map(params_from_iter(query.values), |row| {
             let id: i64 = row.get(0)?;
             u64::try_from(id).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, id))
         })?
         .collect()
 }
 
-/// Every part of the filter but the states, as ` AND …`.
-fn conditions(filter: &JobFilter, after: Option<JobId>, values: &mut Vec<Value>) -> String {
-    let mut sql = String::new();
-    let mut and = |condition: &str, value: Value| {
-        let place = bind(values, value);
-        sql.push_str(" AND ");
-        sql.push_str(&condition.replace('?', &place));
-    };
-    if let Some(after) = after {
-        let after = i64::try_from(after.0).unwrap_or(i64::MAX);
-        and("jobs.id < ?", after.into());
-    }
-    if let Some(uid) = filter.uid {
-        and("jobs.uid = ?", i64::from(uid).into());
-    }
-    let texts = [
-        ("jobs.grp = ?", &filter.group),
-        ("jobs.kind = ?", &filter.kind),
-        ("jobs.flow = ?", &filter.flow),
-        ("jobs.name = ?", &filter.name),
-    ];
-    for (condition, text) in texts {
-        if let Some(text) = text {
-            and(condition, text.clone().into());
-        }
-    }
-    if let Some(since_ms) = filter.since_ms {
-        and("jobs.created_wall_ms >= ?", since_ms.into());
-    }
-    if let Some(until_ms) = filter.until_ms {
-        and("jobs.created_wall_ms < ?", until_ms.into());
-    }
-    if let Some(ids) = &filter.ids {
-        let ids: Vec<u64> = ids.iter().map(|id| id.0).collect();
-        let list = serde_json::json!(ids).to_string();
-        and("jobs.id IN (SELECT value FROM json_each(?))", list.into());
-    }
-    for (name, value) in filter.labels.iter().skip(1) {
-        // As one value, so that both are bound in one place.
-        let pair = serde_json::json!([name, value]).to_string();
-        and(
-            "EXISTS (SELECT 1 FROM job_labels other WHERE other.job = jobs.id \
-             AND other.name = ? ->> 0 AND other.value = ? ->> 1)",
-            pair.into(),
-        );
-    }
-    sql
+/// A query in the making: what is bound, and what every job must fit.
+#[derive(Default)]
+struct Query {
+    values: Vec<Value>,
+    conditions: String,
 }
 
-/// Keeps `value` for binding; answers its place in the text.
-fn bind(values: &mut Vec<Value>, value: impl Into<Value>) -> String {
-    values.push(value.into());
-    format!("?{}", values.len())
+impl Query {
+    /// Where the numbers come from, and the column that holds them.
+    fn source(&mut self, filter: &JobFilter) -> (String, &'static str) {
+        let valued = filter.labels.iter().find_map(|(name, value)| {
+            let value = value.as_ref()?;
+            Some((name, value))
+        });
+        // A label is what narrows most, and its index gives the numbers in order.
+        let Some((name, value)) = valued else {
+            return ("jobs WHERE TRUE".to_owned(), "jobs.id");
+        };
+        let name = self.bind(name.clone());
+        let value = self.bind(value.clone());
+        let from = format!(
+            "job_labels INDEXED BY job_labels_by_value CROSS JOIN jobs ON jobs.id = job_labels.job \
+             WHERE job_labels.name = {name} AND job_labels.value = {value}"
+        );
+        (from, "job_labels.job")
+    }
+
+    /// One branch for each value of the first column that the filter names: each branch comes in order
+    /// out of the index of that column, and SQLite merges them as it goes. `IN (…)` would sort every
+    /// match, or read every job. Further columns narrow within the branches.
+    fn branches(&mut self, filter: &JobFilter) -> Vec<String> {
+        let texts = |values: &[String]| values.iter().cloned().map(Value::from).collect();
+        let states: BTreeSet<StateName> = filter.states.iter().copied().collect();
+        let columns: [(&str, Vec<Value>); 5] = [
+            (
+                "state",
+                states
+                    .iter()
+                    .map(|state| state.as_str().to_owned().into())
+                    .collect(),
+            ),
+            (
+                "uid",
+                filter
+                    .uids
+                    .iter()
+                    .map(|uid| i64::from(*uid).into())
+                    .collect(),
+            ),
+            ("user", texts(&filter.users)),
+            ("grp", texts(&filter.groups)),
+            ("kind", texts(&filter.kinds)),
+        ];
+        let mut branches = Vec::new();
+        for (column, mut values) in columns {
+            // A value named twice must not list its jobs twice.
+            let mut distinct: Vec<Value> = Vec::new();
+            values.retain(|value| {
+                let new = !distinct.contains(value);
+                distinct.extend(new.then(|| value.clone()));
+                new
+            });
+            let places: Vec<String> = values.into_iter().map(|value| self.bind(value)).collect();
+            match places.as_slice() {
+                [] => {}
+                _ if branches.is_empty() && places.len() <= MOST_BRANCHES => {
+                    let branch = |place| format!(" AND jobs.{column} = {place}");
+                    branches.extend(places.iter().map(branch));
+                }
+                [place] => self.and(&format!("jobs.{column} = {place}")),
+                // The plus keeps SQLite from driving by this column, and thus from sorting.
+                places => self.and(&format!("+jobs.{column} IN ({})", places.join(", "))),
+            }
+        }
+        if branches.is_empty() {
+            branches.push(String::new());
+        }
+        branches
+    }
+
+    /// Everything of the filter that is one condition.
+    fn narrow(&mut self, filter: &JobFilter, after: Option<JobId>) {
+        let after = after.map(|after| i64::try_from(after.0).unwrap_or(i64::MAX).into());
+        let ids = filter.ids.as_ref().map(|ids| {
+            let ids: Vec<u64> = ids.iter().map(|id| id.0).collect();
+            serde_json::json!(ids).to_string().into()
+        });
+        let parts: [(&str, Option<Value>); 6] = [
+            ("jobs.id <", after),
+            ("jobs.flow =", filter.flow.clone().map(Value::from)),
+            ("jobs.name =", filter.name.clone().map(Value::from)),
+            ("jobs.created_wall_ms >=", filter.since_ms.map(Value::from)),
+            ("jobs.created_wall_ms <", filter.until_ms.map(Value::from)),
+            ("jobs.id IN (SELECT value FROM json_each", ids),
+        ];
+        for (condition, value) in parts {
+            let Some(value) = value else { continue };
+            let place = self.bind(value);
+            if condition.contains('(') {
+                self.and(&format!("{condition}({place}))"));
+            } else {
+                self.and(&format!("{condition} {place}"));
+            }
+        }
+        for (name, value) in &filter.labels {
+            let name = self.bind(name.clone());
+            let value = value.as_ref().map_or(String::new(), |value| {
+                format!(" AND other.value = {}", self.bind(value.clone()))
+            });
+            self.and(&format!(
+                "EXISTS (SELECT 1 FROM job_labels other WHERE other.job = jobs.id \
+                 AND other.name = {name}{value})"
+            ));
+        }
+    }
+
+    fn and(&mut self, condition: &str) {
+        self.conditions.push_str(" AND ");
+        self.conditions.push_str(condition);
+    }
+
+    /// Keeps `value` for binding; answers its place in the text.
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        format!("?{}", self.values.len())
+    }
 }

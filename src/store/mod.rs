@@ -33,6 +33,7 @@ pub use trim::{TrimPolicy, Trimmed};
 use crate::model::change::Change;
 use crate::model::event::Event;
 use crate::model::id::JobId;
+use ballast::Ballast;
 use open::Files;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
@@ -83,7 +84,6 @@ struct Shared {
     condition: watch::Receiver<Condition>,
     reader: Reader,
     thread: Mutex<Option<JoinHandle<()>>>,
-    id_floor: JobId,
 }
 
 impl Store {
@@ -97,7 +97,15 @@ impl Store {
     /// nothing has changed then.
     pub fn open(directory: &Path, options: Options) -> Result<Opened, StoreError> {
         let files = Files::of(directory);
-        let (connection, recovered, set_aside) = open::open(&files, &options)?;
+        let (connection, recovered, set_aside) = match open::open(&files, &options) {
+            // Even reading needs some space, for the index of the write-ahead log.
+            Err(StoreError::Full { .. })
+                if Ballast::new(&files.ballast, options.ballast_bytes).give_back() =>
+            {
+                open::open(&files, &options)?
+            }
+            opened => opened?,
+        };
         let (inbox, requests) = channel();
         let (sender, condition) = watch::channel(Condition::Healthy);
         let epoch = recovered.epoch.clone();
@@ -118,7 +126,6 @@ impl Store {
                 condition,
                 reader: Reader::new(files),
                 thread: Mutex::new(Some(thread)),
-                id_floor: options.id_floor,
             }),
         };
         Ok(Opened {
@@ -148,12 +155,6 @@ impl Store {
         outcome(self.ask(|answer| Request::Entry(Entry::Fetch(fetch, answer))))
     }
 
-    /// Reads again what [`Store::open`] gave to start from, as it is now.
-    pub fn reload(&self) -> impl Future<Output = Result<Recovered, StoreError>> + Send + use<> {
-        let floor = self.shared.id_floor;
-        outcome(self.ask(|answer| Request::Reload(floor, answer)))
-    }
-
     /// Lets go of what is old, a bounded part at a time; [`Trimmed::more`] says to call again.
     pub fn trim(
         &self,
@@ -165,6 +166,11 @@ impl Store {
     /// Looks whether a degraded store works again; writes nothing while it is healthy.
     pub fn probe(&self) -> impl Future<Output = Result<Condition, StoreError>> + Send + use<> {
         outcome(self.ask(Request::Probe))
+    }
+
+    /// Everything that is live, as [`Store::open`] gave it, after everything committed before this call.
+    pub fn reload(&self) -> impl Future<Output = Result<Recovered, StoreError>> + Send + use<> {
+        outcome(self.ask(Request::Reload))
     }
 
     /// Adds points to the progress history, about a second late. Losing some harms nothing else, so

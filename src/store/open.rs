@@ -73,7 +73,7 @@ pub(crate) fn open(
             let floor = options.id_floor.max(saved.last_job);
             let (mut connection, _) = establish(files, floor)?;
             let jobs = salvage::write(&mut connection, &files.database, &saved)?;
-            let recovered = recover::read(&connection, floor)
+            let recovered = recover::read(&connection)
                 .map_err(|error| StoreError::of(&error, &files.database))?;
             (connection, recovered, Some(SetAside { path, why, jobs }))
         }
@@ -104,8 +104,9 @@ fn establish(files: &Files, floor: JobId) -> Result<(Connection, Recovered), Sto
     check(&connection, files)?;
     let now_ms = jiff::Timestamp::now().as_millisecond();
     migrate::migrate(&mut connection, path, now_ms)?;
-    let recovered =
-        recover::read(&connection, floor).map_err(|error| StoreError::of_opening(&error, path))?;
+    let recovered = recover::raise_floor(&mut connection, floor)
+        .and_then(|()| recover::read(&connection))
+        .map_err(|error| StoreError::of_opening(&error, path))?;
     Ok((connection, recovered))
 }
 

@@ -56,6 +56,8 @@ pub struct EventFilter {
     pub job: Option<JobId>,
     /// Whose channel begins so; empty means any.
     pub prefix: String,
+    /// Up to and with this one.
+    pub up_to: Option<Seq>,
 }
 
 /// Part of the event history.
@@ -65,6 +67,8 @@ pub struct EventPage {
     pub events: Vec<Event>,
     /// Everything up to here was looked at: the next page begins after it.
     pub reached: Seq,
+    /// The oldest event there is: what is asked for before it is gone.
+    pub oldest: Seq,
     /// The newest event there is; the history ends here when `reached` is this.
     pub head: Seq,
 }
@@ -141,6 +145,23 @@ impl Reader {
         })
     }
 
+    /// Whose a job is, where it is stored.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the database cannot be read.
+    pub fn owner(&self, id: JobId) -> Result<Option<u32>, StoreError> {
+        // A number that SQLite cannot hold names no job.
+        let Ok(id) = i64::try_from(id.0) else {
+            return Ok(None);
+        };
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT uid FROM jobs WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()
+        })
+    }
+
     /// The jobs that wait or waited for `id`, by number.
     ///
     /// # Errors
@@ -188,11 +209,19 @@ impl Reader {
         Ok(content.map(|content| content.into_keys().collect()))
     }
 
+    /// Every group, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the database cannot be read.
+    pub fn groups(&self) -> Result<Vec<Group>, StoreError> {
+        self.read(rows::groups)
+    }
+
     /// Every group with how much is in it, by name.
     ///
     /// # Errors
     /// [`StoreError`] where the database cannot be read.
-    pub fn groups(&self) -> Result<(Vec<GroupCount>, Seq), StoreError> {
+    pub fn group_counts(&self) -> Result<(Vec<GroupCount>, Seq), StoreError> {
         self.read(|connection| {
             let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
             let mut statement = connection.prepare_cached(
@@ -258,8 +287,9 @@ impl Reader {
             Ok(EventPage {
                 reached: match last {
                     Some(last) if events.len() >= limit => last,
-                    _ => head,
+                    _ => filter.up_to.unwrap_or(head).min(head),
                 },
+                oldest: rows::oldest(connection)?,
                 events,
                 head,
             })
@@ -385,15 +415,18 @@ fn events(
     };
     // Not LIKE or GLOB: names of groups may hold their wildcards.
     let sql = format!(
-        "{} WHERE seq > ?1 AND substr(channel, 1, length(?3)) = ?3 {of_job} ORDER BY seq LIMIT ?2",
+        "{} WHERE seq > ?1 AND substr(channel, 1, length(?3)) = ?3 AND seq <= ?5 {of_job} ORDER BY seq LIMIT ?2",
         rows::SELECT_EVENT
     );
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let up_to = filter
+        .up_to
+        .map_or(i64::MAX, |up_to| i64::try_from(up_to.0).unwrap_or(i64::MAX));
     let job = filter.job.map(|job| rows::integer(job.0)).transpose()?;
     connection
         .prepare_cached(&sql)?
-        .query_map((after, limit, &filter.prefix, job), rows::event)?
+        .query_map((after, limit, &filter.prefix, job, up_to), rows::event)?
         .collect()
 }
 

@@ -26,8 +26,8 @@ pub struct Recovered {
 }
 
 /// Reads it. Costs as much as there are live jobs, however long the history is.
-pub(crate) fn read(connection: &Connection, floor: JobId) -> rusqlite::Result<Recovered> {
-    let last_job = rows::last_number(connection, "jobs")?.max(floor.0);
+pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Recovered> {
+    let last_job = rows::last_number(connection, "jobs")?;
     Ok(Recovered {
         epoch: epoch(connection)?,
         head: rows::head(connection)?,
@@ -36,6 +36,20 @@ pub(crate) fn read(connection: &Connection, floor: JobId) -> rusqlite::Result<Re
         live: live(connection)?,
         groups: rows::groups(connection)?,
     })
+}
+
+/// Numbers up to `floor` count as given out from now on.
+pub(crate) fn raise_floor(connection: &mut Connection, floor: JobId) -> rusqlite::Result<()> {
+    if rows::last_number(connection, "jobs")? >= floor.0 {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    transaction.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'", [])?;
+    transaction.execute(
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?1)",
+        [rows::integer(floor.0)?],
+    )?;
+    transaction.commit()
 }
 
 /// The identity of the database.

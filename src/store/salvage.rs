@@ -83,18 +83,6 @@ pub(crate) fn write(
             }
             written += 1;
         }
-        // Numbers that only the damaged file knew stay used.
-        if saved.last_job.0 > 0 {
-            transaction.execute(
-                "DELETE FROM sqlite_sequence WHERE name = 'jobs' AND seq < ?1",
-                [rows::integer(saved.last_job.0)?],
-            )?;
-            transaction.execute(
-                "INSERT INTO sqlite_sequence (name, seq) SELECT 'jobs', ?1 \
-                 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'jobs')",
-                [rows::integer(saved.last_job.0)?],
-            )?;
-        }
         transaction.commit()
     };
     run().map_err(|error| StoreError::of(&error, path))?;

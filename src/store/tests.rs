@@ -2,6 +2,7 @@
 
 mod lists;
 mod trouble;
+mod upkeep;
 
 use super::*;
 use crate::model::attempt::{Attempt, Process, Usage};
@@ -280,7 +281,7 @@ fn groups_are_set_counted_and_removed() {
         at: at(6),
     });
     wait(store.commit(changes)).unwrap();
-    let (groups, as_of) = store.reader().groups().unwrap();
+    let (groups, as_of) = store.reader().group_counts().unwrap();
     assert_eq!(
         groups,
         [GroupCount {
@@ -323,7 +324,7 @@ fn an_edit_replaces_spec_labels_and_dependencies() {
     assert_eq!(store.reader().dependents(JobId(2)).unwrap(), [JobId(3)]);
     let labelled = |name: &str, value: &str| {
         let filter = JobFilter {
-            labels: vec![(name.to_owned(), value.to_owned())],
+            labels: vec![(name.to_owned(), Some(value.to_owned()))],
             ..JobFilter::default()
         };
         store.reader().jobs(&filter, None, 9).unwrap().items.len()
@@ -468,94 +469,4 @@ fn a_closed_store_says_so() {
     let error = wait(store.commit(vec![added(&job(1))])).unwrap_err();
     assert_eq!(error, StoreError::Stopped);
     store.record_progress(vec![]);
-}
-
-#[test]
-fn old_events_and_keys_go_and_the_numbers_go_on() {
-    let directory = TempDir::new().unwrap();
-    let store = open(directory.path()).store;
-    for id in 1..=10 {
-        let used = Change::KeyUsed {
-            key: IdempotencyKey {
-                uid: 1,
-                key: format!("k{id}"),
-                fingerprint: String::new(),
-            },
-            ids: vec![JobId(id)],
-            at: at(i64::try_from(id).unwrap()),
-        };
-        wait(store.commit(vec![added(&job(id)), used])).unwrap();
-    }
-    let policy = TrimPolicy {
-        events_keep: 7,
-        events_older_than_ms: None,
-        keys_older_than_ms: at(6).wall_ms,
-    };
-    let trimmed = wait(store.trim(policy)).unwrap();
-    assert_eq!((trimmed.oldest, trimmed.more), (Seq(4), false));
-    assert_eq!(store.reader().bounds().unwrap(), (Seq(4), Seq(10)));
-    let key = |name: &str| Fetch {
-        key: Some((1, name.to_owned())),
-        ..Fetch::default()
-    };
-    assert_eq!(wait(store.fetch(key("k5"))).unwrap().key, None);
-    assert!(wait(store.fetch(key("k6"))).unwrap().key.is_some());
-    let by_age = TrimPolicy {
-        events_older_than_ms: Some(at(9).wall_ms),
-        ..policy
-    };
-    assert_eq!(wait(store.trim(by_age)).unwrap().oldest, Seq(9));
-    let nothing = TrimPolicy {
-        events_keep: 0,
-        ..policy
-    };
-    let trimmed = wait(store.trim(nothing)).unwrap();
-    assert_eq!((trimmed.oldest, trimmed.more), (Seq(11), false));
-    store.close();
-    let again = open(directory.path());
-    assert_eq!(
-        (again.recovered.oldest, again.recovered.head),
-        (Seq(11), Seq(10))
-    );
-    let events = wait(again.store.commit(vec![added(&job(11))])).unwrap();
-    assert_eq!(events[0].seq, Some(Seq(11)));
-}
-
-#[test]
-fn progress_is_thinned_evenly_and_goes_with_its_job() {
-    let directory = TempDir::new().unwrap();
-    let store = open(directory.path()).store;
-    wait(store.commit(vec![added(&job(1))])).unwrap();
-    let attempt = AttemptId {
-        job: JobId(1),
-        attempt: 2,
-    };
-    let point = |at_ms: i64| ProgressPoint {
-        attempt,
-        at_ms,
-        body: format!("{{\"step\":{at_ms}}}"),
-    };
-    let read = |max| store.reader().progress(attempt, 0, i64::MAX, max).unwrap();
-    assert_eq!(read(10), []);
-    store.record_progress((0..1000).map(point).collect());
-    wait(store.settle()).unwrap();
-    assert_eq!(read(5000).len(), 1000);
-    let thinned = read(10);
-    let times: Vec<i64> = thinned.iter().map(|point| point.at_ms).collect();
-    assert_eq!(
-        times,
-        (1..=10).map(|tenth| tenth * 100 - 1).collect::<Vec<_>>()
-    );
-    assert_eq!(read(1), [point(999)]);
-    assert_eq!(read(0), []);
-    let part = store.reader().progress(attempt, 10, 12, 9).unwrap();
-    assert_eq!(part, [point(10), point(11), point(12)]);
-    let removed = Change::JobRemoved {
-        job: JobId(1),
-        uid: 1000,
-        at: at(9),
-    };
-    wait(store.commit(vec![removed])).unwrap();
-    wait(store.settle()).unwrap();
-    assert_eq!(read(10), []);
 }

@@ -6,16 +6,15 @@
 
 use crate::model::change::Change;
 use crate::model::event::Event;
-use crate::model::id::JobId;
 use crate::store::ballast::Ballast;
 use crate::store::checkpoint::Checkpoints;
 use crate::store::error::{Condition, StoreError};
 use crate::store::fetch::{Fetch, Fetched, fetch};
 use crate::store::history::{History, ProgressPoint};
 use crate::store::open::{self, Files};
-use crate::store::recover::Recovered;
+use crate::store::recover::{self, Recovered};
 use crate::store::trim::{TrimPolicy, Trimmed, trim};
-use crate::store::{apply, aside, recover};
+use crate::store::{apply, aside};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -38,8 +37,8 @@ pub(crate) enum Request {
     Progress(Vec<ProgressPoint>),
     /// See whether a store that was degraded works again.
     Probe(Answer<Condition>),
-    /// Read everything that is live, as at the start; job numbers go on after the first field.
-    Reload(JobId, Answer<Recovered>),
+    /// Read everything that is live.
+    Reload(Answer<Recovered>),
     /// Write what is held back.
     Settle(Answer<()>),
     /// End.
@@ -173,12 +172,12 @@ impl Writer {
                 self.probe();
                 reply(answer, Ok(self.condition.borrow().clone()));
             }
-            Request::Reload(floor, answer) => {
+            Request::Reload(answer) => {
                 let path = self.files.database.clone();
-                let read = self.connection().and_then(|connection| {
-                    recover::read(connection, floor).map_err(|error| StoreError::of(&error, &path))
+                let recovered = self.connection().and_then(|connection| {
+                    recover::read(connection).map_err(|error| StoreError::of(&error, &path))
                 });
-                reply(answer, read);
+                reply(answer, recovered);
             }
             Request::Settle(answer) => {
                 self.history.flush();

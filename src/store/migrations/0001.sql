@@ -45,6 +45,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_live ON jobs (is_final) WHERE is_final = 0;
 CREATE INDEX jobs_by_state ON jobs (state);
 CREATE INDEX jobs_by_uid ON jobs (uid);
+CREATE INDEX jobs_by_user ON jobs (user);
 CREATE INDEX jobs_by_name ON jobs (uid, name);
 CREATE INDEX jobs_by_group ON jobs (grp);
 CREATE INDEX jobs_by_kind ON jobs (kind) WHERE kind IS NOT NULL;
