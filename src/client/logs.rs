@@ -5,7 +5,7 @@ use crate::client::http::Ask;
 use crate::client::link::{Fed, Link};
 use crate::client::query::Target;
 use crate::client::routes::Client;
-use crate::wire::log::LogPiece;
+use crate::wire::log::LogPiece as LogChunk;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub enum LogPiece {
 #[derive(Debug)]
 pub enum LogItem {
     /// The next piece, and the line of JSON it came in.
-    Piece(LogPiece, LogPiece),
+    Piece(LogPiece, LogChunk),
     /// The connection is lost; the next attempt comes after `retry_in`.
     Lost {
         /// Time until then.
@@ -63,7 +63,7 @@ pub struct LogFollow {
     query: LogQuery,
     cursor: Option<String>,
     lines: Lines,
-    ready: VecDeque<LogPiece>,
+    ready: VecDeque<LogChunk>,
     /// Pieces since the stream was opened.
     read_pieces: u64,
     /// The attempt was seen to be over before the stream was opened: what comes now is all there is.
@@ -143,7 +143,7 @@ impl LogFollow {
         }
     }
 
-    fn take(&mut self, chunk: LogPiece) -> Result<Option<LogItem>, ClientError> {
+    fn take(&mut self, chunk: LogChunk) -> Result<Option<LogItem>, ClientError> {
         self.link.works();
         if let Some(cursor) = &chunk.cursor {
             self.cursor = Some(cursor.clone());
@@ -175,7 +175,7 @@ fn request(query: &LogQuery, cursor: Option<&str>) -> Ask {
     Ask::get(target.into_text())
 }
 
-fn piece(chunk: &LogPiece) -> Result<Option<LogPiece>, ClientError> {
+fn piece(chunk: &LogChunk) -> Result<Option<LogPiece>, ClientError> {
     if let Some(bytes) = chunk.gap_bytes {
         return Ok(Some(LogPiece::Gap(bytes)));
     }
@@ -198,7 +198,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn feed(&mut self, bytes: &[u8], out: &mut VecDeque<LogPiece>) -> Result<(), ClientError> {
+    fn feed(&mut self, bytes: &[u8], out: &mut VecDeque<LogChunk>) -> Result<(), ClientError> {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             self.rest.extend_from_slice(part);
             if self.rest.len() > LARGEST_LINE_BYTES {

@@ -68,7 +68,7 @@ pub(super) async fn find(link: &mut Link, main: Option<Process>, same_boot: bool
             end_unseen(link, "the host went down while it ran");
             return true;
         }
-        if !identity::is_alive(&process(claim.shim)) {
+        if !identity::is_alive(&claim.shim.into()) {
             after_death(link, &claim, main.or(link.main()), false).await;
             return true;
         }
@@ -91,10 +91,10 @@ pub(super) async fn shim_died(link: &mut Link) {
     match read_claim(&dir) {
         Some(claim) => after_death(link, &claim, link.main(), true).await,
         None => {
-            let failure = Failure::new(
-                FailureClass::Spawn,
-                "its supervisor (stoked-shim) ended before it started the command",
-            );
+            let message = link.spawn_error.take().unwrap_or_else(|| {
+                "its supervisor (stoked-shim) ended before it started the command".to_owned()
+            });
+            let failure = Failure::new(FailureClass::Spawn, message);
             let now = (link.shared.now)();
             link.end(Ending::NotStarted { failure }, None, now);
         }
@@ -159,13 +159,6 @@ pub(super) fn read_claim(dir: &Path) -> Option<Claim> {
 /// The exit record of an attempt. A torn one, after a power failure, is none.
 fn exit_record(dir: &Path) -> Option<ExitRecord> {
     serde_json::from_slice(&std::fs::read(dir.join("exit.json")).ok()?).ok()
-}
-
-pub(super) fn process(id: crate::wire::shim::ProcessId) -> identity::ProcessId {
-    identity::ProcessId {
-        pid: id.pid,
-        start_ticks: id.start_ticks,
-    }
 }
 
 /// An attempt directory, with what its shim claimed.

@@ -3,7 +3,7 @@
 use crate::contain::identity;
 use crate::contain::{Cgroup, Containment, Tree};
 use crate::model::attempt::Process;
-use crate::supervise::adopt::{process, read_claim};
+use crate::supervise::adopt::read_claim;
 use crate::wire::shim::{Claim, ContainmentSpec, ToShim, encode};
 use std::io::Write;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(super) fn end(claim: &Claim, main: Option<Process>) -> u32 {
         }
     }
     // Also where a cgroup was asked for: it may have been refused, or not entered yet.
-    let tree = Tree::of_attempt(Some(process(claim.shim)), &claim.token, main);
+    let tree = Tree::of_attempt(Some(claim.shim.into()), &claim.token, main);
     killed + kill(&Containment::Tree(tree))
 }
 
@@ -42,8 +42,8 @@ fn kill(containment: &Containment) -> u32 {
 }
 
 /// Lets a shim leave whose end nobody waits for any more, and removes its directory.
-pub(super) fn dismiss(dir: &Path) {
-    let shim_alive = read_claim(dir).is_some_and(|claim| identity::is_alive(&process(claim.shim)));
+pub fn dismiss(dir: &Path) {
+    let shim_alive = read_claim(dir).is_some_and(|claim| identity::is_alive(&claim.shim.into()));
     if shim_alive {
         let told = crate::contain::socket::connect_control(dir)
             .and_then(|mut shim| shim.write_all(&encode(&ToShim::AckExit)?));

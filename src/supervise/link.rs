@@ -38,6 +38,8 @@ pub(super) struct Link {
     /// Orders that make no sense before the command runs.
     deferred: Vec<Order>,
     started: Option<Report>,
+    /// Why its command could not be started, as the shim said.
+    pub(super) spawn_error: Option<String>,
     ended: Option<Report>,
     /// The end is committed.
     pub(super) forgotten: bool,
@@ -55,6 +57,7 @@ impl Link {
             orders,
             deferred: Vec::new(),
             started: None,
+            spawn_error: None,
             ended: None,
             forgotten: false,
         }
@@ -153,9 +156,9 @@ impl Link {
             FromShim::Refused { request, message } => {
                 tracing::warn!(attempt = %self.attempt, request, message, "a shim refused");
             }
-            // The record of the end follows and says all of it.
-            FromShim::SpawnFailed(_)
-            | FromShim::Hello(_)
+            // A record of the end follows, unless there was no place to write one.
+            FromShim::SpawnFailed(error) => self.spawn_error = Some(error.message),
+            FromShim::Hello(_)
             | FromShim::Claimed {}
             | FromShim::Frozen {}
             | FromShim::Thawed {}

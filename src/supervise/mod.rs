@@ -10,6 +10,7 @@ mod link;
 
 pub use adopt::{Stray, strays};
 pub use launch::{LaunchContext, Meta, record};
+pub use leftovers::dismiss;
 
 use crate::contain::cgroup::Base;
 use crate::model::attempt::{Process, Usage};
