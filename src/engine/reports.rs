@@ -138,6 +138,7 @@ impl Engine {
         };
         let has_run = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
         if matches!(job.state, JobState::Starting { .. }) {
+            let job = self.in_this_boot(job, now, step);
             step.actions.push(Action::Launch { job });
             return;
         }
@@ -153,6 +154,30 @@ impl Engine {
             }
         };
         self.ended(attempt, &ending, None, now, now, step);
+    }
+
+    /// The job with its attempt moved to this boot of the host, where it was claimed in an earlier one.
+    ///
+    /// What starts now belongs to this boot: otherwise the next start of the daemon would take it for
+    /// something that the host took down with it.
+    fn in_this_boot(&mut self, job: Arc<Job>, now: Stamp, step: &mut Step) -> Arc<Job> {
+        let boot_id = self.boot_id.clone();
+        if job.attempt.as_ref().is_none_or(|it| it.boot_id == boot_id) {
+            return job;
+        }
+        let moved = self.mutate(job.id, |job| {
+            if let Some(attempt) = &mut job.attempt {
+                attempt.boot_id = boot_id;
+                attempt.claimed = attempt.claimed.rebased(now);
+            }
+        });
+        let job = moved.unwrap_or(job);
+        step.changes.push(Change::JobMoved {
+            job: Arc::clone(&job),
+            from: job.state.name(),
+            at: now,
+        });
+        job
     }
 
     pub(super) fn observed(

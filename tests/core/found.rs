@@ -2,6 +2,8 @@
 
 use crate::rig::{Rig, spec};
 use stoked::engine::command::{Refusal, Reply, Verb};
+use stoked::engine::input::Input;
+use stoked::engine::step::Action;
 use stoked::model::state::StateName;
 
 #[test]
@@ -96,4 +98,20 @@ fn removing_what_completed_does_not_keep_its_waiters_from_running_again() {
     assert_eq!(rig.verb(first, Verb::Remove), Ok(Reply::Removed));
     rig.verb(waiter, Verb::Retry).unwrap();
     assert_eq!(rig.state(waiter), StateName::Starting);
+}
+
+/// Claimed before the host went down, started after: it belongs to the boot in which it runs.
+#[test]
+fn what_starts_after_a_reboot_belongs_to_the_new_boot() {
+    let mut rig = Rig::new(1);
+    let id = rig.one(spec(), &[]);
+    rig.reboot();
+    let attempt = rig.attempt(id);
+    rig.report(Input::NeverStarted { attempt });
+    let stored = rig.job(id).clone();
+    assert_eq!(stored.attempt.as_ref().unwrap().boot_id, rig.boot_id);
+    let [Action::Launch { job }] = rig.actions.as_slice() else {
+        panic!("{:?}", rig.actions);
+    };
+    assert_eq!(**job, stored);
 }
