@@ -82,7 +82,9 @@ impl Engine {
             // `apply` allows this move for every job that is starting.
             let _running = self.shift(attempt.job, &JobEvent::Started, now, step, note);
         } else if let Some(job) = self.mutate(attempt.job, note) {
-            // It was asked to end while it was being started: the facts count, its state stays.
+            // It was asked to end while it was being started: the facts count, its state stays. What
+            // was sent before the command ran may have reached nobody, so it is sent again.
+            step.actions.extend(ask_to_end(&job));
             step.changes.push(Change::JobMoved { job, from, at: now });
         }
     }
@@ -259,6 +261,23 @@ impl Engine {
             step.actions.push(Action::Kill { attempt });
         }
     }
+}
+
+/// What a job that is stopping must have been sent.
+fn ask_to_end(job: &Job) -> Option<Action> {
+    let attempt = job.live_attempt()?;
+    let JobState::Stopping { killed, .. } = job.state else {
+        return None;
+    };
+    Some(if killed {
+        Action::Kill { attempt }
+    } else {
+        Action::Signal {
+            attempt,
+            signal: job.spec.stop.signal,
+            to: SignalTarget::Group,
+        }
+    })
 }
 
 /// When the next attempt of `job` begins by itself, given how the present one ended.

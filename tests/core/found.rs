@@ -1,7 +1,7 @@
 //! Stories that once went wrong, most of them told by the simulation. Each must end well for ever.
 
 use crate::rig::{Rig, spec};
-use stoked::engine::command::{Refusal, Reply, Verb};
+use stoked::engine::command::{Refusal, Reply, SignalTarget, Verb};
 use stoked::engine::input::Input;
 use stoked::engine::step::Action;
 use stoked::model::state::StateName;
@@ -114,4 +114,27 @@ fn what_starts_after_a_reboot_belongs_to_the_new_boot() {
         panic!("{:?}", rig.actions);
     };
     assert_eq!(**job, stored);
+}
+
+/// Cancelled while its shim was still being started: nobody was there to hear the signal.
+#[test]
+fn what_starts_while_it_is_stopping_is_asked_to_end_once_it_runs() {
+    for grace_ms in [0, 5_000] {
+        let mut rig = Rig::new(1);
+        let id = rig.one(spec(), &[]);
+        let grace_ms = Some(grace_ms);
+        rig.verb(id, Verb::Cancel { grace_ms }).unwrap();
+        rig.started(id);
+        let attempt = rig.attempt(id);
+        let sent = if grace_ms == Some(0) {
+            Action::Kill { attempt }
+        } else {
+            Action::Signal {
+                attempt,
+                signal: 15,
+                to: SignalTarget::Group,
+            }
+        };
+        assert_eq!(rig.actions, [sent]);
+    }
 }
