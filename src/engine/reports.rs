@@ -107,6 +107,14 @@ impl Engine {
             };
             // `apply` allows this move for every job that holds a place.
             let _ended = self.shift(attempt.job, &event, now, step, |job| {
+                if let JobState::Stopping {
+                    cause: StopCause::Restart,
+                    ..
+                } = job.state
+                {
+                    // A person queues it again, so the retry policy counts anew.
+                    job.tries = 0;
+                }
                 if let Some(attempt) = &mut job.attempt {
                     attempt.ended = Some(at);
                     attempt.ending = Some(ending.clone());

@@ -138,3 +138,52 @@ fn what_starts_while_it_is_stopping_is_asked_to_end_once_it_runs() {
         assert_eq!(rig.actions, [sent]);
     }
 }
+
+/// "Attempts since a person last queued it": a restart is a person queueing it.
+#[test]
+fn a_restart_gives_back_the_automatic_retries() {
+    let mut rig = Rig::new(1);
+    let mut stubborn = spec();
+    stubborn.retry.max_attempts = 2;
+    let id = rig.one(stubborn, &[]);
+    rig.started(id);
+    rig.ended(id, 1);
+    assert_eq!(rig.state(id), StateName::Backoff);
+    rig.verb(id, Verb::Restart { grace_ms: None }).unwrap();
+    rig.started(id);
+    rig.verb(id, Verb::Restart { grace_ms: None }).unwrap();
+    rig.ended(id, 143);
+    assert_eq!(rig.state(id), StateName::Starting);
+    rig.started(id);
+    rig.ended(id, 1);
+    assert_eq!(rig.state(id), StateName::Backoff);
+}
+
+#[test]
+fn the_longest_waits_do_not_overflow() {
+    let mut rig = Rig::new(2);
+    let mut patient = spec();
+    patient.retry.max_attempts = u32::MAX;
+    patient.retry.backoff_ms = u64::MAX;
+    patient.retry.backoff_cap_ms = u64::MAX;
+    patient.stop.grace_ms = u64::MAX;
+    let waiting = rig.one(patient.clone(), &[]);
+    rig.started(waiting);
+    rig.ended(waiting, 1);
+    let stopping = rig.one(patient.clone(), &[]);
+    rig.started(stopping);
+    rig.verb(stopping, Verb::Cancel { grace_ms: None }).unwrap();
+    patient.not_before_ms = Some(i64::MAX);
+    let never = rig.one(patient.clone(), &[]);
+    patient.not_before_ms = Some(i64::MIN);
+    let always = rig.one(patient, &[]);
+    rig.pass(1_000_000);
+    rig.restart();
+    assert_eq!(rig.state(waiting), StateName::Backoff);
+    assert_eq!(rig.state(stopping), StateName::Stopping);
+    assert_eq!(rig.state(never), StateName::Queued);
+    assert_eq!(rig.state(always), StateName::Starting);
+    rig.reboot();
+    rig.pass(1_000_000);
+    assert_eq!(rig.state(waiting), StateName::Backoff);
+}
