@@ -82,7 +82,9 @@ impl Engine {
             // `apply` allows this move for every job that is starting.
             let _running = self.shift(attempt.job, &JobEvent::Started, now, step, note);
         } else if let Some(job) = self.mutate(attempt.job, note) {
-            // It was asked to end while it was being started: the facts count, its state stays.
+            // It was asked to end while it was being started: the facts count, its state stays. What
+            // was sent before the command ran may have reached nobody, so it is sent again.
+            step.actions.extend(ask_to_end(&job));
             step.changes.push(Change::JobMoved { job, from, at: now });
         }
     }
@@ -105,6 +107,14 @@ impl Engine {
             };
             // `apply` allows this move for every job that holds a place.
             let _ended = self.shift(attempt.job, &event, now, step, |job| {
+                if let JobState::Stopping {
+                    cause: StopCause::Restart,
+                    ..
+                } = job.state
+                {
+                    // A person queues it again, so the retry policy counts anew.
+                    job.tries = 0;
+                }
                 if let Some(attempt) = &mut job.attempt {
                     attempt.ended = Some(at);
                     attempt.ending = Some(ending.clone());
@@ -138,6 +148,7 @@ impl Engine {
         };
         let has_run = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
         if matches!(job.state, JobState::Starting { .. }) {
+            let job = self.in_this_boot(job, now, step);
             step.actions.push(Action::Launch { job });
             return;
         }
@@ -153,6 +164,30 @@ impl Engine {
             }
         };
         self.ended(attempt, &ending, None, now, now, step);
+    }
+
+    /// The job with its attempt moved to this boot of the host, where it was claimed in an earlier one.
+    ///
+    /// What starts now belongs to this boot: otherwise the next start of the daemon would take it for
+    /// something that the host took down with it.
+    fn in_this_boot(&mut self, job: Arc<Job>, now: Stamp, step: &mut Step) -> Arc<Job> {
+        let boot_id = self.boot_id.clone();
+        if job.attempt.as_ref().is_none_or(|it| it.boot_id == boot_id) {
+            return job;
+        }
+        let moved = self.mutate(job.id, |job| {
+            if let Some(attempt) = &mut job.attempt {
+                attempt.boot_id = boot_id;
+                attempt.claimed = attempt.claimed.rebased(now);
+            }
+        });
+        let job = moved.unwrap_or(job);
+        step.changes.push(Change::JobMoved {
+            job: Arc::clone(&job),
+            from: job.state.name(),
+            at: now,
+        });
+        job
     }
 
     pub(super) fn observed(
@@ -242,6 +277,23 @@ impl Engine {
             step.actions.push(Action::Kill { attempt });
         }
     }
+}
+
+/// What a job that is stopping must have been sent.
+fn ask_to_end(job: &Job) -> Option<Action> {
+    let attempt = job.live_attempt()?;
+    let JobState::Stopping { killed, .. } = job.state else {
+        return None;
+    };
+    Some(if killed {
+        Action::Kill { attempt }
+    } else {
+        Action::Signal {
+            attempt,
+            signal: job.spec.stop.signal,
+            to: SignalTarget::Group,
+        }
+    })
 }
 
 /// When the next attempt of `job` begins by itself, given how the present one ended.

@@ -161,7 +161,16 @@ impl Engine {
             cause,
             kill_at: now,
         };
-        self.plain(job.id, &event, now, step)
+        let moved = self.shift(job.id, &event, now, step, |job| {
+            if cause == StopCause::Restart {
+                job.tries = 0;
+            }
+        });
+        let refused = |illegal| Refusal::WrongState {
+            id: job.id,
+            illegal,
+        };
+        moved.map(Reply::Job).map_err(refused)
     }
 
     /// What can still be done with a job that is not live.

@@ -7,4 +7,6 @@ mod found;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod sim;

@@ -20,7 +20,7 @@ pub(crate) fn world(engine: &Engine, store: &Store, host: &Host, now: Stamp) {
     for job in engine.live() {
         queued(job, engine, store, now);
         stopping(job, now);
-        frozen(job, host);
+        obeyed(job, host);
     }
     wakeup(engine, store, now);
 }
@@ -105,14 +105,24 @@ fn stopping(job: &Job, now: Stamp) {
     }
 }
 
-/// What is paused is frozen, and nothing else is.
-fn frozen(job: &Job, host: &Host) {
+/// What is paused is frozen, and nothing else is; what shall end was told so.
+fn obeyed(job: &Job, host: &Host) {
     let Some(proc) = job.live_attempt().and_then(|attempt| host.running(attempt)) else {
         return;
     };
     match job.state.name() {
         StateName::Paused => assert!(proc.frozen, "job {} is paused and runs", job.id),
         StateName::Running => assert!(!proc.frozen, "job {} runs frozen", job.id),
+        StateName::Stopping
+            if job
+                .attempt
+                .as_ref()
+                .is_some_and(|it| it.main == Some(proc.main)) =>
+        {
+            let killed = matches!(job.state, JobState::Stopping { killed: true, .. });
+            let told = proc.killed || (!killed && proc.asked.is_some() && !proc.frozen);
+            assert!(told, "job {} was asked to end before it could hear", job.id);
+        }
         _ => {}
     }
 }

@@ -32,7 +32,7 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Proc {
     phase: Phase,
-    main: Process,
+    pub(super) main: Process,
     started: Stamp,
     /// Boot time up to which `ran_ms` and `left_ms` are accounted.
     accounted: u64,
@@ -41,8 +41,8 @@ pub(super) struct Proc {
     left_ms: Option<u64>,
     last_words: Ending,
     obeys: bool,
-    asked: Option<i32>,
-    killed: bool,
+    pub(super) asked: Option<i32>,
+    pub(super) killed: bool,
     pub(super) frozen: bool,
     /// A freeze or thaw was lost with a daemon, so its own clock and the engine's differ.
     blurred: bool,

@@ -12,6 +12,7 @@ use stoked::engine::input::Input;
 use stoked::engine::needs::Cold;
 use stoked::engine::recover::Recovery;
 use stoked::engine::step::{Action, Step};
+use stoked::model::attempt::Attempt;
 use stoked::model::id::JobId;
 use stoked::model::state::{JobState, StateName};
 use stoked::model::time::Stamp;
@@ -273,7 +274,9 @@ impl World {
         if let Action::Launch { job } = action {
             let row = self.store.live.get(&job.id).expect("a launch has its row");
             assert_eq!(row.state.name(), StateName::Starting, "{row:?}");
-            assert_eq!(row.attempt, job.attempt, "a launch of another attempt");
+            let which = |it: &Attempt| (it.id, it.boot_id.clone());
+            let stored = row.attempt.as_ref().map(which);
+            assert_eq!(stored, job.attempt.as_ref().map(which));
             self.tally.launches += 1;
         }
         self.host.act(action, self.now);
