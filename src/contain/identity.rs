@@ -1,8 +1,8 @@
 //! Identity of a process: (boot id, pid, start time). A bare pid is never signalled, because by
 //! the time the signal is sent it may be somebody else's.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -30,9 +30,9 @@ pub(crate) struct Stat {
 
 /// The id of the running boot; identities of another boot mean nothing.
 pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
-        .trim()
-        .to_owned())
+    let mut buffer = [0; 64];
+    let text = read_once("/proc/sys/kernel/random/boot_id", &mut buffer)?;
+    Ok(String::from_utf8_lossy(text).trim().to_owned())
 }
 
 /// The identity that a pid has now.
@@ -120,9 +120,16 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
 
 /// Read one process's `stat`.
 pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
-    let text = fs::read(format!("/proc/{pid}/stat"))?;
-    parse_stat(&text)
+    let mut buffer = [0; 1024];
+    parse_stat(read_once(&format!("/proc/{pid}/stat"), &mut buffer)?)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "stat has another form"))
+}
+
+/// A file of the kernel's that is short and comes whole with one read, which matters where one
+/// is read per process of the host.
+fn read_once<'a>(path: &str, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let count = File::open(path)?.read(buffer)?;
+    Ok(&buffer[..count])
 }
 
 /// Every process that can be seen now.

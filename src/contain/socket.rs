@@ -20,12 +20,12 @@ pub fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
 
 /// Listen on a name in a directory.
 pub fn listen(dir: impl AsFd, name: &str) -> io::Result<UnixListener> {
-    UnixListener::bind(through(dir, name))
+    UnixListener::bind(through(&dir, name))
 }
 
 /// Receive datagrams on a name in a directory.
 pub fn datagram(dir: impl AsFd, name: &str) -> io::Result<UnixDatagram> {
-    UnixDatagram::bind(through(dir, name))
+    UnixDatagram::bind(through(&dir, name))
 }
 
 /// Connect to a name in a directory.
@@ -44,7 +44,8 @@ pub fn connect_control(dir: &Path) -> io::Result<UnixStream> {
     connect(dir, CONTROL)
 }
 
-fn through(dir: impl AsFd, name: &str) -> PathBuf {
+/// The path holds as long as the caller keeps the directory open.
+fn through(dir: &impl AsFd, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_fd().as_raw_fd()))
 }
 

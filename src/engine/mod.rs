@@ -28,7 +28,7 @@ use crate::model::failure::{Failure, FailureClass};
 use crate::model::group::Group;
 use crate::model::id::JobId;
 use crate::model::job::Job;
-use crate::model::progress::Progress;
+use crate::model::progress::Tracker;
 use crate::model::state::{JobState, StateName};
 use crate::model::time::Stamp;
 use crate::model::transition::{Illegal, JobEvent};
@@ -48,6 +48,8 @@ pub struct Engine {
     /// Jobs that ended in this call and whose waiters were not told yet. A list instead of recursion:
     /// a chain of dependent jobs may be long.
     ended: Vec<(JobId, StateName)>,
+    /// Progress of present attempts that reported some; the job carries what is worth storing.
+    trackers: BTreeMap<JobId, Tracker>,
 }
 
 impl Engine {
@@ -81,11 +83,11 @@ impl Engine {
 
     /// Runs what is due and fills free places: the end of every call.
     fn settle(&mut self, now: Stamp, step: &mut Step) {
+        // First, and again after each timer: until its waiters are told, they count a job that is gone.
+        self.tell_all_waiters(now, step);
         while let Some(id) = self.timers.pop_due(now) {
             self.timer_due(id, now, step);
-        }
-        while let Some((id, state)) = self.ended.pop() {
-            self.tell_waiters(id, state, now, step);
+            self.tell_all_waiters(now, step);
         }
         while let Some(id) = self.queue.next() {
             self.claim(id, now, step);
@@ -94,6 +96,12 @@ impl Engine {
 
     /// Gives a queued job its place and starts its next attempt.
     fn claim(&mut self, id: JobId, now: Stamp, step: &mut Step) {
+        if self.jobs.get(&id).is_some_and(|job| is_early(job, now)) {
+            // Somebody set the wall clock back since its time had come: it waits for it again.
+            self.leave(id);
+            self.enter(id, now);
+            return;
+        }
         let boot_id = self.boot_id.clone();
         let moved = self.shift(id, &JobEvent::Claimed, now, step, |job| {
             job.attempt = Some(Attempt::claimed(job.next_attempt(), &boot_id, now));
@@ -143,6 +151,7 @@ impl Engine {
                 event: event.name(),
             });
         };
+        self.tell_tracker(&job.state, id, now);
         if job.state.is_final() {
             self.jobs.remove(&id);
         } else {
@@ -158,6 +167,19 @@ impl Engine {
             self.ended.push((id, job.state.name()));
         }
         Ok(job)
+    }
+
+    /// Time frozen does not count for an estimate, and an estimate ends with its attempt.
+    fn tell_tracker(&mut self, state: &JobState, id: JobId, now: Stamp) {
+        if !state.holds_place() {
+            self.trackers.remove(&id);
+        } else if let Some(tracker) = self.trackers.get_mut(&id) {
+            if matches!(state, JobState::Paused { .. }) {
+                tracker.paused(now);
+            } else if matches!(state, JobState::Running { .. }) {
+                tracker.resumed(now);
+            }
+        }
     }
 
     fn mutate(&mut self, id: JobId, change: impl FnOnce(&mut Job)) -> Option<Arc<Job>> {
@@ -211,14 +233,27 @@ impl Engine {
         } else {
             self.queue.count_place(&spec.group, true);
         }
-        if job.state == JobState::Queued && unmet == 0 {
-            match spec.not_before_ms.filter(|at| *at > now.wall_ms) {
-                Some(at) => self.timers.set(id, Due::Wall(at)),
-                None => self.queue.add_ready(&spec.group, spec.priority, id),
-            }
-        }
+        self.line_up(&job, now);
         if let Some(at) = deadline(&job) {
             self.timers.set(id, Due::Boot(at));
+        }
+    }
+
+    /// Puts a queued job that waits for no other one into its lane, or sets the timer for its earliest start.
+    fn line_up(&mut self, job: &Job, now: Stamp) {
+        let spec = &job.spec;
+        if job.state != JobState::Queued || job.unmet > 0 {
+            return;
+        }
+        match spec.not_before_ms.filter(|at| *at > now.wall_ms) {
+            Some(at) => self.timers.set(job.id, Due::Wall(at)),
+            None => self.queue.add_ready(&spec.group, spec.priority, job.id),
+        }
+    }
+
+    fn tell_all_waiters(&mut self, now: Stamp, step: &mut Step) {
+        while let Some((id, state)) = self.ended.pop() {
+            self.tell_waiters(id, state, now, step);
         }
     }
 
@@ -226,7 +261,7 @@ impl Engine {
     fn tell_waiters(&mut self, ended: JobId, state: StateName, now: Stamp, step: &mut Step) {
         for waiter in self.waiters.of(ended) {
             if state == StateName::Completed {
-                self.recount(waiter, step, now);
+                self.one_met(waiter, now, step);
                 continue;
             }
             let failure = Failure::new(
@@ -236,6 +271,19 @@ impl Engine {
             let event = JobEvent::DependencyFailed { failure };
             // Whoever waits is held, queued or in backoff, and each of these can be skipped.
             let _skipped = self.shift(waiter, &event, now, step, |_| {});
+        }
+    }
+
+    /// One of the jobs that `id` waits for completed. Counted down instead of counted again: a job may
+    /// wait for thousands, and all of them tell it.
+    fn one_met(&mut self, id: JobId, now: Stamp, step: &mut Step) {
+        let met = self.mutate(id, |job| job.unmet = job.unmet.saturating_sub(1));
+        if let Some(job) = met {
+            step.changes.push(Change::DependencyMet {
+                job: id,
+                unmet: job.unmet,
+            });
+            self.line_up(&job, now);
         }
     }
 
@@ -253,13 +301,11 @@ impl Engine {
             });
         }
     }
+}
 
-    /// The progress of the present attempt of a live job, to be changed.
-    fn progress_mut(&mut self, id: JobId) -> Option<&mut Progress> {
-        let job = Arc::make_mut(self.jobs.get_mut(&id)?);
-        let attempt = job.attempt.as_mut()?;
-        Some(attempt.progress.get_or_insert_default())
-    }
+/// Whether the earliest start of a job has not come.
+fn is_early(job: &Job, now: Stamp) -> bool {
+    job.spec.not_before_ms.is_some_and(|at| at > now.wall_ms)
 }
 
 /// When something is due for a job in the state it is in, on the boot clock.
@@ -268,10 +314,10 @@ fn deadline(job: &Job) -> Option<u64> {
         JobState::Running {
             since,
             ran_before_ms,
-        } => job
-            .spec
-            .timeout_ms
-            .map(|timeout| since.boot_ms + timeout.saturating_sub(*ran_before_ms)),
+        } => job.spec.timeout_ms.map(|timeout| {
+            let left = timeout.saturating_sub(*ran_before_ms);
+            since.boot_ms.saturating_add(left)
+        }),
         JobState::Stopping {
             kill_at,
             killed: false,

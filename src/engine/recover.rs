@@ -42,6 +42,7 @@ impl Engine {
             waiters: Waiters::default(),
             timers: Timers::default(),
             ended: Vec::new(),
+            trackers: BTreeMap::new(),
         };
         engine.queue.set_group(Group {
             name: DEFAULT_GROUP.to_owned(),

@@ -10,7 +10,7 @@ use crate::model::event::Event;
 use crate::model::failure::{Ending, Failure, FailureClass};
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
-use crate::model::progress::Observation;
+use crate::model::progress::{Observation, Tracker};
 use crate::model::state::{JobState, StateName, StopCause};
 use crate::model::time::Stamp;
 use crate::model::transition::JobEvent;
@@ -82,7 +82,9 @@ impl Engine {
             // `apply` allows this move for every job that is starting.
             let _running = self.shift(attempt.job, &JobEvent::Started, now, step, note);
         } else if let Some(job) = self.mutate(attempt.job, note) {
-            // It was asked to end while it was being started: the facts count, its state stays.
+            // It was asked to end while it was being started: the facts count, its state stays. What
+            // was sent before the command ran may have reached nobody, so it is sent again.
+            step.actions.extend(ask_to_end(&job));
             step.changes.push(Change::JobMoved { job, from, at: now });
         }
     }
@@ -97,12 +99,22 @@ impl Engine {
         step: &mut Step,
     ) {
         if let Some(job) = self.present(attempt) {
+            let unasked = self.ended_unasked(job, at);
             let event = JobEvent::Ended {
                 ending: ending.clone(),
-                retry_at: retry_at(job, ending, now),
+                retry_at: retry_at(job, ending, unasked, now),
+                unasked,
             };
             // `apply` allows this move for every job that holds a place.
             let _ended = self.shift(attempt.job, &event, now, step, |job| {
+                if let JobState::Stopping {
+                    cause: StopCause::Restart,
+                    ..
+                } = job.state
+                {
+                    // A person queues it again, so the retry policy counts anew.
+                    job.tries = 0;
+                }
                 if let Some(attempt) = &mut job.attempt {
                     attempt.ended = Some(at);
                     attempt.ending = Some(ending.clone());
@@ -113,12 +125,30 @@ impl Engine {
         step.actions.push(Action::Forget { attempt });
     }
 
+    /// Whether an attempt that ended `at` had not been asked to before: the report may come late,
+    /// above all from a record that waited for a new daemon.
+    fn ended_unasked(&self, job: &Job, at: Stamp) -> bool {
+        let JobState::Stopping { since, .. } = &job.state else {
+            return true;
+        };
+        let this_boot = job
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.boot_id == self.boot_id);
+        if this_boot {
+            at.boot_ms < since.boot_ms
+        } else {
+            at.wall_ms < since.wall_ms
+        }
+    }
+
     fn never_started(&mut self, attempt: AttemptId, now: Stamp, step: &mut Step) {
         let Some(job) = self.present(attempt).cloned() else {
             return;
         };
         let has_run = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
         if matches!(job.state, JobState::Starting { .. }) {
+            let job = self.in_this_boot(job, now, step);
             step.actions.push(Action::Launch { job });
             return;
         }
@@ -136,6 +166,30 @@ impl Engine {
         self.ended(attempt, &ending, None, now, now, step);
     }
 
+    /// The job with its attempt moved to this boot of the host, where it was claimed in an earlier one.
+    ///
+    /// What starts now belongs to this boot: otherwise the next start of the daemon would take it for
+    /// something that the host took down with it.
+    fn in_this_boot(&mut self, job: Arc<Job>, now: Stamp, step: &mut Step) -> Arc<Job> {
+        let boot_id = self.boot_id.clone();
+        if job.attempt.as_ref().is_none_or(|it| it.boot_id == boot_id) {
+            return job;
+        }
+        let moved = self.mutate(job.id, |job| {
+            if let Some(attempt) = &mut job.attempt {
+                attempt.boot_id = boot_id;
+                attempt.claimed = attempt.claimed.rebased(now);
+            }
+        });
+        let job = moved.unwrap_or(job);
+        step.changes.push(Change::JobMoved {
+            job: Arc::clone(&job),
+            from: job.state.name(),
+            at: now,
+        });
+        job
+    }
+
     pub(super) fn observed(
         &mut self,
         attempt: AttemptId,
@@ -143,17 +197,25 @@ impl Engine {
         now: Stamp,
         step: &mut Step,
     ) {
-        if self.present(attempt).is_none() {
-            return;
-        }
-        let Some(progress) = self.progress_mut(attempt.job) else {
+        let Some(job) = self.present(attempt).cloned() else {
             return;
         };
-        if progress.observe(observation, now)
-            && let Some(job) = self.jobs.get(&attempt.job)
-        {
-            step.telemetry.extend(Event::progress(job, now.wall_ms));
+        let tracker = self.trackers.entry(attempt.job).or_insert_with(|| {
+            let stored = job.attempt.as_ref().and_then(|it| it.progress.as_deref());
+            Tracker::resume(stored.cloned().unwrap_or_default())
+        });
+        if !tracker.observe(observation, now) {
+            return;
         }
+        let progress = Box::new(tracker.progress().clone());
+        drop(job);
+        let job = self.mutate(attempt.job, |job| {
+            if let Some(attempt) = &mut job.attempt {
+                attempt.progress = Some(progress);
+            }
+        });
+        let event = job.and_then(|job| Event::progress(&job, now.wall_ms));
+        step.telemetry.extend(event);
     }
 
     /// What was due for a job: each state has at most one timer.
@@ -217,16 +279,30 @@ impl Engine {
     }
 }
 
-/// When the next attempt of `job` begins by itself, given how the present one ended.
-fn retry_at(job: &Job, ending: &Ending, now: Stamp) -> Option<Stamp> {
+/// What a job that is stopping must have been sent.
+fn ask_to_end(job: &Job) -> Option<Action> {
     let attempt = job.live_attempt()?;
-    let failure = if let JobState::Stopping { cause, .. } = &job.state {
-        if *cause != StopCause::Timeout {
-            return None;
-        }
-        Failure::new(FailureClass::Timeout, "")
+    let JobState::Stopping { killed, .. } = job.state else {
+        return None;
+    };
+    Some(if killed {
+        Action::Kill { attempt }
     } else {
-        ending.failure()?
+        Action::Signal {
+            attempt,
+            signal: job.spec.stop.signal,
+            to: SignalTarget::Group,
+        }
+    })
+}
+
+/// When the next attempt of `job` begins by itself, given how the present one ended.
+fn retry_at(job: &Job, ending: &Ending, unasked: bool, now: Stamp) -> Option<Stamp> {
+    let attempt = job.live_attempt()?;
+    let failure = match &job.state {
+        JobState::Stopping { cause, .. } if *cause != StopCause::Timeout => return None,
+        JobState::Stopping { .. } if !unasked => Failure::new(FailureClass::Timeout, ""),
+        _ => ending.failure()?,
     };
     let wait = job
         .spec

@@ -161,7 +161,16 @@ impl Engine {
             cause,
             kill_at: now,
         };
-        self.plain(job.id, &event, now, step)
+        let moved = self.shift(job.id, &event, now, step, |job| {
+            if cause == StopCause::Restart {
+                job.tries = 0;
+            }
+        });
+        let refused = |illegal| Refusal::WrongState {
+            id: job.id,
+            illegal,
+        };
+        moved.map(Reply::Job).map_err(refused)
     }
 
     /// What can still be done with a job that is not live.
@@ -217,6 +226,11 @@ impl Engine {
                 state,
             });
         }
+        // That a job began is proof that all it waits for had completed; without it nobody knows
+        // any more how a removed one ended.
+        if let (None, Some(removed)) = (&job.attempt, self.removed(&job.spec.after_ok, cold)) {
+            return Err(Refusal::UnknownDependency(removed.to_string()));
+        }
         let mut revived = job.clone();
         revived.state = job
             .state
@@ -251,6 +265,12 @@ impl Engine {
             };
             (state != StateName::Completed).then_some((*dependency, state))
         })
+    }
+
+    /// The first of `dependencies` that is gone.
+    fn removed(&self, dependencies: &[JobId], cold: &Cold) -> Option<JobId> {
+        let known = |id: &JobId| self.jobs.contains_key(id) || cold.job(*id).is_some();
+        dependencies.iter().copied().find(|id| !known(id))
     }
 
     /// Skips a waiting job one of whose dependencies has already ended badly.

@@ -15,6 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,7 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
         let message = format!("{} cannot be entered: {error}", dir.display());
         report(channel, &Report::CgroupRefused { message });
     }
+    take_signals()?;
     take_session(&record)?;
     take_limits(&record)?;
     if let Some(user) = &record.user {
@@ -128,6 +130,14 @@ fn check_strings(record: &LaunchRecord) -> Result<(), SpawnError> {
         }
     }
     Ok(())
+}
+
+/// The signals that the shim takes as events came blocked with the fork; a command that could not
+/// be terminated would be the result.
+fn take_signals() -> Result<(), SpawnError> {
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(|error| system("unblock signals", &error.into()))
 }
 
 fn take_session(record: &LaunchRecord) -> Result<(), SpawnError> {

@@ -129,9 +129,11 @@ fn receive_one(
         &mut control,
         RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
     )?;
-    let sender = control.drain().find_map(|item| match item {
-        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender),
-        _ => None,
-    });
+    let mut sender = None;
+    for item in control.drain() {
+        if let RecvAncillaryMessage::ScmCredentials(credentials) = item {
+            sender = Some(credentials);
+        }
+    }
     Ok((message.bytes, sender))
 }

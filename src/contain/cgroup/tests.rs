@@ -39,7 +39,7 @@ fn what_is_missing_is_named() {
 
 /// A cgroup with a sleeping process in it, where this host lets us have one.
 fn inhabited(name: &str) -> Option<(Cgroup, Child)> {
-    let base = match Base::probe(&format!("test-{}", std::process::id())) {
+    let base = match Base::probe(&format!("test-{name}-{}", std::process::id())) {
         Ok(base) => base,
         Err(why) => {
             println!("skipped: {why}");
@@ -68,6 +68,12 @@ fn inhabited(name: &str) -> Option<(Cgroup, Child)> {
     Some((cgroup, child))
 }
 
+/// Remove the cgroup, and the common parent if this was the last in it.
+fn clear(cgroup: &Cgroup) {
+    cgroup.remove(Duration::from_secs(10)).unwrap();
+    drop(fs::remove_dir(cgroup.dir().parent().unwrap()));
+}
+
 #[test]
 fn kill_and_remove_leave_nothing() {
     let Some((cgroup, mut child)) = inhabited("kill") else {
@@ -79,7 +85,7 @@ fn kill_and_remove_leave_nothing() {
     fs::create_dir(&inner).unwrap();
     assert_eq!(cgroup.sweep().unwrap(), 1);
     child.wait().unwrap();
-    cgroup.remove(Duration::from_secs(10)).unwrap();
+    clear(&cgroup);
     assert!(!cgroup.dir().exists());
     assert!(!cgroup.populated().unwrap());
     assert!(cgroup.pids().unwrap().is_empty());
@@ -102,5 +108,5 @@ fn freeze_waits_until_all_stand_still() {
     );
     assert_eq!(cgroup.sweep_frozen().unwrap(), 1);
     child.wait().unwrap();
-    cgroup.remove(Duration::from_secs(10)).unwrap();
+    clear(&cgroup);
 }
