@@ -59,9 +59,10 @@ pub struct EnvironmentOptions {
     pub variables: Vec<(String, String)>,
 }
 
+/// An environment; `None` stands for the daemon's small clean one.
+pub type Variables = Option<BTreeMap<String, String>>;
+
 /// The environment a job shall have, and the names of variables that had to be left out.
-///
-/// `None` stands for the daemon's small clean one.
 ///
 /// # Errors
 /// Where a file cannot be read or has a line that makes no sense.
@@ -69,7 +70,7 @@ pub fn environment(
     options: &EnvironmentOptions,
     caller: impl Iterator<Item = (OsString, OsString)>,
     cwd: &str,
-) -> Result<(Option<BTreeMap<String, String>>, Vec<String>), CliError> {
+) -> Result<(Variables, Vec<String>), CliError> {
     let (mut variables, mut left_out) = (BTreeMap::new(), Vec::new());
     if !options.clean {
         (variables, left_out) = without_session(caller);

@@ -82,7 +82,7 @@ pub async fn follow(
         outcome: None,
         client,
     };
-    let outcome = following.to_the_end(stops).await;
+    let outcome = following.run(stops).await;
     following.screen.erase();
     let Some(outcome) = outcome? else {
         return Ok(ExitCode::from(130));
@@ -122,7 +122,7 @@ struct Following<'a> {
 
 impl Following<'_> {
     /// `None` where the person left.
-    async fn to_the_end(&mut self, mut stops: Stops) -> Result<Option<Outcome>, CliError> {
+    async fn run(&mut self, mut stops: Stops) -> Result<Option<Outcome>, CliError> {
         let mut tick = interval(DRAW_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let draws = self.screen.has_line();

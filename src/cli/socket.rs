@@ -278,10 +278,9 @@ pub fn daemon_program() -> PathBuf {
 mod tests {
     use super::*;
 
-    fn sockets(plan: &Plan) -> Vec<&str> {
+    fn sockets(plan: &Plan) -> Vec<String> {
         let text = |candidate: &Candidate| candidate.socket.to_str().unwrap().to_owned();
-        let texts: Vec<_> = plan.candidates.iter().map(text).collect();
-        texts.into_iter().map(|it| &*it.leak()).collect()
+        plan.candidates.iter().map(text).collect()
     }
 
     fn around() -> Surroundings {
@@ -319,7 +318,10 @@ mod tests {
             job_variable: Some("/c".into()),
         };
         let plan = Plan::new(&wish, &around());
-        assert_eq!((sockets(&plan), plan.start_in), (vec!["/a"], None));
+        assert_eq!(
+            (sockets(&plan), plan.start_in),
+            (vec!["/a".to_owned()], None)
+        );
         let wish = Wish {
             option: None,
             ..wish

@@ -24,7 +24,10 @@ pub enum CommandError {
 #[derive(Debug)]
 pub(crate) enum Message {
     /// A client's command, and where the reply goes once it is durable.
-    Command(Box<Command>, oneshot::Sender<Result<Reply, CommandError>>),
+    Command(
+        Box<Command>,
+        oneshot::Sender<Result<Reply, CommandError>>,
+    ),
     /// A report of an observer.
     Report(Input),
 }

@@ -61,8 +61,7 @@ impl RetryPolicy {
             }
             _ => true,
         };
-        let again =
-            tries < self.max_attempts && self.classes.contains(&failure.class) && code_counts;
+        let again = tries < self.max_attempts && self.classes.contains(&failure.class) && code_counts;
         again.then(|| self.backoff_ms(id, tries))
     }
 
@@ -106,10 +105,7 @@ mod tests {
             .map(|tries| policy.wait_ms(ID, tries, &exit, None).unwrap())
             .into();
         for (wait, base) in waits.iter().zip([1_000, 2_000, 4_000, 3_600_000]) {
-            assert!(
-                (base..=base + base / 10).contains(wait),
-                "{wait} for {base}"
-            );
+            assert!((base..=base + base / 10).contains(wait), "{wait} for {base}");
         }
     }
 
@@ -129,10 +125,6 @@ mod tests {
         assert!(!wait(FailureClass::Exit, 1));
         assert!(!wait(FailureClass::Spawn, 75));
         assert!(!wait(FailureClass::HostLost, 75));
-        assert!(
-            policy
-                .wait_ms(ID, 2, &failed(FailureClass::Exit), None)
-                .is_none()
-        );
+        assert!(policy.wait_ms(ID, 2, &failed(FailureClass::Exit), None).is_none());
     }
 }

@@ -98,9 +98,10 @@ pub async fn for_each(
                 }
             }
             Err(error) => {
-                let problem = match &error {
-                    ClientError::Problem(problem) => json!(problem),
-                    other => json!({"title": other.to_string()}),
+                let problem = if let ClientError::Problem(problem) = &error {
+                    json!(problem)
+                } else {
+                    json!({"title": error.to_string()})
                 };
                 results.push(json!({"id": id, "ok": false, "problem": problem}));
                 if let Some(first) = first_failure.replace(error.into()) {

@@ -10,7 +10,7 @@ use comfy_table::{
 };
 
 /// A name is not cut below this.
-const SHORTEST_NAME: u16 = 10;
+const SHORTEST_NAME: u16 = 12;
 
 /// What a column of the job table shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +29,9 @@ enum Column {
 
 /// Left out in this order until the rest fits.
 const LEAST_IMPORTANT_FIRST: [Column; 5] = [
-    Column::Bar,
     Column::Owner,
     Column::Group,
+    Column::Bar,
     Column::When,
     Column::Eta,
 ];
@@ -51,7 +51,7 @@ pub fn jobs(jobs: &[JobView], look: &Look) -> String {
         }
     }
     fit_name(&mut table, &columns, look.width);
-    render(&table)
+    render(table)
 }
 
 /// A table of groups.
@@ -76,7 +76,7 @@ pub fn groups(groups: &[GroupView], look: &Look) -> String {
             right(cell(look, Tone::Plain, &group.waiting.to_string())),
         ]);
     }
-    render(&table)
+    render(table)
 }
 
 /// A table of any rows; every text was made harmless by the caller.
@@ -88,7 +88,7 @@ pub fn plain(head: &[&str], rows: Vec<Vec<(Tone, String)>>, look: &Look) -> Stri
         let cells = row.iter().map(|(tone, text)| cell(look, *tone, text));
         table.add_row(one_line(cells.collect::<Vec<_>>()));
     }
-    render(&table)
+    render(table)
 }
 
 /// Where a job is, in words: its state with what explains it.
@@ -192,15 +192,15 @@ fn fit_name(table: &mut Table, columns: &[Column], width: u16) -> bool {
     let enough = left >= i32::from(wanted.min(SHORTEST_NAME));
     let name_width = u16::try_from(left).unwrap_or(0).clamp(4, wanted.max(4));
     for (at, column) in columns.iter().enumerate() {
-        let constraint = match column {
-            Column::Name => ColumnConstraint::Absolute(Width::Fixed(name_width + 2)),
+        let constraint = if *column == Column::Name {
+            ColumnConstraint::Absolute(Width::Fixed(name_width + 2))
+        } else if *column == Column::State && left < 4 {
             // The state may give way too, once everything that can be left out is.
-            Column::State if left < 4 => {
-                let short = i32::from(widths[at]) - (4 - left);
-                let short = u16::try_from(short).unwrap_or(0).max(9);
-                ColumnConstraint::Absolute(Width::Fixed(short + 2))
-            }
-            _ => ColumnConstraint::ContentWidth,
+            let short = i32::from(widths[at]) - (4 - left);
+            let short = u16::try_from(short).unwrap_or(0).max(9);
+            ColumnConstraint::Absolute(Width::Fixed(short + 2))
+        } else {
+            ColumnConstraint::ContentWidth
         };
         if let Some(column) = table.column_mut(at) {
             column.set_constraint(constraint);
@@ -335,7 +335,10 @@ fn cell(look: &Look, tone: Tone, text: &str) -> Cell {
 }
 
 /// Blanks at line ends would wrap in a narrower window, and hurt when copied.
-fn render(table: &Table) -> String {
+fn render(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     let mut out = String::new();
     for line in table.to_string().lines() {
         out.push_str(line.trim_end());
