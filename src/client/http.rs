@@ -153,6 +153,8 @@ impl Http {
         };
         let request = ask.request().map_err(Failed::Unknown)?;
         let asking = async {
+            let ready = sender.ready().await.map_err(ClientError::broken);
+            ready.map_err(Failed::Unsent)?;
             let response = match sender.try_send_request(request).await {
                 Ok(response) => response,
                 Err(mut error) => {
