@@ -6,7 +6,7 @@ use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::api::submit::{Place, group_name};
 use crate::auth::Action;
-use crate::engine::command::{Command, Reply};
+use crate::control::command::{Command, Reply};
 use crate::wire::convert::group_view;
 use crate::wire::error::ProblemKind;
 use crate::wire::group::{GroupList, GroupView};

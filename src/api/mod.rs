@@ -4,6 +4,7 @@
 pub mod limits;
 pub mod openapi;
 pub mod ports;
+pub mod written;
 
 mod call;
 mod connection;
@@ -17,6 +18,7 @@ mod pull;
 mod routes;
 mod service;
 mod socket;
+mod stored;
 mod submit;
 mod verbs;
 

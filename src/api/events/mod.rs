@@ -89,7 +89,7 @@ async fn events(call: Call) -> Answer {
         .stream(call.subject.uid, filter.single_job())?;
     // Registered before anything is read: what happens from now on is in its queue.
     let events = shared.bus.subscribe(filter, shared.limits.queue);
-    let after = position(given, &events, shared.bus.epoch())?;
+    let after = position(given, &events)?;
     let watched = match events.filter().single_job() {
         None => None,
         Some(id) => {
@@ -187,7 +187,8 @@ fn cursor(call: &Call) -> Result<Begin, Failure> {
 }
 
 /// The number after which to replay, or `None` to begin with what comes next.
-fn position(begin: Begin, events: &Subscription, epoch: &str) -> Result<Option<Seq>, Failure> {
+fn position(begin: Begin, events: &Subscription) -> Result<Option<Seq>, Failure> {
+    let epoch = events.epoch();
     let (oldest, head) = (events.oldest().0, events.registered_head().0);
     let gone = |why| Err(cursor_gone(why, epoch, oldest, head));
     match begin {
