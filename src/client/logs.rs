@@ -64,8 +64,6 @@ pub struct LogFollow {
     cursor: Option<String>,
     lines: Lines,
     ready: VecDeque<LogChunk>,
-    /// Pieces since the stream was opened.
-    read_pieces: u64,
     /// The attempt was seen to be over before the stream was opened: what comes now is all there is.
     was_over: bool,
     is_done: bool,
@@ -80,7 +78,6 @@ impl LogFollow {
             cursor: None,
             lines: Lines::default(),
             ready: VecDeque::new(),
-            read_pieces: 0,
             was_over: false,
             is_done: false,
         }
@@ -105,7 +102,6 @@ impl LogFollow {
             match self.link.next(|| request(query, cursor)).await? {
                 Fed::Opened { again } => {
                     self.lines = Lines::default();
-                    self.read_pieces = 0;
                     if again {
                         return Ok(Some(LogItem::Back));
                     }
@@ -128,18 +124,22 @@ impl LogFollow {
             self.is_done = true;
             return None;
         }
-        match self.client.job(self.query.job).await {
+        let why = match self.client.job(self.query.job).await {
             Ok(job) => {
                 let attempt = self.query.attempt.or(job.attempt);
                 let of_it = job.attempts.iter().find(|it| Some(it.attempt) == attempt);
                 self.was_over =
                     job.finished_at.is_some() || of_it.is_some_and(|it| it.finished_at.is_some());
-                None
+                if self.was_over {
+                    return None;
+                }
+                ClientError::broken("the daemon closed the stream")
             }
-            Err(why) => match self.link.lose(why, None) {
-                Fed::Lost { retry_in, why } => Some(LogItem::Lost { retry_in, why }),
-                Fed::Opened { .. } | Fed::Bytes(_) | Fed::Ended => None,
-            },
+            Err(why) => why,
+        };
+        match self.link.lose(why, None) {
+            Fed::Lost { retry_in, why } => Some(LogItem::Lost { retry_in, why }),
+            Fed::Opened { .. } | Fed::Bytes(_) | Fed::Ended => None,
         }
     }
 
@@ -152,7 +152,6 @@ impl LogFollow {
             self.is_done = true;
             return Ok(None);
         }
-        self.read_pieces += 1;
         Ok(piece(&chunk)?.map(|piece| LogItem::Piece(piece, chunk)))
     }
 }
@@ -269,7 +268,8 @@ mod tests {
 
     #[test]
     fn lines_may_be_cut_anywhere() {
-        let text = "{\"stream\":\"stdout\",\"text\":\"é\\u0000\"}\n\n{\"gap_bytes\":7}\n{\"end\":true}\n";
+        let text =
+            "{\"stream\":\"stdout\",\"text\":\"é\\u0000\"}\n\n{\"gap_bytes\":7}\n{\"end\":true}\n";
         for cut in 0..text.len() {
             let (mut lines, mut out) = (Lines::default(), VecDeque::new());
             let (head, tail) = text.as_bytes().split_at(cut);

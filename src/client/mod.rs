@@ -18,3 +18,8 @@ pub use events::{EventQuery, Events, JobStateBody, StreamItem};
 pub use logs::{LogFollow, LogItem, LogPiece, LogQuery};
 pub use query::JobQuery;
 pub use routes::{Client, random_key};
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

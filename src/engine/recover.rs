@@ -1,9 +1,9 @@
 //! From stored rows to a running engine. There is no other start: a clean stop leaves nothing more behind.
 
 use crate::engine::Engine;
-use crate::engine::command::SignalTarget;
 use crate::engine::deps::Waiters;
 use crate::engine::queue::Queue;
+use crate::engine::reports::ask_to_end;
 use crate::engine::step::{Action, Step};
 use crate::engine::timers::Timers;
 use crate::model::group::{DEFAULT_GROUP, Group};
@@ -94,14 +94,9 @@ fn cut_off(job: &Arc<Job>) -> Vec<Action> {
     match &job.state {
         JobState::Running { .. } => actions.push(Action::Thaw { attempt }),
         JobState::Paused { .. } => actions.push(Action::Freeze { attempt }),
-        JobState::Stopping { killed: true, .. } => actions.push(Action::Kill { attempt }),
-        JobState::Stopping { killed: false, .. } => {
+        JobState::Stopping { .. } => {
             actions.push(Action::Thaw { attempt });
-            actions.push(Action::Signal {
-                attempt,
-                signal: job.spec.stop.signal,
-                to: SignalTarget::Group,
-            });
+            actions.extend(ask_to_end(job));
         }
         JobState::Held { .. }
         | JobState::Queued

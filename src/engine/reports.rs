@@ -82,8 +82,8 @@ impl Engine {
             // `apply` allows this move for every job that is starting.
             let _running = self.shift(attempt.job, &JobEvent::Started, now, step, note);
         } else if let Some(job) = self.mutate(attempt.job, note) {
-            // It was asked to end while it was being started: the facts count, its state stays. What
-            // was sent before the command ran may have reached nobody, so it is sent again.
+            // It was asked to end while it was being started: the facts count, its state stays, and
+            // now there is somebody to ask.
             step.actions.extend(ask_to_end(&job));
             step.changes.push(Change::JobMoved { job, from, at: now });
         }
@@ -260,11 +260,7 @@ impl Engine {
             self.kill(&stopping, now, step);
             return;
         }
-        step.actions.push(Action::Signal {
-            attempt,
-            signal: job.spec.stop.signal,
-            to: SignalTarget::Group,
-        });
+        step.actions.extend(ask_to_end(&stopping));
         if matches!(job.state, JobState::Paused { .. }) {
             // Frozen processes do not see a signal before they go on.
             step.actions.push(Action::Thaw { attempt });
@@ -279,21 +275,25 @@ impl Engine {
     }
 }
 
-/// What a job that is stopping must have been sent.
-fn ask_to_end(job: &Job) -> Option<Action> {
+/// What a job that is stopping must be sent. Before its command runs a signal would reach nobody: it is
+/// sent when the start is reported, and so just once.
+pub(super) fn ask_to_end(job: &Job) -> Option<Action> {
     let attempt = job.live_attempt()?;
     let JobState::Stopping { killed, .. } = job.state else {
         return None;
     };
-    Some(if killed {
-        Action::Kill { attempt }
-    } else {
-        Action::Signal {
+    let runs = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
+    if killed {
+        Some(Action::Kill { attempt })
+    } else if runs {
+        Some(Action::Signal {
             attempt,
             signal: job.spec.stop.signal,
             to: SignalTarget::Group,
-        }
-    })
+        })
+    } else {
+        None
+    }
 }
 
 /// When the next attempt of `job` begins by itself, given how the present one ended.

@@ -200,12 +200,16 @@ pub(crate) fn step(step: &Step, host: &Host) {
                 signal: job.spec.stop.signal,
                 to: SignalTarget::Group,
             };
-            let asked = step.actions.contains(&ask);
+            let asked = step.actions.iter().filter(|action| **action == ask).count();
+            // Before its command runs there is nobody to ask; then it is asked when it starts, which
+            // is a move from `stopping` to `stopping` with the main process known.
+            let runs = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
             assert!(
-                step.actions.contains(&kill) || (!killed && asked) || *from == StateName::Stopping,
+                step.actions.contains(&kill) || killed || !runs || asked == 1,
                 "job {} was asked to end and never heard of it",
                 job.id
             );
+            assert!(asked <= 1, "job {} was asked {asked} times at once", job.id);
         }
         if from.holds_place() && !job.state.holds_place() {
             ending(job, host);

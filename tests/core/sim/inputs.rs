@@ -94,7 +94,7 @@ fn verb(chance: &mut Chance, now: Stamp) -> Verb {
         13 => Verb::Remove,
         _ => Verb::Report {
             attempt: chance.hits(500).then(|| 1 + chance.below(3) as u32),
-            observation: Box::new(Observation::default()),
+            observation: Box::new(Observation::new(stoked::model::progress::Source::Api)),
         },
     }
 }
