@@ -4,7 +4,6 @@
 pub mod limits;
 pub mod openapi;
 pub mod ports;
-pub mod written;
 
 mod call;
 mod connection;
@@ -18,7 +17,6 @@ mod pull;
 mod routes;
 mod service;
 mod socket;
-mod stored;
 mod submit;
 mod verbs;
 

@@ -114,6 +114,8 @@ async fn events(call: Call) -> Answer {
     let mut response = with_type(StatusCode::OK, media_type, pull::body(feed));
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A stream that has ended has nothing to wait for.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     Ok(response)
 }
 

@@ -3,12 +3,12 @@
 use crate::api::limits::Limits;
 use crate::api::ports::HealthSource;
 use crate::api::routes::router;
-use crate::api::written::LogFiles;
 use crate::api::{Api, Shared, serve};
 use crate::auth::{Mode, Policy, Subject};
 use crate::control::command::{Command, Draft, Reply, Submission};
 use crate::control::ports::{Effects, StoreTrouble};
 use crate::control::{Handle, door};
+use crate::daemon::archive::{Logs, Stored};
 use crate::engine::Engine;
 use crate::engine::input::Input;
 use crate::engine::needs::{Cold, Needs};
@@ -47,7 +47,9 @@ use tower::ServiceExt;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn soon<F: Future>(what: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, what).await.expect("this should have happened by now")
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("this should have happened by now")
 }
 
 pub(super) fn own_uid() -> u32 {
@@ -87,7 +89,10 @@ impl Effects for World {
     }
 
     async fn commit(&mut self, changes: Vec<Change>) -> Result<Vec<Event>, StoreTrouble> {
-        self.store.commit(changes).await.map_err(|error| trouble(&error))
+        self.store
+            .commit(changes)
+            .await
+            .map_err(|error| trouble(&error))
     }
 
     async fn fetch(&mut self, needs: Needs) -> Result<Cold, StoreTrouble> {
@@ -96,7 +101,11 @@ impl Effects for World {
             names: needs.names.iter().cloned().collect(),
             key: needs.key.as_ref().map(|key| (key.uid, key.key.clone())),
         };
-        let mut fetched = self.store.fetch(fetch).await.map_err(|error| trouble(&error))?;
+        let mut fetched = self
+            .store
+            .fetch(fetch)
+            .await
+            .map_err(|error| trouble(&error))?;
         let mut job = |id: JobId| {
             let place = fetched.jobs.iter().position(|job| job.id == id);
             (id, place.map(|place| fetched.jobs.remove(place)))
@@ -108,7 +117,9 @@ impl Effects for World {
                 .into_iter()
                 .map(|name| (name.clone(), fetched.names.get(&name).copied()))
                 .collect(),
-            key: needs.key.map(|_| fetched.key.map(|key| (key.fingerprint, key.ids))),
+            key: needs
+                .key
+                .map(|_| fetched.key.map(|key| (key.fingerprint, key.ids))),
         })
     }
 
@@ -193,8 +204,11 @@ impl Daemon {
         let api = Api {
             control: control.clone(),
             bus: bus.clone(),
-            archive: Arc::new(store.reader()),
-            logs: Arc::new(LogFiles::new(directory.path().join("logs"), Watcher::start().unwrap())),
+            archive: Arc::new(Stored::new(store.reader())),
+            logs: Arc::new(Logs::new(
+                directory.path().join("logs"),
+                Watcher::start().unwrap(),
+            )),
             health: Arc::new(Well),
             policy: Policy::new(mode),
             stop_policy: StopPolicy::default(),
@@ -202,7 +216,13 @@ impl Daemon {
         };
         let socket = directory.path().join("stoked.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        tracker.spawn(serve(listener, api.clone(), limits.clone(), stop.clone(), tracker.clone()));
+        tracker.spawn(serve(
+            listener,
+            api.clone(),
+            limits.clone(),
+            stop.clone(),
+            tracker.clone(),
+        ));
         let shared = Shared::new(api, limits, stop.clone(), tracker.clone());
         Self {
             bus,
@@ -264,7 +284,9 @@ impl Daemon {
             .extension(Arc::new(subject))
             .body(Body::empty())
             .unwrap();
-        let response = soon(router(Arc::clone(&self.shared)).oneshot(request)).await.unwrap();
+        let response = soon(router(Arc::clone(&self.shared)).oneshot(request))
+            .await
+            .unwrap();
         let (parts, body) = response.into_parts();
         Answered {
             status: parts.status,
@@ -275,7 +297,9 @@ impl Daemon {
 
     /// Submits a job that starts at once, as its number.
     pub(super) async fn submit(&self, name: &str) -> u64 {
-        let reply = self.post("/v1/jobs", json!({ "command": ["true"], "name": name })).await;
+        let reply = self
+            .post("/v1/jobs", json!({ "command": ["true"], "name": name }))
+            .await;
         assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
         reply.json()["ids"][0].as_u64().unwrap()
     }
@@ -304,7 +328,8 @@ impl Daemon {
     }
 
     fn watch(&self) -> Subscription {
-        self.bus.subscribe(Filter::everything(), QueueOptions::default())
+        self.bus
+            .subscribe(Filter::everything(), QueueOptions::default())
     }
 
     /// What a supervisor would say: the attempt runs.
@@ -401,7 +426,10 @@ impl Answered {
     }
 
     pub(super) fn problem(&self) -> Problem {
-        let kind = self.headers.get("content-type").and_then(|kind| kind.to_str().ok());
+        let kind = self
+            .headers
+            .get("content-type")
+            .and_then(|kind| kind.to_str().ok());
         assert_eq!(kind, Some("application/problem+json"), "{self:?}");
         let problem: Problem = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem.status, self.status.as_u16());
@@ -458,7 +486,10 @@ impl RawClient {
     /// Everything up to and with `end`.
     pub(super) async fn until(&mut self, end: &str) -> String {
         loop {
-            let found = self.text.windows(end.len()).position(|part| part == end.as_bytes());
+            let found = self
+                .text
+                .windows(end.len())
+                .position(|part| part == end.as_bytes());
             if let Some(at) = found {
                 let rest = self.text.split_off(at + end.len());
                 let taken = std::mem::replace(&mut self.text, rest);
@@ -466,7 +497,11 @@ impl RawClient {
             }
             let mut buffer = [0; 4_096];
             let count = soon(self.stream.read(&mut buffer)).await.unwrap();
-            assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&self.text));
+            assert!(
+                count > 0,
+                "closed after {:?}",
+                String::from_utf8_lossy(&self.text)
+            );
             self.text.extend_from_slice(&buffer[..count]);
         }
     }
@@ -503,7 +538,9 @@ impl RawClient {
 fn read_frame(frame: &str) -> Option<Message> {
     let field = |name: &str| {
         let mut lines = frame.lines().rev();
-        lines.find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+        lines
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::to_owned)
     };
     Some(Message {
         event: field("event: ")?,

@@ -31,18 +31,26 @@ async fn a_job_goes_its_whole_way() {
     assert_eq!(job["progress"]["percent"], 50.0);
     assert_eq!(job["progress"]["source"], "api");
     assert_eq!(job["env_names"], json!(["PATH", "TOKEN"]));
-    assert_eq!((&job["pid"], &job["max_attempts"], &job["timeout"]), (&json!(4711), &json!(3), &json!(3600)));
+    assert_eq!(
+        (&job["pid"], &job["max_attempts"], &job["timeout"]),
+        (&json!(4711), &json!(3), &json!(3600))
+    );
     assert!(!job.to_string().contains("secret"));
 
     daemon.ended(1, 1, 0).await;
     let job = daemon.get("/v1/jobs/1").await.json();
-    assert_eq!((&job["state"], &job["exit"]["code"]), (&json!("completed"), &json!(0)));
+    assert_eq!(
+        (&job["state"], &job["exit"]["code"]),
+        (&json!("completed"), &json!(0))
+    );
     assert_eq!(job["attempts"].as_array().unwrap().len(), 1);
     let again = daemon.post("/v1/jobs/1/retry", json!({})).await;
     assert_eq!(again.status, StatusCode::OK, "{again:?}");
     let gone = daemon.call("DELETE", "/v1/jobs/1", None).await;
     assert!(gone.problem().is(ProblemKind::WrongState));
-    let reply = daemon.post("/v1/jobs/1/cancel", json!({ "grace": 0 })).await;
+    let reply = daemon
+        .post("/v1/jobs/1/cancel", json!({ "grace": 0 }))
+        .await;
     assert_eq!(reply.json()["state"], "stopping", "{reply:?}");
 }
 
@@ -73,7 +81,10 @@ async fn a_key_makes_a_repetition_the_same_submission() {
     };
     let body = "{\"jobs\": [{\"command\": [\"a\"]}, {\"command\": [\"b\"]}]}";
     assert_eq!(submit("k", body).await.json(), json!({ "ids": [1, 2] }));
-    assert_eq!(submit("k", body).await.json(), json!({ "ids": [1, 2], "repeated": true }));
+    assert_eq!(
+        submit("k", body).await.json(),
+        json!({ "ids": [1, 2], "repeated": true })
+    );
     let other = submit("k", "{\"command\": [\"c\"]}").await;
     assert!(other.problem().is(ProblemKind::KeyReused));
     let long = submit(&"k".repeat(300), body).await.problem();
@@ -96,26 +107,56 @@ async fn what_is_wrong_is_named_and_changes_nothing() {
         (json!({ "command": ["a"], "priority": 10 }), "priority"),
         (json!({ "command": ["a"], "timeout": 0 }), "timeout"),
         (json!({ "command": ["a"], "timeout": "soon" }), "timeout"),
-        (json!({ "command": ["a"], "stop_signal": "TREM" }), "stop_signal"),
+        (
+            json!({ "command": ["a"], "stop_signal": "TREM" }),
+            "stop_signal",
+        ),
         (json!({ "command": ["a"], "env": { "A=B": "" } }), "env"),
-        (json!({ "command": ["a"], "env": { "A": "x\u{0}" } }), "env.A"),
-        (json!({ "command": ["a"], "labels": { "k": "v".repeat(300) } }), "labels.k"),
-        (json!({ "command": ["a"], "retry": { "attempts": 0 } }), "retry.attempts"),
-        (json!({ "command": ["a"], "retry": { "attempts": 2, "on": ["opm"] } }), "retry.on[0]"),
-        (json!({ "command": ["a"], "hold": true, "needs_approval": true }), "hold"),
+        (
+            json!({ "command": ["a"], "env": { "A": "x\u{0}" } }),
+            "env.A",
+        ),
+        (
+            json!({ "command": ["a"], "labels": { "k": "v".repeat(300) } }),
+            "labels.k",
+        ),
+        (
+            json!({ "command": ["a"], "retry": { "attempts": 0 } }),
+            "retry.attempts",
+        ),
+        (
+            json!({ "command": ["a"], "retry": { "attempts": 2, "on": ["opm"] } }),
+            "retry.on[0]",
+        ),
+        (
+            json!({ "command": ["a"], "hold": true, "needs_approval": true }),
+            "hold",
+        ),
         (json!({ "command": ["a"], "umask": 512 }), "umask"),
         (json!({ "command": ["a"], "group": "a/b" }), "group"),
         (json!({ "command": ["a"], "after_ok": [99] }), "after_ok"),
-        (json!({ "jobs": [{ "command": ["a"] }, { "command": ["a"], "priority": 11 }] }), "jobs[1].priority"),
+        (
+            json!({ "jobs": [{ "command": ["a"] }, { "command": ["a"], "priority": 11 }] }),
+            "jobs[1].priority",
+        ),
         (json!({ "jobs": [] }), "jobs"),
     ] {
         let reply = daemon.post("/v1/jobs", body.clone()).await;
         let problem = reply.problem();
-        assert!(problem.is(ProblemKind::InvalidRequest), "{body}: {problem:?}");
+        assert!(
+            problem.is(ProblemKind::InvalidRequest),
+            "{body}: {problem:?}"
+        );
         assert_eq!(problem.field.as_deref(), Some(field), "{body}: {problem:?}");
     }
-    let unknown = daemon.post("/v1/jobs", json!({ "command": ["a"], "group": "none" })).await.problem();
-    assert!(unknown.is(ProblemKind::NotFound) && unknown.hint.is_some(), "{unknown:?}");
+    let unknown = daemon
+        .post("/v1/jobs", json!({ "command": ["a"], "group": "none" }))
+        .await
+        .problem();
+    assert!(
+        unknown.is(ProblemKind::NotFound) && unknown.hint.is_some(),
+        "{unknown:?}"
+    );
     assert_eq!(daemon.get("/v1/jobs").await.json()["items"], json!([]));
 }
 
@@ -134,7 +175,10 @@ async fn bodies_of_another_type_and_torn_ones_are_refused() {
         .header("host", "stoked")
         .body(Full::from("{\"command\": [\"a\""))
         .unwrap();
-    assert_eq!(daemon.send(torn).await.problem().title, "the body is not JSON");
+    assert_eq!(
+        daemon.send(torn).await.problem().title,
+        "the body is not JSON"
+    );
     let nothing = daemon.call("POST", "/v1/jobs", None).await;
     assert!(nothing.problem().is(ProblemKind::InvalidRequest));
 }
@@ -151,8 +195,14 @@ async fn lists_are_filtered_paged_and_say_when_they_were_true() {
     daemon.run(1).await;
     let ids = async |query: &str| {
         let list = daemon.get(&format!("/v1/jobs?{query}")).await.json();
-        let items = list["items"].as_array().unwrap_or_else(|| panic!("{list}")).clone();
-        items.iter().map(|job| job["id"].as_u64().unwrap()).collect::<Vec<_>>()
+        let items = list["items"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{list}"))
+            .clone();
+        items
+            .iter()
+            .map(|job| job["id"].as_u64().unwrap())
+            .collect::<Vec<_>>()
     };
     assert_eq!(ids("").await, [5, 4, 3, 2, 1]);
     assert_eq!(ids("state=completed").await, [1]);
@@ -162,7 +212,12 @@ async fn lists_are_filtered_paged_and_say_when_they_were_true() {
     assert_eq!(ids("label=i&name=n0").await, [1]);
     assert_eq!(ids(&format!("owner={}", own_uid())).await.len(), 5);
     assert_eq!(ids("owner=nobody-there").await.len(), 0);
-    assert_eq!(ids("since=2001-01-01T00:00:00Z&until=2002-01-01T00:00:00Z").await.len(), 0);
+    assert_eq!(
+        ids("since=2001-01-01T00:00:00Z&until=2002-01-01T00:00:00Z")
+            .await
+            .len(),
+        0
+    );
     let first = daemon.get("/v1/jobs?limit=2").await.json();
     assert_eq!(first["next"], "4");
     assert_eq!(ids("limit=2&cursor=4").await, [3, 2]);
@@ -173,11 +228,21 @@ async fn lists_are_filtered_paged_and_say_when_they_were_true() {
     assert_eq!(first["items"][0]["reason"], Value::Null);
 
     for (query, field) in [
-        ("stat=queued", "stat"), ("state=runing", "state"), ("limit=0", "limit"), ("limit=1001", "limit"),
-        ("limit=x", "limit"), ("cursor=x", "cursor"), ("since=yesterday", "since"), ("limit=1&limit=2", "limit"),
+        ("stat=queued", "stat"),
+        ("state=runing", "state"),
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("cursor=x", "cursor"),
+        ("since=yesterday", "since"),
+        ("limit=1&limit=2", "limit"),
     ] {
         let problem = daemon.get(&format!("/v1/jobs?{query}")).await.problem();
-        assert_eq!(problem.field.as_deref(), Some(field), "{query}: {problem:?}");
+        assert_eq!(
+            problem.field.as_deref(),
+            Some(field),
+            "{query}: {problem:?}"
+        );
     }
 }
 
@@ -186,8 +251,16 @@ async fn verbs_are_refused_with_the_state_that_forbids_them() {
     let daemon = Daemon::start();
     let job = daemon.submit("x").await;
     daemon.started(job, 1).await;
-    for (verb, body) in [("release", json!({})), ("resume", json!({})), ("edit", json!({ "name": "y" })), ("remove", json!({}))] {
-        let problem = daemon.post(&format!("/v1/jobs/{job}/{verb}"), body).await.problem();
+    for (verb, body) in [
+        ("release", json!({})),
+        ("resume", json!({})),
+        ("edit", json!({ "name": "y" })),
+        ("remove", json!({})),
+    ] {
+        let problem = daemon
+            .post(&format!("/v1/jobs/{job}/{verb}"), body)
+            .await
+            .problem();
         assert!(problem.is(ProblemKind::WrongState), "{verb}: {problem:?}");
         assert!(problem.title.contains("running"), "{verb}: {problem:?}");
     }
@@ -198,14 +271,28 @@ async fn verbs_are_refused_with_the_state_that_forbids_them() {
         ("pause", json!({ "now": true }), "now"),
         ("edit", json!({}), "body"),
     ] {
-        let problem = daemon.post(&format!("/v1/jobs/{job}/{verb}"), body).await.problem();
+        let problem = daemon
+            .post(&format!("/v1/jobs/{job}/{verb}"), body)
+            .await
+            .problem();
         assert_eq!(problem.field.as_deref(), Some(field), "{verb}: {problem:?}");
     }
-    let reply = daemon.post(&format!("/v1/jobs/{job}/signal"), json!({ "signal": "usr1", "to": "all" })).await;
+    let reply = daemon
+        .post(
+            &format!("/v1/jobs/{job}/signal"),
+            json!({ "signal": "usr1", "to": "all" }),
+        )
+        .await;
     assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-    for (path, title) in [("/v1/jobs/99/cancel", "there is no job 99"), ("/v1/jobs/train/cancel", "there is no job \"train\"")] {
+    for (path, title) in [
+        ("/v1/jobs/99/cancel", "there is no job 99"),
+        ("/v1/jobs/train/cancel", "there is no job \"train\""),
+    ] {
         let problem = daemon.call("POST", path, None).await.problem();
-        assert!(problem.is(ProblemKind::NotFound) && problem.title.starts_with(title), "{problem:?}");
+        assert!(
+            problem.is(ProblemKind::NotFound) && problem.title.starts_with(title),
+            "{problem:?}"
+        );
     }
 }
 
@@ -215,11 +302,23 @@ async fn a_report_of_another_attempt_is_refused() {
     let job = daemon.submit("x").await;
     daemon.started(job, 1).await;
     let path = format!("/v1/jobs/{job}/progress");
-    let problem = daemon.post(&path, json!({ "step": 1, "attempt": 2 })).await.problem();
+    let problem = daemon
+        .post(&path, json!({ "step": 1, "attempt": 2 }))
+        .await
+        .problem();
     assert!(problem.is(ProblemKind::WrongState), "{problem:?}");
-    let problem = daemon.post(&path, json!({ "percent": 101 })).await.problem();
+    let problem = daemon
+        .post(&path, json!({ "percent": 101 }))
+        .await
+        .problem();
     assert_eq!(problem.field.as_deref(), Some("percent"));
-    let problem = daemon.post(&path, json!({ "steps": [{ "name": "a", "state": "almost" }] })).await.problem();
+    let problem = daemon
+        .post(
+            &path,
+            json!({ "steps": [{ "name": "a", "state": "almost" }] }),
+        )
+        .await
+        .problem();
     assert_eq!(problem.field.as_deref(), Some("steps[0].state"));
     let history = daemon.get(&path).await.json();
     assert_eq!(history["attempt"], 1);
@@ -230,19 +329,44 @@ async fn a_report_of_another_attempt_is_refused() {
 #[tokio::test]
 async fn groups_are_made_paused_and_removed() {
     let daemon = Daemon::start();
-    let made = daemon.call("PUT", "/v1/groups/train", Some(json!({ "parallelism": 2 }))).await;
-    assert_eq!(made.json(), json!({ "name": "train", "parallelism": 2, "paused": false, "active": 0, "waiting": 0 }));
+    let made = daemon
+        .call("PUT", "/v1/groups/train", Some(json!({ "parallelism": 2 })))
+        .await;
+    assert_eq!(
+        made.json(),
+        json!({ "name": "train", "parallelism": 2, "paused": false, "active": 0, "waiting": 0 })
+    );
     daemon.post("/v1/groups/train/pause", json!({})).await;
-    daemon.post("/v1/jobs", json!({ "command": ["a"], "group": "train" })).await;
+    daemon
+        .post("/v1/jobs", json!({ "command": ["a"], "group": "train" }))
+        .await;
     let list = daemon.get("/v1/groups").await.json();
-    let train = list["items"].as_array().unwrap().iter().find(|group| group["name"] == "train").unwrap().clone();
-    assert_eq!((&train["paused"], &train["waiting"]), (&json!(true), &json!(1)));
-    assert_eq!(daemon.get("/v1/jobs/1").await.json()["reason"], "GroupPaused");
-    let used = daemon.call("DELETE", "/v1/groups/train", None).await.problem();
+    let train = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|group| group["name"] == "train")
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (&train["paused"], &train["waiting"]),
+        (&json!(true), &json!(1))
+    );
+    assert_eq!(
+        daemon.get("/v1/jobs/1").await.json()["reason"],
+        "GroupPaused"
+    );
+    let used = daemon
+        .call("DELETE", "/v1/groups/train", None)
+        .await
+        .problem();
     assert!(used.is(ProblemKind::WrongState), "{used:?}");
     let resumed = daemon.post("/v1/groups/train/resume", json!({})).await;
     assert_eq!(resumed.json()["active"], 1);
-    let none = daemon.post("/v1/groups/none/pause", json!({})).await.problem();
+    let none = daemon
+        .post("/v1/groups/none/pause", json!({}))
+        .await
+        .problem();
     assert!(none.is(ProblemKind::NotFound), "{none:?}");
 }
 
@@ -259,13 +383,22 @@ async fn strangers_see_names_and_states_only() {
             assert_eq!(reply.text().contains("secret"), sees_all, "{uid} {path}");
             assert!(reply.text().contains("starting"));
         }
-        for (method, path) in [("GET", format!("/v1/jobs/{job}/logs")), ("POST", format!("/v1/jobs/{job}/hold"))] {
+        for (method, path) in [
+            ("GET", format!("/v1/jobs/{job}/logs")),
+            ("POST", format!("/v1/jobs/{job}/hold")),
+        ] {
             let reply = daemon.call_as(subject(uid), method, &path).await;
-            assert_eq!(reply.status == StatusCode::FORBIDDEN, !sees_all, "{uid} {path}: {reply:?}");
+            assert_eq!(
+                reply.status == StatusCode::FORBIDDEN,
+                !sees_all,
+                "{uid} {path}: {reply:?}"
+            );
         }
     }
     for (uid, may) in [(0, true), (1000, false)] {
-        let reply = daemon.call_as(subject(uid), "POST", "/v1/groups/default/pause").await;
+        let reply = daemon
+            .call_as(subject(uid), "POST", "/v1/groups/default/pause")
+            .await;
         assert_eq!(reply.status == StatusCode::OK, may, "{uid}: {reply:?}");
     }
 }

@@ -19,15 +19,28 @@ fn the_document_holds_together() {
     let mut operations = BTreeSet::new();
     for route in table() {
         let operation = &document["paths"][route.path][route.method.as_str().to_ascii_lowercase()];
-        assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{}", route.path);
-        assert!(operations.insert(route.operation), "{} is there twice", route.operation);
+        assert!(
+            operation["summary"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{}",
+            route.path
+        );
+        assert!(
+            operations.insert(route.operation),
+            "{} is there twice",
+            route.operation
+        );
     }
     let mut references = Vec::new();
     collect_references(&document, &mut references);
     assert!(references.len() > 20);
     for reference in references {
         let name = reference.strip_prefix("#/components/schemas/").unwrap();
-        assert!(document["components"]["schemas"][name].is_object(), "{reference}");
+        assert!(
+            document["components"]["schemas"][name].is_object(),
+            "{reference}"
+        );
     }
 }
 
@@ -37,9 +50,13 @@ fn collect_references(value: &Value, into: &mut Vec<String>) {
             if let Some(Value::String(reference)) = fields.get("$ref") {
                 into.push(reference.clone());
             }
-            fields.values().for_each(|value| collect_references(value, into));
+            fields
+                .values()
+                .for_each(|value| collect_references(value, into));
         }
-        Value::Array(items) => items.iter().for_each(|value| collect_references(value, into)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|value| collect_references(value, into)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -52,10 +69,13 @@ async fn every_route_of_the_table_answers() {
             continue;
         }
         let path = route.path.replace("{id}", "77").replace("{name}", "none");
-        let reply = daemon.call(route.method.as_str(), &path, Some(json!({}))).await;
+        let reply = daemon
+            .call(route.method.as_str(), &path, Some(json!({})))
+            .await;
         let routed = reply.status.is_success() || {
             let problem = reply.problem();
-            !problem.is(ProblemKind::UnknownRoute) && !problem.is(ProblemKind::MethodNotAllowed)
+            !problem.is(ProblemKind::UnknownRoute)
+                && !problem.is(ProblemKind::MethodNotAllowed)
                 && !problem.is(ProblemKind::Internal)
         };
         assert!(routed, "{} {path}: {reply:?}", route.method);
@@ -81,7 +101,10 @@ async fn the_daemon_says_what_and_how_it_is() {
     let daemon = Daemon::start();
     let version = daemon.get("/v1/version").await.json();
     assert_eq!(version["epoch"], &*daemon.bus.epoch());
-    assert_eq!((&version["mode"], &version["api_level"]), (&json!("user"), &json!(1)));
+    assert_eq!(
+        (&version["mode"], &version["api_level"]),
+        (&json!("user"), &json!(1))
+    );
     let health = daemon.get("/v1/health").await.json();
     assert_eq!(health["health"], "degraded");
     assert_eq!(health["components"].as_array().unwrap().len(), 2);
