@@ -248,15 +248,12 @@ impl Engine {
         let Ok(stopping) = self.shift(job.id, &event, now, step, |_| {}) else {
             return;
         };
-        if grace_ms == 0 {
+        let killed = matches!(stopping.state, JobState::Stopping { killed: true, .. });
+        if grace_ms == 0 && !killed {
             self.kill(&stopping, now, step);
             return;
         }
-        step.actions.push(Action::Signal {
-            attempt,
-            signal: job.spec.stop.signal,
-            to: SignalTarget::Group,
-        });
+        step.actions.extend(ask_to_end(&stopping));
         if matches!(job.state, JobState::Paused { .. }) {
             // Frozen processes do not see a signal before they go on.
             step.actions.push(Action::Thaw { attempt });
@@ -291,10 +288,15 @@ fn ask_to_end(job: &Job) -> Option<Action> {
 /// When the next attempt of `job` begins by itself, given how the present one ended.
 fn retry_at(job: &Job, ending: &Ending, unasked: bool, now: Stamp) -> Option<Stamp> {
     let attempt = job.live_attempt()?;
-    let failure = match &job.state {
-        JobState::Stopping { cause, .. } if *cause != StopCause::Timeout => return None,
-        JobState::Stopping { .. } if !unasked => Failure::new(FailureClass::Timeout, ""),
-        _ => ending.failure()?,
+    let cause = if let JobState::Stopping { cause, .. } = &job.state {
+        Some(*cause)
+    } else {
+        None
+    };
+    let failure = match cause {
+        Some(StopCause::Cancel | StopCause::Restart) => return None,
+        Some(StopCause::Timeout) if !unasked => Failure::new(FailureClass::Timeout, ""),
+        Some(StopCause::Timeout) | None => ending.failure()?,
     };
     let wait = job
         .spec

@@ -10,3 +10,5 @@ mod rig;
 mod scale;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod table;
