@@ -111,6 +111,7 @@ impl Engine {
                     cause: StopCause::Restart,
                     ..
                 } = job.state
+                    && !matches!(ending, Ending::Unseen { .. })
                 {
                     // A person queues it again, so the retry policy counts anew.
                     job.tries = 0;
