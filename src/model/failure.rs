@@ -195,9 +195,9 @@ impl Ending {
                 FailureClass::Exit,
                 format!("ended with {exit}"),
             )),
-            Self::NotStarted { failure }
-            | Self::Broken { failure }
-            | Self::Unseen { failure } => Some(failure.clone()),
+            Self::NotStarted { failure } | Self::Broken { failure } | Self::Unseen { failure } => {
+                Some(failure.clone())
+            }
         }
     }
 }

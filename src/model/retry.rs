@@ -61,7 +61,8 @@ impl RetryPolicy {
             }
             _ => true,
         };
-        let again = tries < self.max_attempts && self.classes.contains(&failure.class) && code_counts;
+        let again =
+            tries < self.max_attempts && self.classes.contains(&failure.class) && code_counts;
         again.then(|| self.backoff_ms(id, tries))
     }
 
@@ -76,7 +77,7 @@ impl RetryPolicy {
             .saturating_mul(1 << doublings)
             .min(self.backoff_cap_ms);
         let mixed = (id.job.0 ^ (u64::from(id.attempt) << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        wait + (wait / 10).saturating_mul(mixed >> 56) / 255
+        wait.saturating_add((wait / 10).saturating_mul(mixed >> 56) / 255)
     }
 }
 
@@ -105,7 +106,10 @@ mod tests {
             .map(|tries| policy.wait_ms(ID, tries, &exit, None).unwrap())
             .into();
         for (wait, base) in waits.iter().zip([1_000, 2_000, 4_000, 3_600_000]) {
-            assert!((base..=base + base / 10).contains(wait), "{wait} for {base}");
+            assert!(
+                (base..=base + base / 10).contains(wait),
+                "{wait} for {base}"
+            );
         }
     }
 
@@ -125,6 +129,10 @@ mod tests {
         assert!(!wait(FailureClass::Exit, 1));
         assert!(!wait(FailureClass::Spawn, 75));
         assert!(!wait(FailureClass::HostLost, 75));
-        assert!(policy.wait_ms(ID, 2, &failed(FailureClass::Exit), None).is_none());
+        assert!(
+            policy
+                .wait_ms(ID, 2, &failed(FailureClass::Exit), None)
+                .is_none()
+        );
     }
 }

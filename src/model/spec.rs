@@ -133,5 +133,9 @@ pub fn default_name(command: &[String]) -> String {
         .filter(|c| !c.is_control())
         .take(64)
         .collect();
-    if name.is_empty() { "job".to_owned() } else { name }
+    if name.is_empty() {
+        "job".to_owned()
+    } else {
+        name
+    }
 }

@@ -1,33 +1,39 @@
-//! Log output as JSON: one [`LogChunk`] a line in `GET /v1/jobs/{id}/logs?format=json`.
+//! Output of a job, piece by piece: what `GET /v1/jobs/{id}/logs?format=json` sends, one JSON object per line.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A piece of what an attempt wrote, or a place where output is missing, or the end.
+/// The media type of lines of JSON.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// A piece of output, a loss, or the end. Exactly one of `text`, `base64`, `gap_bytes` and `end` is present.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LogChunk {
+pub struct LogPiece {
+    /// The attempt that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// `stdout` or `stderr`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
-    /// Where it begins in its stream, bytes.
+    /// Its place in that stream, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// When it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<jiff::Timestamp>,
-    /// The bytes, where they are valid UTF-8.
+    /// What was written, where it is UTF-8. A piece ends anywhere, not only after a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The bytes in base64, where they are not.
+    /// What was written, where it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base64: Option<String>,
-    /// So many bytes were written here, and not kept.
+    /// So many bytes were written and not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap_bytes: Option<u64>,
-    /// Where to go on after this: the value of `offset=` in a later request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
-    /// The attempt has ended, and all it wrote was sent: last line.
+    /// Nothing follows: everything was sent, and where it was followed, the job has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub end: bool,
+    /// Where to go on after this piece, for `offset=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }

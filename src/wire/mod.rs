@@ -12,4 +12,5 @@ pub mod log;
 pub mod progress;
 pub mod request;
 pub mod service;
+pub mod shim;
 pub mod values;

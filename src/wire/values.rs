@@ -232,7 +232,16 @@ mod tests {
         let cursor: Cursor = "a1b2-c3:42".parse().unwrap();
         assert_eq!((cursor.epoch.as_str(), cursor.seq), ("a1b2-c3", 42));
         for text in [
-            "", ":", "x:", ":1", "x:-1", "x:+1", "x:1 ", "x y:1", "x:1:2", "x:99999999999999999999",
+            "",
+            ":",
+            "x:",
+            ":1",
+            "x:-1",
+            "x:+1",
+            "x:1 ",
+            "x y:1",
+            "x:1:2",
+            "x:99999999999999999999",
         ] {
             assert!(text.parse::<Cursor>().is_err(), "{text:?}");
         }

@@ -1,0 +1,1 @@
+//! Trouble: killed, full, read-only, damaged.

@@ -1,0 +1,180 @@
+//! Upkeep: what goes with time, and how large the files get.
+
+use super::*;
+
+#[test]
+fn old_events_and_keys_go_and_the_numbers_go_on() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path()).store;
+    for id in 1..=10 {
+        let used = Change::KeyUsed {
+            key: IdempotencyKey {
+                uid: 1,
+                key: format!("k{id}"),
+                fingerprint: String::new(),
+            },
+            ids: vec![JobId(id)],
+            at: at(i64::try_from(id).unwrap()),
+        };
+        wait(store.commit(vec![added(&job(id)), used])).unwrap();
+    }
+    let policy = TrimPolicy {
+        events_keep: 7,
+        events_older_than_ms: None,
+        keys_older_than_ms: at(6).wall_ms,
+    };
+    let trimmed = wait(store.trim(policy)).unwrap();
+    assert_eq!((trimmed.oldest, trimmed.more), (Seq(4), false));
+    assert_eq!(store.reader().bounds().unwrap(), (Seq(4), Seq(10)));
+    let key = |name: &str| Fetch {
+        key: Some((1, name.to_owned())),
+        ..Fetch::default()
+    };
+    assert_eq!(wait(store.fetch(key("k5"))).unwrap().key, None);
+    assert!(wait(store.fetch(key("k6"))).unwrap().key.is_some());
+    let by_age = TrimPolicy {
+        events_older_than_ms: Some(at(9).wall_ms),
+        ..policy
+    };
+    assert_eq!(wait(store.trim(by_age)).unwrap().oldest, Seq(9));
+    let nothing = TrimPolicy {
+        events_keep: 0,
+        ..policy
+    };
+    let trimmed = wait(store.trim(nothing)).unwrap();
+    assert_eq!((trimmed.oldest, trimmed.more), (Seq(11), false));
+    store.close();
+    let again = open(directory.path());
+    assert_eq!(
+        (again.recovered.oldest, again.recovered.head),
+        (Seq(11), Seq(10))
+    );
+    let events = wait(again.store.commit(vec![added(&job(11))])).unwrap();
+    assert_eq!(events[0].seq, Some(Seq(11)));
+}
+
+#[test]
+fn progress_is_thinned_evenly_and_goes_with_its_job() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path()).store;
+    wait(store.commit(vec![added(&job(1))])).unwrap();
+    let attempt = AttemptId {
+        job: JobId(1),
+        attempt: 2,
+    };
+    let point = |at_ms: i64| ProgressPoint {
+        attempt,
+        at_ms,
+        body: format!("{{\"step\":{at_ms}}}"),
+    };
+    let read = |max| store.reader().progress(attempt, 0, i64::MAX, max).unwrap();
+    assert_eq!(read(10), []);
+    store.record_progress((0..1000).map(point).collect());
+    wait(store.settle()).unwrap();
+    assert_eq!(read(5000).len(), 1000);
+    let thinned = read(10);
+    let times: Vec<i64> = thinned.iter().map(|point| point.at_ms).collect();
+    assert_eq!(
+        times,
+        (1..=10).map(|tenth| tenth * 100 - 1).collect::<Vec<_>>()
+    );
+    assert_eq!(read(1), [point(999)]);
+    assert_eq!(read(0), []);
+    let part = store.reader().progress(attempt, 10, 12, 9).unwrap();
+    assert_eq!(part, [point(10), point(11), point(12)]);
+    let removed = Change::JobRemoved {
+        job: JobId(1),
+        uid: 1000,
+        at: at(9),
+    };
+    wait(store.commit(vec![removed])).unwrap();
+    wait(store.settle()).unwrap();
+    assert_eq!(read(10), []);
+}
+
+#[test]
+fn the_log_stays_small_although_much_is_written() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path()).store;
+    let log = directory.path().join("stoked.db-wal");
+    let mut largest = 0;
+    for round in 0..60 {
+        let changes = (1..=100).map(|id| added(&job(round * 100 + id))).collect();
+        wait(store.commit(changes)).unwrap();
+        largest = largest.max(log.metadata().unwrap().len());
+    }
+    // Some 8 MiB went through it.
+    assert!(largest < 6 << 20, "{largest} bytes");
+    store.close();
+    assert_eq!(log.metadata().map_or(0, |data| data.len()), 0);
+}
+
+#[test]
+fn files_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = TempDir::new().unwrap();
+    let directory = parent.path().join("new/state");
+    let opened = Store::open(&directory, Options::default()).unwrap();
+    wait(opened.store.commit(vec![added(&job(1))])).unwrap();
+    let _read = opened.store.reader().bounds().unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(&directory).unwrap() {
+        let path = file.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    names.sort();
+    assert_eq!(
+        names,
+        ["ballast", "stoked.db", "stoked.db-shm", "stoked.db-wal"]
+    );
+}
+
+#[test]
+fn the_floor_keeps_numbers_from_being_given_out_again() {
+    let directory = TempDir::new().unwrap();
+    let options = Options {
+        id_floor: JobId(41),
+        ..small()
+    };
+    let opened = Store::open(directory.path(), options).unwrap();
+    assert_eq!(opened.recovered.next_job, JobId(42));
+    opened.store.close();
+    let again = open(directory.path());
+    assert_eq!(again.recovered.next_job, JobId(42));
+    assert_eq!(wait(again.store.reload()).unwrap(), again.recovered);
+}
+
+#[test]
+fn damaged_progress_harms_nothing_else() {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(
+        directory.path().join("progress.db"),
+        "no database".repeat(500),
+    )
+    .unwrap();
+    let opened = open(directory.path());
+    assert_eq!(opened.set_aside, None);
+    let store = opened.store;
+    let point = ProgressPoint {
+        attempt: AttemptId {
+            job: JobId(1),
+            attempt: 1,
+        },
+        at_ms: 5,
+        body: "{}".to_owned(),
+    };
+    assert!(store.reader().progress(point.attempt, 0, 9, 9).is_err());
+    store.record_progress(vec![point.clone()]);
+    wait(store.settle()).unwrap();
+    let read = store.reader().progress(point.attempt, 0, 9, 9).unwrap();
+    assert_eq!(read, [point]);
+    assert_eq!(*store.condition().borrow(), Condition::Healthy);
+    let aside = std::fs::read_dir(directory.path()).unwrap().filter(|file| {
+        let name = file.as_ref().unwrap().file_name();
+        name.to_str().unwrap().starts_with("progress.db.corrupt-")
+    });
+    assert_eq!(aside.count(), 1);
+}
