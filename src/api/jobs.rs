@@ -183,7 +183,8 @@ fn read_submission(
             format_args!("one request submits 1 to {most} jobs"),
         ));
     }
-    let (drafts, environments) = check_all(jobs, several, subject, shared.stop_policy)?;
+    let stop_policy = *shared.stop_policy.borrow();
+    let (drafts, environments) = check_all(jobs, several, subject, stop_policy)?;
     Ok(Submission {
         owner: Arc::new(Owner {
             uid: subject.uid,

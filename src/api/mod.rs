@@ -34,6 +34,7 @@ use crate::events::Bus;
 use crate::model::spec::StopPolicy;
 use std::sync::Arc;
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,8 +53,8 @@ pub struct Api {
     pub health: Arc<dyn HealthSource>,
     /// Whose daemon this is, and who administers.
     pub policy: Policy,
-    /// How jobs are asked to end that do not say.
-    pub stop_policy: StopPolicy,
+    /// How jobs are asked to end that do not say; may change while it serves.
+    pub stop_policy: watch::Receiver<StopPolicy>,
     /// Version of the daemon.
     pub version: String,
 }
@@ -75,7 +76,7 @@ struct Shared {
     logs: Arc<dyn LogStore>,
     health: Arc<dyn HealthSource>,
     policy: Policy,
-    stop_policy: StopPolicy,
+    stop_policy: watch::Receiver<StopPolicy>,
     version: String,
     accounts: Accounts,
     limits: Limits,

@@ -15,14 +15,14 @@ use std::pin::Pin;
 
 /// The store, as the API reads it.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub(crate) struct Stored {
     reader: Reader,
 }
 
 impl Stored {
     /// Reads through `reader`.
     #[must_use]
-    pub fn new(reader: Reader) -> Self {
+    pub(crate) fn new(reader: Reader) -> Self {
         Self { reader }
     }
 }
@@ -113,14 +113,17 @@ impl Archive for Stored {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err passes on")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what map_err passes on"
+)]
 fn trouble(error: StoreError) -> ReadTrouble {
     ReadTrouble(error.to_string())
 }
 
 /// The logs, as the API reads them.
 #[derive(Clone, Debug)]
-pub struct Logs {
+pub(crate) struct Logs {
     dir: PathBuf,
     watcher: Watcher,
 }
@@ -128,7 +131,7 @@ pub struct Logs {
 impl Logs {
     /// Reads the logs in `dir`.
     #[must_use]
-    pub fn new(dir: PathBuf, watcher: Watcher) -> Self {
+    pub(crate) fn new(dir: PathBuf, watcher: Watcher) -> Self {
         Self { dir, watcher }
     }
 

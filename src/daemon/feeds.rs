@@ -38,7 +38,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Where the traces of an attempt are.
 #[derive(Clone, Debug)]
-pub struct Traces {
+pub(super) struct Traces {
     /// Its logs.
     pub log_dir: PathBuf,
     /// The file it may write its progress to.
@@ -47,7 +47,7 @@ pub struct Traces {
 
 /// All feeds.
 #[derive(Debug)]
-pub struct Feeds {
+pub(super) struct Feeds {
     control: Handle,
     watcher: Watcher,
     tasks: TaskTracker,
@@ -65,7 +65,7 @@ struct Feed {
 impl Feeds {
     /// Feeds that report to `control`.
     #[must_use]
-    pub fn new(control: Handle, watcher: Watcher, tasks: TaskTracker) -> Self {
+    pub(super) fn new(control: Handle, watcher: Watcher, tasks: TaskTracker) -> Self {
         Self {
             control,
             watcher,
@@ -75,19 +75,19 @@ impl Feeds {
     }
 
     /// Tells where the traces of an attempt will be, before it is launched or adopted.
-    pub fn expect(&self, attempt: AttemptId, traces: Traces) {
+    pub(super) fn expect(&self, attempt: AttemptId, traces: Traces) {
         self.attempts()
             .entry(attempt)
             .or_insert(Feed { traces, end: None });
     }
 
     /// An attempt whose end is stored needs no feed.
-    pub fn forget(&self, attempt: AttemptId) {
+    pub(super) fn forget(&self, attempt: AttemptId) {
         self.attempts().remove(&attempt);
     }
 
     /// Takes what the supervisor reports.
-    pub fn take(self: &Arc<Self>, report: Report) {
+    pub(super) fn take(self: &Arc<Self>, report: Report) {
         match report {
             Report::Started {
                 attempt,
@@ -184,7 +184,9 @@ impl Feeds {
         if last.is_err() {
             tracing::warn!(%attempt, "its last progress could not be read in time");
         }
-        end.into_iter().flatten().for_each(|end| self.control.report(end));
+        end.into_iter()
+            .flatten()
+            .for_each(|end| self.control.report(end));
         while let Ok(again) = ends.try_recv() {
             self.control.report(again);
         }

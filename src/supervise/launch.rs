@@ -77,7 +77,7 @@ pub fn record(
             parent: base.parent().to_owned(),
             name: attempt.to_string(),
         },
-        Containing::Tree { .. } => ContainmentSpec::Tree,
+        Containing::Tree { .. } | Containing::Nothing { .. } => ContainmentSpec::Tree,
     };
     let user = (job.owner.uid != context.uid).then(|| UserSpec {
         uid: job.owner.uid,

@@ -121,7 +121,7 @@ impl Link {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(attempt = %self.attempt, %error, "cannot wait for a shim")
+                    tracing::warn!(attempt = %self.attempt, %error, "cannot wait for a shim");
                 }
             }
         }

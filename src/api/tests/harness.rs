@@ -211,7 +211,7 @@ impl Daemon {
             )),
             health: Arc::new(Well),
             policy: Policy::new(mode),
-            stop_policy: StopPolicy::default(),
+            stop_policy: tokio::sync::watch::channel(StopPolicy::default()).1,
             version: "0.0.0-test".to_owned(),
         };
         let socket = directory.path().join("stoked.sock");

@@ -178,7 +178,7 @@ pub(super) fn metrics(line: &str) -> BTreeMap<String, f64> {
         .split([' ', '\t', ',', '|', '(', ')', '[', ']'])
         .filter(|it| !it.is_empty());
     let mut name = None;
-    while let Some(word) = words.next() {
+    for word in words {
         let (label, value) = match (name.take(), word.split_once(['=', ':'])) {
             (Some(label), None) => (label, word),
             (_, Some((label, ""))) => {
