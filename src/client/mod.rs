@@ -1,1 +1,25 @@
 //! Typed client of the socket API, with reconnecting streams.
+//!
+//! Everything runs on the caller's runtime, a current-thread one will do. The client knows the
+//! contract (`wire`) and nothing of what is behind it.
+
+mod backoff;
+mod error;
+mod events;
+mod http;
+mod link;
+mod logs;
+mod query;
+mod routes;
+mod sse;
+
+pub use error::ClientError;
+pub use events::{EventQuery, Events, JobStateBody, StreamItem};
+pub use logs::{LogFollow, LogItem, LogPiece, LogQuery};
+pub use query::JobQuery;
+pub use routes::{Client, random_key};
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

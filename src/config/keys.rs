@@ -1,7 +1,7 @@
 //! Every key there is, in one table: its name, the field it sets, and whether it can be applied live.
 
 use crate::config::values::{Field, text};
-use crate::config::{ContainmentChoice, Settings};
+use crate::config::{Containment, Settings};
 use std::collections::BTreeMap;
 
 /// One key.
@@ -37,22 +37,22 @@ pub(super) const KEYS: &[Key] = &[
         Field::Path(&mut s.daemon.runtime_dir)
     }),
     at_start("daemon.log", |s| Field::Text(&mut s.daemon.log)),
-    live("jobs.default_parallelism", |s| {
+    at_start("jobs.default_parallelism", |s| {
         Field::Count(&mut s.jobs.default_parallelism, 0)
     }),
-    live("jobs.default_grace", |s| {
+    at_start("jobs.default_grace", |s| {
         Field::Time(&mut s.jobs.default_grace)
     }),
-    live("jobs.log_limit", |s| {
+    at_start("jobs.log_limit", |s| {
         Field::Bytes(&mut s.jobs.log_limit_bytes)
     }),
-    live("jobs.containment", |s| {
+    at_start("jobs.containment", |s| {
         Field::Containment(&mut s.jobs.containment)
     }),
-    live("jobs.stop_signal", |s| {
+    at_start("jobs.stop_signal", |s| {
         Field::Signal(&mut s.jobs.stop_signal)
     }),
-    live("jobs.session_variables", |s| {
+    at_start("jobs.session_variables", |s| {
         Field::Names(&mut s.jobs.session_variables)
     }),
     at_start("api.max_body", |s| Field::Bytes(&mut s.api.max_body_bytes)),
@@ -75,7 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     at_start("api.client_queue", |s| {
         Field::Count(&mut s.api.client_queue, 1)
     }),
-    at_start("events.ring", |s| Field::Count(&mut s.events.ring, 1)),
+    at_start("events.ring", |s| Field::Size(&mut s.events.ring)),
     live("events.keep", |s| Field::Large(&mut s.events.keep)),
     at_start("store.ballast", |s| {
         Field::Bytes(&mut s.store.ballast_bytes)
@@ -90,10 +90,10 @@ pub(super) const GROUPS: &str = "groups";
 pub(super) const GROUP_PARALLELISM: &str = "parallelism";
 
 /// The choices of `jobs.containment`.
-pub(super) const CONTAINMENTS: [(&str, ContainmentChoice); 3] = [
-    ("auto", ContainmentChoice::Auto),
-    ("cgroup", ContainmentChoice::Cgroup),
-    ("tree", ContainmentChoice::Tree),
+pub(super) const CONTAINMENTS: [(&str, Containment); 3] = [
+    ("auto", Containment::Auto),
+    ("cgroup", Containment::Cgroup),
+    ("tree", Containment::Tree),
 ];
 
 /// The key called `name`.
@@ -110,18 +110,18 @@ pub(super) fn is_section(name: &str) -> bool {
     })
 }
 
-/// Whether a reload applies the key called `name`. A group that appears or changes is set anew.
+/// Whether a reload applies the key called `name`. Groups are made at start.
 pub(super) fn is_live(name: &str) -> bool {
-    find(name).is_none_or(|key| key.live)
+    find(name).is_some_and(|key| key.live)
 }
 
-/// Every key with its value, as it would be written.
+/// Every key that has a value, with that value as it would be written.
 pub(super) fn texts(settings: &Settings) -> BTreeMap<String, String> {
     // The fields are found through a reference that may write; this one is only read.
     let mut copy = settings.clone();
     let mut texts: BTreeMap<String, String> = KEYS
         .iter()
-        .map(|key| (key.name.to_owned(), text(&(key.field)(&mut copy))))
+        .filter_map(|key| Some((key.name.to_owned(), text(&(key.field)(&mut copy))?)))
         .collect();
     for (name, group) in &settings.groups {
         let name = toml::Value::String(name.clone());

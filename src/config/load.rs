@@ -4,6 +4,7 @@
 //! vendor's before the administrator's or the user's; then the environment. `--config` replaces the search.
 
 use crate::config::fragment::{self, Reading};
+use crate::config::paths::{SYSTEM_CONFIG_DIR, Surroundings};
 use crate::config::validate::validate;
 use crate::config::{ConfigError, Place, Problem, Settings};
 use std::collections::BTreeMap;
@@ -23,26 +24,50 @@ pub struct Sources {
     pub defaults: Settings,
     /// Directories to look in, the weakest first; what is missing is passed over.
     pub directories: Vec<PathBuf>,
-    /// `--config`, `$STOKED_CONFIG`: this file and no other. It must exist.
+    /// `--config`: this file and no other. It must exist.
     pub only: Option<PathBuf>,
-    /// `--state-dir`, `$STOKED_STATE_DIR`: stands above the files.
+    /// `$STOKED_STATE_DIR`: stands above the files.
     pub state_dir: Option<PathBuf>,
-    /// `--runtime-dir`, `$STOKED_RUNTIME_DIR`: stands above the files.
+    /// `$STOKED_RUNTIME_DIR`: stands above the files.
     pub runtime_dir: Option<PathBuf>,
 }
 
 impl Sources {
-    /// The usual search: the vendor's directory, then `directory`.
+    /// The usual search: the vendor's directory, then the administrator's or the user's.
     #[must_use]
-    pub fn of(defaults: Settings, directory: &Path) -> Self {
+    pub fn of(is_system: bool, around: &Surroundings) -> Self {
+        let (defaults, directory) = if is_system {
+            (Settings::of_system(), Some(SYSTEM_CONFIG_DIR.into()))
+        } else {
+            // Whoever has no home has no configuration there.
+            (Settings::of_user(), around.user_config_dir().ok())
+        };
         Self {
             defaults,
-            directories: vec![VENDOR_DIRECTORY.into(), directory.to_owned()],
+            directories: [Some(VENDOR_DIRECTORY.into()), directory]
+                .into_iter()
+                .flatten()
+                .collect(),
             only: None,
-            state_dir: None,
-            runtime_dir: None,
+            state_dir: around.stoked_state_dir.clone(),
+            runtime_dir: around.stoked_runtime_dir.clone(),
         }
     }
+}
+
+/// Reads the configuration: `only` that file where one is given, else the usual ones.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong in any of the files.
+pub fn load(
+    only: Option<&Path>,
+    is_system: bool,
+    around: &Surroundings,
+) -> Result<Loaded, ConfigError> {
+    read(&Sources {
+        only: only.map(Path::to_owned),
+        ..Sources::of(is_system, around)
+    })
 }
 
 /// The settings, and the files they come from.
@@ -54,11 +79,11 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads the configuration.
+/// Reads what `sources` names.
 ///
 /// # Errors
 /// [`ConfigError`] with everything that is wrong in any of the files.
-pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+pub fn read(sources: &Sources) -> Result<Loaded, ConfigError> {
     let mut settings = sources.defaults.clone();
     let mut places = BTreeMap::new();
     let mut problems = Vec::new();
@@ -81,11 +106,11 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         read.push(file);
     }
     if let Some(path) = &sources.state_dir {
-        settings.daemon.state_dir.clone_from(path);
+        settings.daemon.state_dir = Some(absolute(path));
         places.remove("daemon.state_dir");
     }
     if let Some(path) = &sources.runtime_dir {
-        settings.daemon.runtime_dir.clone_from(path);
+        settings.daemon.runtime_dir = Some(absolute(path));
         places.remove("daemon.runtime_dir");
     }
     problems.extend(validate(&settings, &places));
@@ -97,6 +122,11 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     } else {
         Err(ConfigError { problems })
     }
+}
+
+/// A path in the environment is meant from where the daemon is started.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The files to read, in order; the main ones need not exist.

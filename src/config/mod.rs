@@ -1,17 +1,18 @@
 //! Configuration: what the files say, and what the program may rely on ([`Settings`]).
 //!
-//! Every setting has a default, so nothing here is an `Option`. Files are put one over the other
+//! Every setting has a default; only of two directories the default depends on who asks. Files are put one over the other
 //! ([`load`]); what they say wrongly is reported all at once, each with its file, line and key.
 
 mod fragment;
 mod keys;
 pub mod load;
+pub mod paths;
 mod validate;
 mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything that can be set, validated.
@@ -34,10 +35,10 @@ pub struct Settings {
 /// The daemon itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonSettings {
-    /// Where what must not be lost is kept.
-    pub state_dir: PathBuf,
-    /// Where the socket is.
-    pub runtime_dir: PathBuf,
+    /// Where what must not be lost is kept; [`paths`] says where, unless it is set.
+    pub state_dir: Option<PathBuf>,
+    /// Where the socket is; [`paths`] says where, unless it is set.
+    pub runtime_dir: Option<PathBuf>,
     /// What is logged: a level, or levels by subsystem.
     pub log: String,
 }
@@ -52,7 +53,7 @@ pub struct JobSettings {
     /// Most output kept per attempt.
     pub log_limit_bytes: u64,
     /// What keeps the processes of an attempt together.
-    pub containment: ContainmentChoice,
+    pub containment: Containment,
     /// Number of the signal that asks a job to end.
     pub stop_signal: i32,
     /// Variables the client does not send, because they mean something in its session only. A name that
@@ -60,9 +61,21 @@ pub struct JobSettings {
     pub session_variables: Vec<String>,
 }
 
+impl JobSettings {
+    /// Places of the group `default`.
+    #[must_use]
+    pub fn parallelism(&self) -> u32 {
+        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+        match self.default_parallelism {
+            0 => u32::try_from(cpus()).unwrap_or(u32::MAX),
+            places => places,
+        }
+    }
+}
+
 /// What keeps the processes of an attempt together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContainmentChoice {
+pub enum Containment {
     /// The best there is on this host.
     Auto,
     /// A cgroup; jobs fail where none can be made.
@@ -103,7 +116,7 @@ pub struct ApiSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventSettings {
     /// Durable events kept in memory for replay.
-    pub ring: u32,
+    pub ring: usize,
     /// Durable events kept on disk.
     pub keep: u64,
 }
@@ -153,18 +166,18 @@ const SESSION_VARIABLES: [&str; 29] = [
 impl Settings {
     /// The defaults of the system daemon.
     #[must_use]
-    pub fn of_system(state_dir: &Path, runtime_dir: &Path) -> Self {
+    pub fn of_system() -> Self {
         Self {
             daemon: DaemonSettings {
-                state_dir: state_dir.to_owned(),
-                runtime_dir: runtime_dir.to_owned(),
+                state_dir: None,
+                runtime_dir: None,
                 log: "info".to_owned(),
             },
             jobs: JobSettings {
                 default_parallelism: 0,
                 default_grace: Duration::from_secs(10),
                 log_limit_bytes: 256 << 20,
-                containment: ContainmentChoice::Auto,
+                containment: Containment::Auto,
                 stop_signal: rustix::process::Signal::TERM.as_raw(),
                 session_variables: SESSION_VARIABLES.map(str::to_owned).to_vec(),
             },
@@ -193,8 +206,8 @@ impl Settings {
     /// The defaults of a user's own daemon: it has nobody to protect that user from, so that the shares
     /// of one user are nearly as large as the whole.
     #[must_use]
-    pub fn of_user(state_dir: &Path, runtime_dir: &Path) -> Self {
-        let mut settings = Self::of_system(state_dir, runtime_dir);
+    pub fn of_user() -> Self {
+        let mut settings = Self::of_system();
         settings.api.max_connections_per_uid = 768;
         settings.api.max_streams_per_uid = 512;
         settings
@@ -209,12 +222,12 @@ impl Settings {
             .collect()
     }
 
-    /// What differs between two settings, by what it takes to apply it.
+    /// What differs in `new`, by what it takes to apply it.
     #[must_use]
-    pub fn live_changes(old: &Self, new: &Self) -> LiveChanges {
-        let (old, new) = (keys::texts(old), keys::texts(new));
+    pub fn live_changes(&self, new: &Self) -> Changes {
+        let (old, new) = (keys::texts(self), keys::texts(new));
         let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        let mut changes = LiveChanges::default();
+        let mut changes = Changes::default();
         for name in names {
             if old.get(name) == new.get(name) {
                 continue;
@@ -231,7 +244,7 @@ impl Settings {
 
 /// What a reload does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LiveChanges {
+pub struct Changes {
     /// Keys whose new value holds from now on.
     pub applied: Vec<String>,
     /// Keys whose new value holds after a restart of the daemon.

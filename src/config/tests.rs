@@ -1,23 +1,33 @@
 //! Configuration as people write it: rightly, wrongly, in several files.
 
-use super::load::{Loaded, Sources, load};
+use super::load::{Loaded, Sources, load, read};
+use super::paths::Surroundings;
 use super::*;
 use std::fs;
+use std::path::Path;
 use tempfile::TempDir;
 
 const SHIPPED: &str = include_str!("../../packaging/config/stoked.toml");
 
 fn defaults() -> Settings {
-    Settings::of_system(Path::new("/var/lib/stoked"), Path::new("/run/stoked"))
+    Settings::of_system()
+}
+
+/// A search that finds nothing.
+fn nowhere() -> Sources {
+    Sources {
+        directories: Vec::new(),
+        ..Sources::of(true, &Surroundings::default())
+    }
 }
 
 fn load_text(text: &str) -> Result<Loaded, ConfigError> {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("t.toml");
     fs::write(&file, text).unwrap();
-    let outcome = load(&Sources {
+    let outcome = read(&Sources {
         only: Some(file),
-        ..Sources::of(defaults(), Path::new("/nonexistent"))
+        ..nowhere()
     });
     outcome.map_err(|error| {
         let relative = |mut problem: Problem| {
@@ -55,7 +65,7 @@ fn uncommented() -> String {
 #[test]
 fn the_shipped_file_says_the_defaults_and_every_key() {
     assert_eq!(load_text(SHIPPED).unwrap().settings, defaults());
-    let mut other = Settings::of_user(Path::new("/x"), Path::new("/y"));
+    let mut other = Settings::of_user();
     other.jobs.default_grace = Duration::from_secs(1);
     let mut problems = Vec::new();
     let mut places = BTreeMap::new();
@@ -66,7 +76,10 @@ fn the_shipped_file_says_the_defaults_and_every_key() {
     };
     fragment::apply(&uncommented(), Path::new("shipped"), &mut reading);
     assert_eq!(problems, []);
-    assert_eq!(other, defaults());
+    let mut expected = defaults();
+    expected.daemon.state_dir = Some(paths::SYSTEM_STATE_DIR.into());
+    expected.daemon.runtime_dir = Some(paths::SYSTEM_RUNTIME_DIR.into());
+    assert_eq!(other, expected);
     let named: Vec<&str> = places.keys().map(String::as_str).collect();
     let mut every: Vec<&str> = keys::KEYS.iter().map(|key| key.name).collect();
     every.sort_unstable();
@@ -188,15 +201,15 @@ fn later_files_win_and_the_environment_stands_above() {
     ];
     write(&ours, "stoked.toml.d/.30.toml", "no toml");
     write(&ours, "stoked.toml.d/README", "no toml");
-    let mut sources = Sources::of(defaults(), ours.path());
-    sources.directories[0] = vendor.path().to_owned();
-    let loaded = load(&sources).unwrap();
+    let mut sources = nowhere();
+    sources.directories = vec![vendor.path().to_owned(), ours.path().to_owned()];
+    let loaded = read(&sources).unwrap();
     assert_eq!(loaded.files, files);
     let mut expected = defaults();
     expected.jobs.log_limit_bytes = 2 << 20;
     expected.jobs.stop_signal = 2;
     expected.jobs.default_grace = Duration::from_secs(4);
-    expected.daemon.state_dir = "/f".into();
+    expected.daemon.state_dir = Some("/f".into());
     for (name, parallelism) in [("a", 1), ("b", 2)] {
         expected
             .groups
@@ -205,45 +218,65 @@ fn later_files_win_and_the_environment_stands_above() {
     assert_eq!(loaded.settings, expected);
     sources.state_dir = Some("/e".into());
     sources.runtime_dir = Some("/r".into());
-    let loaded = load(&sources).unwrap().settings;
-    assert_eq!(loaded.daemon.state_dir, Path::new("/e"));
-    assert_eq!(loaded.daemon.runtime_dir, Path::new("/r"));
+    let loaded = read(&sources).unwrap().settings;
+    assert_eq!(loaded.daemon.state_dir, Some("/e".into()));
+    assert_eq!(loaded.daemon.runtime_dir, Some("/r".into()));
     sources.only = Some("/nonexistent/stoked.toml".into());
-    let error = load(&sources).unwrap_err().to_string();
+    let error = read(&sources).unwrap_err().to_string();
     assert!(
         error.contains("/nonexistent/stoked.toml: it cannot be read"),
         "{error}"
     );
     sources.only = Some(files[2].clone());
-    assert_eq!(load(&sources).unwrap().files, files[2..3]);
+    assert_eq!(read(&sources).unwrap().files, files[2..3]);
 }
 
 #[test]
-fn a_relative_or_long_directory_from_outside_is_refused() {
-    let mut sources = Sources::of(defaults(), Path::new("/nonexistent"));
+fn a_directory_too_long_for_a_socket_is_refused_and_a_relative_one_made_absolute() {
+    let mut sources = nowhere();
     sources.state_dir = Some("state".into());
     sources.runtime_dir = Some(format!("/{}", "x".repeat(100)).into());
-    let error = load(&sources).unwrap_err();
-    let keys: Vec<&str> = error
-        .problems
-        .iter()
-        .map(|problem| problem.key.as_str())
-        .collect();
-    assert_eq!(keys, ["daemon.runtime_dir", "daemon.state_dir"]);
+    let error = read(&sources).unwrap_err();
+    assert_eq!(error.problems.len(), 1);
+    assert_eq!(error.problems[0].key, "daemon.runtime_dir");
+    sources.runtime_dir = None;
+    let state_dir = read(&sources).unwrap().settings.daemon.state_dir;
+    assert_eq!(
+        state_dir,
+        Some(std::env::current_dir().unwrap().join("state"))
+    );
 }
 
 #[test]
 fn a_reload_says_what_takes_a_restart() {
     let old = load_text("groups.a.parallelism = 1").unwrap().settings;
-    let text = "jobs.log_limit = \"1MiB\"\napi.heartbeat = \"9s\"\ngroups.b.parallelism = 1";
+    let text = "events.keep = 10000\napi.heartbeat = \"9s\"\ngroups.b.parallelism = 1";
     let new = load_text(text).unwrap().settings;
-    let changes = Settings::live_changes(&old, &new);
-    let applied = [
+    let changes = old.live_changes(&new);
+    assert_eq!(changes.applied, ["events.keep"]);
+    let needs_restart = [
+        "api.heartbeat",
         "groups.\"a\".parallelism",
         "groups.\"b\".parallelism",
-        "jobs.log_limit",
     ];
-    assert_eq!(changes.applied, applied);
-    assert_eq!(changes.needs_restart, ["api.heartbeat"]);
-    assert_eq!(Settings::live_changes(&new, &new), LiveChanges::default());
+    assert_eq!(changes.needs_restart, needs_restart);
+    assert_eq!(new.live_changes(&new), Changes::default());
+}
+
+#[test]
+fn a_user_is_asked_first_and_needs_no_home() {
+    let around = Surroundings {
+        home: Some("/home/ann".into()),
+        stoked_state_dir: Some("/e".into()),
+        ..Surroundings::default()
+    };
+    let sources = Sources::of(false, &around);
+    let expected = ["/usr/lib/stoked", "/home/ann/.config/stoked"];
+    assert_eq!(sources.directories, expected.map(PathBuf::from));
+    assert_eq!(sources.state_dir, Some("/e".into()));
+    let sources = Sources::of(false, &Surroundings::default());
+    assert_eq!(sources.directories, [PathBuf::from("/usr/lib/stoked")]);
+    let file = TempDir::new().unwrap();
+    let file = file.path().join("none.toml");
+    assert!(load(Some(&file), false, &around).is_err());
 }

@@ -1,13 +1,12 @@
 //! What the keys must hold together: each may be right alone, and wrong with the others.
 
+use crate::config::paths::SOCKET_NAME;
 use crate::config::{Place, Problem, Settings};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
-
-/// Name of the socket in the runtime directory.
-const SOCKET_NAME: &str = "/stoked.sock";
 
 /// Longest path that the kernel takes for a Unix socket, without its final zero.
 const LONGEST_SOCKET_PATH_BYTES: usize = 107;
@@ -27,8 +26,10 @@ const OTHERS: [(&str, &str); 2] = [
 /// Everything that is wrong, each at the place its key has its value from.
 pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) -> Vec<Problem> {
     let checks = [
-        ("daemon.runtime_dir", runtime_dir(settings)),
-        ("daemon.state_dir", absolute(&settings.daemon.state_dir)),
+        (
+            "daemon.runtime_dir",
+            settings.daemon.runtime_dir.as_deref().and_then(runtime_dir),
+        ),
         ("jobs.stop_signal", stop_signal(settings.jobs.stop_signal)),
         ("jobs.log_limit", log_limit(settings.jobs.log_limit_bytes)),
         ("api.max_connections_per_uid", connections(settings)),
@@ -61,26 +62,16 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
     problems
 }
 
-fn absolute(path: &std::path::Path) -> Option<String> {
-    (!path.is_absolute()).then(|| {
-        format!(
-            "\"{}\" is not an absolute path: begin it with /",
-            path.display()
-        )
-    })
-}
-
-fn runtime_dir(settings: &Settings) -> Option<String> {
-    let path = &settings.daemon.runtime_dir;
-    let bytes = path.as_os_str().as_bytes().len() + SOCKET_NAME.len();
+fn runtime_dir(path: &Path) -> Option<String> {
+    let bytes = path.join(SOCKET_NAME).as_os_str().as_bytes().len();
     if bytes > LONGEST_SOCKET_PATH_BYTES {
-        let spare = LONGEST_SOCKET_PATH_BYTES - SOCKET_NAME.len();
+        let spare = LONGEST_SOCKET_PATH_BYTES - SOCKET_NAME.len() - 1;
         return Some(format!(
             "\"{}\" is too long for a socket in it: use at most {spare} bytes",
             path.display()
         ));
     }
-    absolute(path)
+    None
 }
 
 fn stop_signal(signal: i32) -> Option<String> {
@@ -115,7 +106,7 @@ fn header_timeout(time: Duration) -> Option<String> {
 }
 
 fn ring(settings: &Settings) -> Option<String> {
-    let (ring, keep) = (u64::from(settings.events.ring), settings.events.keep);
+    let (ring, keep) = (settings.events.ring as u64, settings.events.keep);
     (ring > keep).then(|| {
         format!("{ring} events in memory, but only {keep} on disk: lower it, or raise events.keep")
     })

@@ -1,6 +1,6 @@
 //! Values: how a time, a size, a signal are written in a file, and what is said where they are not.
 
-use crate::config::ContainmentChoice;
+use crate::config::Containment;
 use crate::config::keys::CONTAINMENTS;
 use jiff::SignedDuration;
 use rustix::process::Signal;
@@ -11,11 +11,13 @@ use toml::de::DeValue;
 /// A field of the settings, by what may be written there.
 pub(super) enum Field<'a> {
     /// An absolute path.
-    Path(&'a mut PathBuf),
+    Path(&'a mut Option<PathBuf>),
     /// Any text.
     Text(&'a mut String),
     /// A whole number, no less than that.
     Count(&'a mut u32, u32),
+    /// How much of something is kept in memory; at least one.
+    Size(&'a mut usize),
     /// A whole number that may be large.
     Large(&'a mut u64),
     /// A size, with its unit.
@@ -25,7 +27,7 @@ pub(super) enum Field<'a> {
     /// A signal, by name or number.
     Signal(&'a mut i32),
     /// One of the ways of containment.
-    Containment(&'a mut ContainmentChoice),
+    Containment(&'a mut Containment),
     /// A list of names.
     Names(&'a mut Vec<String>),
 }
@@ -68,7 +70,7 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
                     "\"{text}\" is not an absolute path: begin it with /"
                 ));
             }
-            *path = text.into();
+            *path = Some(text.into());
         }
         Field::Text(text) => string(value, "a text, as in \"info\"")?.clone_into(text),
         Field::Count(count, least) => {
@@ -76,6 +78,12 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             let number = integer(value, &wanted)?;
             let number = u32::try_from(number).ok().filter(|number| *number >= least);
             *count = number.ok_or_else(|| not(value, &wanted))?;
+        }
+        Field::Size(count) => {
+            let wanted = "a whole number from 1 on";
+            let number = usize::try_from(integer(value, wanted)?).ok();
+            let number = number.filter(|number| *number > 0);
+            *count = number.ok_or_else(|| not(value, wanted))?;
         }
         Field::Large(count) => {
             let wanted = "a whole number from 0 on";
@@ -111,13 +119,14 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// What is in a field, as it would be written.
-pub(super) fn text(field: &Field<'_>) -> String {
+/// What is in a field, as it would be written; `None` where it is not set.
+pub(super) fn text(field: &Field<'_>) -> Option<String> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-    match field {
-        Field::Path(path) => quoted(&path.to_string_lossy()),
+    Some(match field {
+        Field::Path(path) => quoted(&path.as_ref()?.to_string_lossy()),
         Field::Text(text) => quoted(text),
         Field::Count(count, _) => count.to_string(),
+        Field::Size(count) => count.to_string(),
         Field::Large(count) => count.to_string(),
         Field::Bytes(bytes) => quoted(&size_text(**bytes)),
         Field::Time(time) => {
@@ -136,7 +145,7 @@ pub(super) fn text(field: &Field<'_>) -> String {
             let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
             format!("[{}]", names.join(", "))
         }
-    }
+    })
 }
 
 fn string<'v>(value: &'v DeValue<'_>, wanted: &str) -> Result<&'v str, String> {

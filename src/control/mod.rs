@@ -1,9 +1,14 @@
 //! The only way into the engine: one task owns it, commits each step, publishes, then acts.
 
 pub mod ports;
+pub mod task;
 
+use crate::control::ports::Effects;
+use crate::control::task::Task;
+use crate::engine::Engine;
 use crate::engine::command::{Command, Refusal, Reply};
 use crate::engine::input::Input;
+use crate::engine::step::Step;
 use tokio::sync::{mpsc, oneshot};
 
 /// Why a command had no reply.
@@ -33,6 +38,24 @@ pub(crate) enum Message {
 #[derive(Clone, Debug)]
 pub struct Handle {
     inbox: mpsc::UnboundedSender<Message>,
+}
+
+/// The receiving end of a [`Handle`], until a [`Task`] takes it.
+#[derive(Debug)]
+pub struct Inbox(mpsc::UnboundedReceiver<Message>);
+
+/// A door and what lies behind it. Observers may report through the door before the task runs.
+#[must_use]
+pub fn door() -> (Handle, Inbox) {
+    let (inbox, messages) = mpsc::unbounded_channel();
+    (Handle { inbox }, Inbox(messages))
+}
+
+impl Inbox {
+    /// The task that owns `engine`, whose first step (of its recovery) was `first`.
+    pub fn into_task<E: Effects>(self, engine: Engine, first: Step, effects: E) -> Task<E> {
+        Task::new(engine, first, effects, self.0)
+    }
 }
 
 impl Handle {

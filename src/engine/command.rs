@@ -7,7 +7,7 @@ use crate::model::job::{Job, Owner};
 use crate::model::progress::Observation;
 use crate::model::retry::RetryPolicy;
 use crate::model::spec::JobSpec;
-use crate::model::state::HeldFor;
+use crate::model::state::{HeldFor, StateName};
 use crate::model::transition::Illegal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -199,6 +199,16 @@ pub enum Refusal {
     /// Dependencies that form a cycle, named in order.
     #[error("the dependencies form a cycle: {}", .0.join(" -> "))]
     DependencyCycle(Vec<String>),
+    /// A job cannot be queued again before the one it waits for.
+    #[error("job {id} waits for job {dependency}, which is {state}")]
+    DependencyEndedBadly {
+        /// The job.
+        id: JobId,
+        /// The one it waits for.
+        dependency: JobId,
+        /// What became of that.
+        state: StateName,
+    },
     /// The table has no such move.
     #[error("job {id} is {}, it cannot be {}", .illegal.from, .illegal.event)]
     WrongState {

@@ -5,6 +5,7 @@ use crate::model::change::Change;
 use crate::model::failure::{Exit, Failure};
 use crate::model::id::{JobId, Seq};
 use crate::model::job::{Job, QueueReason};
+use crate::model::progress::Progress;
 use crate::model::state::{JobState, StateName};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -140,6 +141,42 @@ impl StateBody {
             failure: job.state.failure().cloned(),
             retry_at_ms,
         }
+    }
+}
+
+/// The body of a `job/N/progress` event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgressBody {
+    /// The job.
+    pub job: JobId,
+    /// Which start of it.
+    pub attempt: u32,
+    /// The state of the job.
+    pub status: StateName,
+    /// What is known of how far it is.
+    pub progress: Progress,
+}
+
+impl Event {
+    /// The telemetry event that shows the progress of the present attempt of `job`, where there is one.
+    #[must_use]
+    pub fn progress(job: &Job, at_ms: i64) -> Option<Self> {
+        let attempt = job.attempt.as_ref()?;
+        let body = ProgressBody {
+            job: job.id,
+            attempt: attempt.id.attempt,
+            status: job.state.name(),
+            progress: attempt.progress.as_deref()?.clone(),
+        };
+        Some(Self {
+            seq: None,
+            at_ms,
+            channel: Channel::job(job.id, "progress").to_string().into(),
+            kind: "progress".into(),
+            uid: Some(job.owner.uid),
+            is_final: false,
+            body: json(&body).into(),
+        })
     }
 }
 

@@ -77,7 +77,7 @@ impl RetryPolicy {
             .saturating_mul(1 << doublings)
             .min(self.backoff_cap_ms);
         let mixed = (id.job.0 ^ (u64::from(id.attempt) << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        wait + (wait / 10).saturating_mul(mixed >> 56) / 255
+        wait.saturating_add((wait / 10).saturating_mul(mixed >> 56) / 255)
     }
 }
 

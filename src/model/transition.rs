@@ -36,6 +36,8 @@ pub enum JobEvent {
         ending: Ending,
         /// When it starts again by itself, where it does.
         retry_at: Option<Stamp>,
+        /// Whether it had ended before it was asked to.
+        unasked: bool,
     },
     /// Its wait for the next attempt is over.
     RetryDue,
@@ -182,13 +184,30 @@ impl JobState {
                 kill_at: *kill_at,
                 killed: true,
             },
-            (S::Stopping { cause, .. }, E::Ended { ending, retry_at }) => {
-                after_stop(*cause, ending, *retry_at)
-            }
+            // Nobody saw the end in time, so the clock ran on: it did not run longer than it may.
             (
+                S::Stopping {
+                    cause: StopCause::Timeout,
+                    ..
+                },
+                E::Ended {
+                    ending,
+                    retry_at,
+                    unasked: true,
+                },
+            )
+            | (
                 S::Starting { .. } | S::Running { .. } | S::Paused { .. },
-                E::Ended { ending, retry_at },
+                E::Ended {
+                    ending, retry_at, ..
+                },
             ) => after_end(ending, *retry_at),
+            (
+                S::Stopping { cause, .. },
+                E::Ended {
+                    ending, retry_at, ..
+                },
+            ) => after_stop(*cause, ending, *retry_at),
             (S::Held { .. } | S::Queued | S::Backoff { .. }, E::DependencyFailed { failure }) => {
                 S::Skipped {
                     failure: failure.clone(),

@@ -1,1 +1,347 @@
-//! From the model to the wire, and nowhere else.
+//! From the model to the wire and back, and nowhere else. Also the only place that decides which
+//! fields somebody other than the owner gets to see.
+
+use crate::model::attempt::{Attempt, Usage};
+use crate::model::event::{Event, ProgressBody, StateBody};
+use crate::model::failure::{Exit, Failure};
+use crate::model::group::Group;
+use crate::model::job::Job;
+use crate::model::progress::{Observation, Progress, ReportedStep, Source, StepReport, StepState};
+use crate::model::state::{HeldFor, JobState};
+use crate::wire::group::GroupView;
+use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView, OwnerView};
+use crate::wire::progress::{ProgressReport, ProgressView, StepView};
+use crate::wire::values::Span;
+use serde::Serialize;
+
+/// How much of a job somebody sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Audience {
+    /// Names, states and use.
+    Anybody,
+    /// Also the command, the directory, failure messages and the like.
+    Owner,
+}
+
+/// The instant `wall_ms` as the wire writes it; one that no calendar has is the nearest that one has.
+#[must_use]
+pub fn timestamp(wall_ms: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(wall_ms).unwrap_or(if wall_ms < 0 {
+        jiff::Timestamp::MIN
+    } else {
+        jiff::Timestamp::MAX
+    })
+}
+
+/// What is not in the job itself, and shown with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// The group it waits in.
+    pub group: Option<&'a Group>,
+    /// Its newest progress, where that is newer than the stored one.
+    pub progress: Option<&'a Progress>,
+    /// Now, milliseconds since 1970 UTC.
+    pub now_wall_ms: i64,
+}
+
+/// A job as `audience` sees it; without its attempts and the names of its environment.
+#[must_use]
+pub fn job_view(job: &Job, audience: Audience, around: Surroundings<'_>) -> JobView {
+    let spec = &job.spec;
+    let full = audience == Audience::Owner;
+    let attempt = job.attempt.as_ref();
+    let stored = attempt.and_then(|attempt| attempt.progress.as_deref());
+    let progress = around.progress.filter(|_| !job.state.is_final());
+    let retry_at = if let JobState::Backoff { until, .. } = &job.state {
+        Some(timestamp(until.wall_ms))
+    } else {
+        None
+    };
+    JobView {
+        id: job.id.0,
+        name: spec.name.clone(),
+        kind: spec.kind.clone(),
+        group: spec.group.clone(),
+        flow: spec.flow.clone(),
+        owner: OwnerView {
+            uid: job.owner.uid,
+            user: job.owner.user.clone(),
+        },
+        state: job.state.name().as_str().to_owned(),
+        reason: reason(job, around).map(str::to_owned),
+        command: if full {
+            spec.command.clone()
+        } else {
+            Vec::new()
+        },
+        cwd: full.then(|| spec.cwd.clone()),
+        env_names: Vec::new(),
+        priority: spec.priority,
+        labels: if full {
+            spec.labels.clone()
+        } else {
+            Default::default()
+        },
+        created_at: timestamp(job.created.wall_ms),
+        not_before: spec.not_before_ms.map(timestamp),
+        started_at: attempt
+            .and_then(|a| a.started)
+            .map(|at| timestamp(at.wall_ms)),
+        finished_at: job.finished.map(|at| timestamp(at.wall_ms)),
+        retry_at,
+        attempt: attempt.map(|attempt| attempt.id.attempt),
+        pid: attempt
+            .filter(|_| job.state.holds_place())
+            .and_then(|attempt| attempt.main)
+            .map(|main| main.pid),
+        attempts: Vec::new(),
+        exit: attempt
+            .and_then(|attempt| attempt.ending.as_ref())
+            .and_then(|ending| ending.exit())
+            .map(exit_view),
+        failure: job
+            .state
+            .failure()
+            .map(|failure| failure_view(failure, audience)),
+        progress: progress.or(stored).map(|p| progress_view(p, audience)),
+        depends_on: spec.after_ok.iter().map(|id| id.0).collect(),
+        timeout: spec.timeout_ms.map(Span::from_ms),
+        max_attempts: Some(spec.retry.max_attempts).filter(|most| *most > 1),
+        tty: spec.tty,
+    }
+}
+
+/// Why a job waits, where it is queued or held.
+fn reason(job: &Job, around: Surroundings<'_>) -> Option<&'static str> {
+    if let JobState::Held { waits_for } = &job.state {
+        return Some(match waits_for {
+            HeldFor::Owner => "Owner",
+            HeldFor::Approval => "Approval",
+        });
+    }
+    job.queue_reason(around.group, around.now_wall_ms)
+        .map(|reason| reason.as_str())
+}
+
+/// An attempt as `audience` sees it.
+#[must_use]
+pub fn attempt_view(attempt: &Attempt, audience: Audience) -> AttemptView {
+    let ending = attempt.ending.as_ref();
+    let failure = ending.and_then(|ending| ending.failure());
+    AttemptView {
+        attempt: attempt.id.attempt,
+        pid: attempt.main.map(|main| main.pid),
+        claimed_at: timestamp(attempt.claimed.wall_ms),
+        started_at: attempt.started.map(|at| timestamp(at.wall_ms)),
+        finished_at: attempt.ended.map(|at| timestamp(at.wall_ms)),
+        containment: attempt.containment.clone(),
+        exit: ending.and_then(|ending| ending.exit()).map(exit_view),
+        failure: failure.map(|failure| failure_view(&failure, audience)),
+        usage: attempt.usage.as_ref().map(usage_view),
+        progress: attempt
+            .progress
+            .as_deref()
+            .map(|p| progress_view(p, audience)),
+    }
+}
+
+fn exit_view(exit: Exit) -> ExitView {
+    ExitView {
+        code: exit.code,
+        signal: exit.signal,
+        core_dumped: exit.core_dumped,
+    }
+}
+
+fn failure_view(failure: &Failure, audience: Audience) -> FailureView {
+    let message = Some(failure.message.clone());
+    FailureView {
+        class: failure.class.as_str().to_owned(),
+        message: message.filter(|text| audience == Audience::Owner && !text.is_empty()),
+    }
+}
+
+fn usage_view(usage: &Usage) -> AttemptUsage {
+    AttemptUsage {
+        user_cpu_seconds: usage.user_cpu_ms as f64 / 1000.0,
+        system_cpu_seconds: usage.system_cpu_ms as f64 / 1000.0,
+        max_rss_bytes: usage.max_rss_bytes,
+        killed_leftovers: usage.killed_leftovers,
+        dropped_output_bytes: usage.dropped_output_bytes,
+    }
+}
+
+/// Progress as `audience` sees it: how far, to everybody; in whose words and by which numbers, only to the owner.
+#[must_use]
+pub fn progress_view(progress: &Progress, audience: Audience) -> ProgressView {
+    let full = audience == Audience::Owner;
+    let source = progress.counting.lead.as_ref().map(|lead| &lead.source);
+    ProgressView {
+        percent: progress.percent,
+        step: progress.step,
+        total_steps: progress.total_steps,
+        epoch: progress.epoch,
+        total_epochs: progress.total_epochs,
+        phase: progress.phase.clone().filter(|_| full),
+        message: progress.message.clone().filter(|_| full),
+        rate: progress.rate,
+        unit: progress.unit.clone(),
+        eta_seconds: progress.eta_seconds,
+        eta_low_seconds: progress.eta_low_seconds,
+        eta_high_seconds: progress.eta_high_seconds,
+        metrics: if full {
+            progress.metrics.clone()
+        } else {
+            Default::default()
+        },
+        steps: progress
+            .steps
+            .iter()
+            .filter(|_| full)
+            .map(step_view)
+            .collect(),
+        source: source.map(source_name),
+        updated_at: progress.updated_at_ms.map(timestamp),
+    }
+}
+
+fn source_name(source: &Source) -> String {
+    match source {
+        Source::Adapter(name) => name.clone(),
+        Source::File => "file".to_owned(),
+        Source::Notify => "notify".to_owned(),
+        Source::Api => "api".to_owned(),
+    }
+}
+
+fn step_view(step: &ReportedStep) -> StepView {
+    let state = match step.report.state {
+        StepState::Started => "started",
+        StepState::Progress => "progress",
+        StepState::Completed => "completed",
+        StepState::Failed => "failed",
+    };
+    StepView {
+        name: step.report.name.clone(),
+        kind: step.report.kind.clone(),
+        state: state.to_owned(),
+        percent: step.report.percent,
+        message: step.report.message.clone(),
+    }
+}
+
+/// A step's state that is none: its place in the list, and what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownStepState {
+    /// Place of the step in the report.
+    pub index: usize,
+    /// What was written.
+    pub state: String,
+}
+
+/// What a report over the API says.
+///
+/// # Errors
+/// [`UnknownStepState`] where a step is in none of the four states.
+pub fn observation(report: ProgressReport) -> Result<Observation, UnknownStepState> {
+    let step = |(index, step): (usize, StepView)| match StepState::from_word(&step.state) {
+        None => Err(UnknownStepState {
+            index,
+            state: step.state,
+        }),
+        Some(state) => Ok(StepReport {
+            name: step.name,
+            kind: step.kind,
+            state,
+            percent: step.percent,
+            message: step.message,
+        }),
+    };
+    let steps: Result<Vec<_>, _> = report.steps.into_iter().enumerate().map(step).collect();
+    Ok(Observation {
+        step: report.step,
+        total_steps: report.total_steps,
+        percent: report.percent,
+        epoch: report.epoch,
+        total_epochs: report.total_epochs,
+        phase: report.phase,
+        message: report.message,
+        rate: report.rate,
+        unit: report.unit,
+        eta_seconds: report.eta_seconds,
+        metrics: report.metrics,
+        steps: steps?,
+        // A report without any field is a sign of life, and every other one is one too.
+        heartbeat: true,
+        ..Observation::new(Source::Api)
+    })
+}
+
+/// A group with its numbers.
+#[must_use]
+pub fn group_view(group: &Group, active: u64, waiting: u64) -> GroupView {
+    GroupView {
+        name: group.name.clone(),
+        parallelism: group.parallelism,
+        paused: group.paused,
+        active,
+        waiting,
+    }
+}
+
+/// The body of a progress event, on the wire.
+#[derive(Serialize)]
+struct ProgressBodyView {
+    job: u64,
+    attempt: u32,
+    state: &'static str,
+    progress: ProgressView,
+}
+
+/// The body of an event as `audience` sees it, as JSON text.
+#[must_use]
+pub fn event_body(event: &Event, audience: Audience) -> String {
+    let converted = match &*event.kind {
+        "progress" => progress_body(event, audience),
+        _ if audience == Audience::Owner || event.uid.is_none() => one_line(&event.body),
+        "state" | "edited" => state_body(event),
+        "removed" => one_line(&event.body),
+        // What this audience may see of other kinds is not known here: nothing.
+        _ => None,
+    };
+    converted.unwrap_or_else(|| "{}".to_owned())
+}
+
+fn progress_body(event: &Event, audience: Audience) -> Option<String> {
+    let body: ProgressBody = serde_json::from_str(&event.body).ok()?;
+    let view = ProgressBodyView {
+        job: body.job.0,
+        attempt: body.attempt,
+        state: body.status.as_str(),
+        progress: progress_view(&body.progress, audience),
+    };
+    serde_json::to_string(&view).ok()
+}
+
+fn state_body(event: &Event) -> Option<String> {
+    let mut body: StateBody = serde_json::from_str(&event.body).ok()?;
+    if let Some(failure) = &mut body.failure {
+        failure.message.clear();
+    }
+    serde_json::to_string(&body).ok()
+}
+
+/// `body` if it is JSON, without line ends, which a stream of lines could not carry.
+fn one_line(body: &str) -> Option<String> {
+    let raw: &serde_json::value::RawValue = serde_json::from_str(body).ok()?;
+    let text = raw.get();
+    // Inside JSON text, a line end can only stand between tokens.
+    Some(if text.contains(['\n', '\r']) {
+        text.replace(['\n', '\r'], " ")
+    } else {
+        text.to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests;

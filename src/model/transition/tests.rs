@@ -77,6 +77,7 @@ fn events() -> Vec<(&'static str, JobEvent)> {
     let ended = |ending| JobEvent::Ended {
         ending,
         retry_at: None,
+        unasked: false,
     };
     let exited = |code| Ending::Exited {
         exit: Exit::with_code(code),
@@ -105,6 +106,15 @@ fn events() -> Vec<(&'static str, JobEvent)> {
             JobEvent::Ended {
                 ending: exited(1),
                 retry_at: Some(T0.plus_ms(9)),
+                unasked: false,
+            },
+        ),
+        (
+            "ended 0 unasked",
+            JobEvent::Ended {
+                ending: exited(0),
+                retry_at: None,
+                unasked: true,
             },
         ),
         ("unseen", ended(Ending::Unseen { failure: failure() })),

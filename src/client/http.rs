@@ -1,0 +1,240 @@
+//! HTTP/1.1 over a Unix socket: one kept connection for questions, a connection of its own for each stream.
+
+use crate::client::error::ClientError;
+use crate::wire::error::Problem;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio_util::task::TaskTracker;
+
+/// No answer takes longer, short of a store that hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// No answer is larger; a list has at most a thousand jobs.
+const LARGEST_ANSWER_BYTES: usize = 256 << 20;
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) target: String,
+    /// JSON.
+    pub(crate) body: Option<Bytes>,
+    pub(crate) headers: Vec<(HeaderName, String)>,
+    /// Whether asking twice does the same as asking once.
+    pub(crate) repeatable: bool,
+}
+
+impl Ask {
+    pub(crate) fn get(target: impl Into<String>) -> Self {
+        Self {
+            method: Method::GET,
+            target: target.into(),
+            body: None,
+            headers: Vec::new(),
+            repeatable: true,
+        }
+    }
+
+    pub(crate) fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn request(&self) -> Result<Request<Full<Bytes>>, ClientError> {
+        let mut request = Request::builder()
+            .method(&self.method)
+            .uri(&self.target)
+            .header(HOST, "stoked");
+        if self.body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in &self.headers {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| ClientError::protocol(format!("{name} cannot be \"{value}\"")))?;
+            request = request.header(name, value);
+        }
+        request
+            .body(Full::new(self.body.clone().unwrap_or_default()))
+            .map_err(|error| ClientError::protocol(error.to_string()))
+    }
+}
+
+/// Whether a failed request may be sent again.
+enum Failed {
+    /// It never left this process.
+    Unsent(ClientError),
+    /// It may have been carried out.
+    Unknown(ClientError),
+}
+
+/// The connection to one socket.
+#[derive(Debug)]
+pub(crate) struct Http {
+    socket: PathBuf,
+    kept: Mutex<Option<SendRequest<Full<Bytes>>>>,
+    connections: TaskTracker,
+}
+
+impl Http {
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self {
+            socket,
+            kept: Mutex::new(None),
+            connections: TaskTracker::new(),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Connects now, and keeps the connection for the first question.
+    pub(crate) async fn connect(&self) -> Result<(), ClientError> {
+        let sender = self.fresh().await?;
+        self.keep(sender);
+        Ok(())
+    }
+
+    /// Asks, and reads the whole answer. A broken connection is tried once more where that is safe.
+    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Bytes, ClientError> {
+        let kept = self.take();
+        let was_kept = kept.is_some();
+        match self.ask_once(ask, kept).await {
+            Ok(answer) => Ok(answer),
+            // An idle connection is often found dead only by using it, so this says nothing yet.
+            Err(Failed::Unsent(_)) if was_kept => self.ask_last(ask).await,
+            Err(Failed::Unknown(ClientError::Io(_))) if ask.repeatable => self.ask_last(ask).await,
+            Err(Failed::Unsent(error) | Failed::Unknown(error)) => Err(error),
+        }
+    }
+
+    /// Asks on a connection of its own, and returns as soon as the answer begins.
+    pub(crate) async fn open(&self, ask: &Ask) -> Result<Incoming, ClientError> {
+        let asking = async {
+            let mut sender = self.fresh().await?;
+            let request = ask.request()?;
+            sender
+                .send_request(request)
+                .await
+                .map_err(ClientError::broken)
+        };
+        let response = patiently(asking).await?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        let status = response.status();
+        let body = patiently(whole(response)).await?;
+        Err(refusal(status, &body))
+    }
+
+    async fn ask_last(&self, ask: &Ask) -> Result<Bytes, ClientError> {
+        match self.ask_once(ask, None).await {
+            Ok(answer) => Ok(answer),
+            Err(Failed::Unsent(error) | Failed::Unknown(error)) => Err(error),
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        ask: &Ask,
+        kept: Option<SendRequest<Full<Bytes>>>,
+    ) -> Result<Bytes, Failed> {
+        let mut sender = match kept {
+            Some(sender) => sender,
+            None => self.fresh().await.map_err(Failed::Unsent)?,
+        };
+        let request = ask.request().map_err(Failed::Unknown)?;
+        let asking = async {
+            let ready = sender.ready().await.map_err(ClientError::broken);
+            ready.map_err(Failed::Unsent)?;
+            let response = match sender.try_send_request(request).await {
+                Ok(response) => response,
+                Err(mut error) => {
+                    let unsent = error.take_message().is_some();
+                    let error = ClientError::broken(error.into_error());
+                    return Err(if unsent {
+                        Failed::Unsent(error)
+                    } else {
+                        Failed::Unknown(error)
+                    });
+                }
+            };
+            let status = response.status();
+            let body = whole(response).await.map_err(Failed::Unknown)?;
+            Ok((status, body))
+        };
+        let (status, body) = tokio::time::timeout(PATIENCE, asking)
+            .await
+            .map_err(|_| Failed::Unknown(ClientError::Silent { after: PATIENCE }))??;
+        if !sender.is_closed() {
+            self.keep(sender);
+        }
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(Failed::Unknown(refusal(status, &body)))
+        }
+    }
+
+    async fn fresh(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+        let stream =
+            UnixStream::connect(&self.socket)
+                .await
+                .map_err(|why| ClientError::NoDaemon {
+                    path: self.socket.clone(),
+                    why,
+                })?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(ClientError::broken)?;
+        // How the connection ends shows in the request that was on it.
+        self.connections.spawn(async move {
+            let _ended = connection.await;
+        });
+        Ok(sender)
+    }
+
+    fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.take().filter(|sender| !sender.is_closed())
+    }
+
+    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(sender);
+    }
+}
+
+/// The `Accept` header of a stream of events.
+pub(crate) fn accept_events(ask: Ask) -> Ask {
+    ask.with_header(ACCEPT, "text/event-stream")
+}
+
+async fn patiently<T>(
+    asking: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or(Err(ClientError::Silent { after: PATIENCE }))
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(response.into_body(), LARGEST_ANSWER_BYTES);
+    let body = body.collect().await.map_err(ClientError::broken)?;
+    Ok(body.to_bytes())
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => ClientError::Problem(Box::new(problem)),
+        Err(_) => ClientError::protocol(format!("status {status} without a reason")),
+    }
+}

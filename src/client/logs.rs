@@ -1,0 +1,287 @@
+//! What an attempt wrote, piece by piece and byte for byte, also across restarts of the daemon.
+
+use crate::client::error::ClientError;
+use crate::client::http::Ask;
+use crate::client::link::{Fed, Link};
+use crate::client::query::Target;
+use crate::client::routes::Client;
+use crate::wire::log::LogPiece as LogChunk;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The longest line that is read; a chunk is far smaller.
+const LARGEST_LINE_BYTES: usize = 64 << 20;
+
+/// Whose output, and from where.
+#[derive(Clone, Debug, Default)]
+pub struct LogQuery {
+    /// The job.
+    pub job: u64,
+    /// The attempt; the newest unless given.
+    pub attempt: Option<u32>,
+    /// `stdout` or `stderr`; both unless given.
+    pub stream: Option<String>,
+    /// Only the last so many lines.
+    pub tail: Option<u64>,
+    /// Only what was written at this time or later.
+    pub since: Option<jiff::Timestamp>,
+    /// Whether to wait for more until the attempt ends.
+    pub follow: bool,
+}
+
+/// What is at one place of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogPiece {
+    /// Bytes of standard output.
+    Stdout(Vec<u8>),
+    /// Bytes of standard error.
+    Stderr(Vec<u8>),
+    /// So many bytes were not kept.
+    Gap(u64),
+}
+
+/// What [`LogFollow::next`] returns.
+#[derive(Debug)]
+pub enum LogItem {
+    /// The next piece, and the line of JSON it came in.
+    Piece(LogPiece, LogChunk),
+    /// The connection is lost; the next attempt comes after `retry_in`.
+    Lost {
+        /// Time until then.
+        retry_in: Duration,
+        /// What happened.
+        why: ClientError,
+    },
+    /// The connection is back, and nothing was missed.
+    Back,
+}
+
+/// A log that is being read.
+pub struct LogFollow {
+    link: Link,
+    client: Client,
+    query: LogQuery,
+    cursor: Option<String>,
+    lines: Lines,
+    ready: VecDeque<LogChunk>,
+    /// The attempt was seen to be over before the stream was opened: what comes now is all there is.
+    was_over: bool,
+    is_done: bool,
+}
+
+impl LogFollow {
+    pub(crate) fn new(client: Client, query: LogQuery) -> Self {
+        Self {
+            link: Link::new(client.clone()),
+            client,
+            query,
+            cursor: None,
+            lines: Lines::default(),
+            ready: VecDeque::new(),
+            was_over: false,
+            is_done: false,
+        }
+    }
+
+    /// The next piece; `None` at the end. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`ClientError`] where trying again would not help.
+    pub async fn next(&mut self) -> Result<Option<LogItem>, ClientError> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                if let Some(item) = self.take(chunk)? {
+                    return Ok(Some(item));
+                }
+                continue;
+            }
+            if self.is_done {
+                return Ok(None);
+            }
+            let (query, cursor) = (&self.query, self.cursor.as_deref());
+            match self.link.next(|| request(query, cursor)).await? {
+                Fed::Opened { again } => {
+                    self.lines = Lines::default();
+                    if again {
+                        return Ok(Some(LogItem::Back));
+                    }
+                }
+                Fed::Bytes(bytes) => self.lines.feed(&bytes, &mut self.ready)?,
+                Fed::Ended => {
+                    if let Some(item) = self.ended().await {
+                        return Ok(Some(item));
+                    }
+                }
+                Fed::Lost { retry_in, why } => return Ok(Some(LogItem::Lost { retry_in, why })),
+            }
+        }
+    }
+
+    /// A daemon that goes down ends its answers properly too, so the end of an answer is believed only
+    /// where the attempt was over before the answer began.
+    async fn ended(&mut self) -> Option<LogItem> {
+        if !self.query.follow || self.was_over {
+            self.is_done = true;
+            return None;
+        }
+        let why = match self.client.job(self.query.job).await {
+            Ok(job) => {
+                let attempt = self.query.attempt.or(job.attempt);
+                let of_it = job.attempts.iter().find(|it| Some(it.attempt) == attempt);
+                self.was_over =
+                    job.finished_at.is_some() || of_it.is_some_and(|it| it.finished_at.is_some());
+                if self.was_over {
+                    return None;
+                }
+                ClientError::broken("the daemon closed the stream")
+            }
+            Err(why) => why,
+        };
+        match self.link.lose(why, None) {
+            Fed::Lost { retry_in, why } => Some(LogItem::Lost { retry_in, why }),
+            Fed::Opened { .. } | Fed::Bytes(_) | Fed::Ended => None,
+        }
+    }
+
+    fn take(&mut self, chunk: LogChunk) -> Result<Option<LogItem>, ClientError> {
+        self.link.works();
+        if let Some(cursor) = &chunk.cursor {
+            self.cursor = Some(cursor.clone());
+        }
+        if chunk.end {
+            self.is_done = true;
+            return Ok(None);
+        }
+        Ok(piece(&chunk)?.map(|piece| LogItem::Piece(piece, chunk)))
+    }
+}
+
+fn request(query: &LogQuery, cursor: Option<&str>) -> Ask {
+    let mut target = Target::new(format!("/v1/jobs/{}/logs", query.job));
+    target.add("format", "json");
+    target.add_some("attempt", query.attempt);
+    target.add_some("stream", query.stream.as_ref());
+    if query.follow {
+        target.add("follow", 1);
+    }
+    match cursor {
+        Some(cursor) => target.add("offset", cursor),
+        None => {
+            target.add_some("tail", query.tail);
+            target.add_some("since", query.since);
+        }
+    }
+    Ask::get(target.into_text())
+}
+
+fn piece(chunk: &LogChunk) -> Result<Option<LogPiece>, ClientError> {
+    if let Some(bytes) = chunk.gap_bytes {
+        return Ok(Some(LogPiece::Gap(bytes)));
+    }
+    let bytes = match (&chunk.text, &chunk.base64) {
+        (Some(text), _) => text.clone().into_bytes(),
+        (None, Some(text)) => from_base64(text)
+            .ok_or_else(|| ClientError::protocol("a piece of a log is not base64"))?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(match chunk.stream.as_deref() {
+        Some("stderr") => LogPiece::Stderr(bytes),
+        Some(_) | None => LogPiece::Stdout(bytes),
+    }))
+}
+
+/// Lines of JSON from a stream that may be cut into pieces anywhere.
+#[derive(Debug, Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn feed(&mut self, bytes: &[u8], out: &mut VecDeque<LogChunk>) -> Result<(), ClientError> {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.rest.extend_from_slice(part);
+            if self.rest.len() > LARGEST_LINE_BYTES {
+                return Err(ClientError::protocol("a line of the log has no end"));
+            }
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.rest);
+                if !line.trim_ascii().is_empty() {
+                    let chunk = serde_json::from_slice(&line)
+                        .map_err(|error| ClientError::protocol(error.to_string()))?;
+                    out.push_back(chunk);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decodes base64 of RFC 4648, with or without padding; `None` where it is none.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=').as_bytes();
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for group in text.chunks(4) {
+        let mut bits = 0u32;
+        for &letter in group {
+            let value = match letter {
+                b'A'..=b'Z' => letter - b'A',
+                b'a'..=b'z' => letter - b'a' + 26,
+                b'0'..=b'9' => letter - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(value);
+        }
+        let count = match group.len() {
+            4 => 3,
+            3 => 2,
+            2 => 1,
+            _ => return None,
+        };
+        bits <<= 6 * (4 - group.len());
+        out.extend_from_slice(&bits.to_be_bytes()[1..=count]);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("Zg==", b"f"),
+            ("Zm8=", b"fo"),
+            ("Zm9v", b"foo"),
+            ("Zm9vYg", b"foob"),
+            ("//79/w==", b"\xff\xfe\xfd\xff"),
+        ] {
+            assert_eq!(from_base64(text).as_deref(), Some(bytes), "{text}");
+        }
+        for text in ["a", "a b=", "Zm9v\u{fc}", "====x"] {
+            assert_eq!(from_base64(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_may_be_cut_anywhere() {
+        let text =
+            "{\"stream\":\"stdout\",\"text\":\"é\\u0000\"}\n\n{\"gap_bytes\":7}\n{\"end\":true}\n";
+        for cut in 0..text.len() {
+            let (mut lines, mut out) = (Lines::default(), VecDeque::new());
+            let (head, tail) = text.as_bytes().split_at(cut);
+            lines.feed(head, &mut out).unwrap();
+            lines.feed(tail, &mut out).unwrap();
+            let pieces: Vec<_> = out.iter().map(|chunk| piece(chunk).unwrap()).collect();
+            let expected = [
+                Some(LogPiece::Stdout("é\0".as_bytes().to_vec())),
+                Some(LogPiece::Gap(7)),
+                None,
+            ];
+            assert_eq!(pieces, expected);
+        }
+    }
+}

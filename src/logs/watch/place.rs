@@ -1,0 +1,105 @@
+//! Where a path can be watched, and what it looks like when it can only be looked at.
+
+use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+/// Entries of a directory that count for its [`look`].
+const MOST_ENTRIES: usize = 256;
+
+/// Where to watch for changes of a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It exists.
+    There,
+    /// It does not. This directory does, and lacks this name on the way.
+    Above { dir: PathBuf, name: OsString },
+}
+
+/// Finds the place for `path` at this moment.
+pub(super) fn find(path: &Path) -> Result<Place, Errno> {
+    let mut at = path;
+    loop {
+        match rustix::fs::stat(at) {
+            Ok(_) if at == path => return Ok(Place::There),
+            // A file where a directory is needed: only its removal can help, and that has no name to wait for.
+            Ok(_) => return Err(Errno::NOTDIR),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(error) => return Err(error),
+        }
+        let (Some(dir), Some(name)) = (at.parent(), at.file_name()) else {
+            return Err(Errno::NOENT);
+        };
+        let dir = if dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            dir
+        };
+        if is_directory(dir) {
+            return missing(dir, name);
+        }
+        at = dir;
+    }
+}
+
+/// Whether anything, a dangling link included, has this name.
+pub(super) fn has_name(dir: &Path, name: &OsStr) -> bool {
+    rustix::fs::statat(CWD, dir.join(name), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
+
+fn missing(dir: &Path, name: &OsStr) -> Result<Place, Errno> {
+    match rustix::fs::readlinkat(CWD, dir.join(name), Vec::new()) {
+        // A link to nothing: what has to appear is elsewhere.
+        Ok(_) => Err(Errno::LOOP),
+        Err(_) => Ok(Place::Above {
+            dir: dir.to_owned(),
+            name: name.to_owned(),
+        }),
+    }
+}
+
+fn is_directory(path: &Path) -> bool {
+    rustix::fs::stat(path)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// A number that changes when the path does: identity, size and times, of the entries too.
+pub(super) fn look(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let Ok(stat) = rustix::fs::stat(path) {
+        hash_stat(&stat, &mut hasher);
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            hash_entries(path, &mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+fn hash_stat(stat: &Stat, hasher: &mut DefaultHasher) {
+    (stat.st_dev, stat.st_ino, stat.st_size).hash(hasher);
+    (stat.st_mtime, stat.st_mtime_nsec).hash(hasher);
+    (stat.st_ctime, stat.st_ctime_nsec).hash(hasher);
+}
+
+fn hash_entries(path: &Path, hasher: &mut DefaultHasher) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = rustix::fs::open(path, flags, Mode::empty()) else {
+        return;
+    };
+    let Ok(entries) = rustix::fs::Dir::read_from(&dir) else {
+        return;
+    };
+    for entry in entries.take(MOST_ENTRIES).flatten() {
+        let name = entry.file_name();
+        if let Ok(stat) = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            && name != c".."
+        {
+            OsStr::from_bytes(name.to_bytes()).hash(hasher);
+            hash_stat(&stat, hasher);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What one source saw of a job's progress at one time, before it is merged with what others saw.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Who saw it. The order of trust is in [`super::Progress::observe`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An adapter of this name guessed it from the job's output.
+    Adapter(String),
+    /// The job's `progress.json` says so.
+    File,
+    /// The job said so over its notify socket.
+    Notify,
+    /// The job, or somebody for it, said so over the API.
+    Api,
+}
+
+impl Source {
+    /// Whether the job said it on purpose, as against an adapter's guess.
+    #[must_use]
+    pub fn is_explicit(&self) -> bool {
+        !matches!(self, Self::Adapter(_))
+    }
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// It has begun.
+    Started,
+    /// It goes on.
+    Progress,
+    /// It ended well.
+    Completed,
+    /// It ended badly.
+    Failed,
+}
+
+impl StepState {
+    /// The state of this name, with the words people use for it.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Some(match word.trim().to_ascii_lowercase().as_str() {
+            "started" | "start" | "begin" | "begun" => Self::Started,
+            "progress" | "running" | "in_progress" => Self::Progress,
+            "completed" | "complete" | "done" | "finished" | "success" => Self::Completed,
+            "failed" | "fail" | "error" => Self::Failed,
+            _ => return None,
+        })
+    }
+
+    /// Whether nothing more is expected of the step.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+/// A job's word about one of its steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// What the job calls it; the same name is the same step.
+    pub name: String,
+    /// What sort of step it is (`epoch`, `file`, …), where the job says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// How far it is.
+    pub state: StepState,
+    /// How much of it is done, 0–100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// A word for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What one source saw at one time; whatever it did not see is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Who saw it.
+    pub source: Source,
+    /// Units done: steps, files, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
+    /// Units there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_steps: Option<f64>,
+    /// The source's own percentage, 0–100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// The epoch the job is in (from 1, as printed), or a fraction of epochs done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<f64>,
+    /// Epochs there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_epochs: Option<f64>,
+    /// The source knows that `step` counts within the epoch, not over the whole job.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub steps_in_epoch: bool,
+    /// What the job is at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// A word for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Units per second, as the job measures it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// What one unit is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// How long the job itself thinks it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<f64>,
+    /// Named numbers: loss, accuracy, tokens per second.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+    /// The job's own word for its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// What the job says went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Steps begun, advanced or ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepReport>,
+    /// The job says that it has started up (`READY=1`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ready: bool,
+    /// The job says that it is ending (`STOPPING=1`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stopping: bool,
+    /// The job says that it is alive (`WATCHDOG=1`, a heartbeat).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub heartbeat: bool,
+}
+
+impl Observation {
+    /// Nothing seen yet by `source`.
+    #[must_use]
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            step: None,
+            total_steps: None,
+            percent: None,
+            epoch: None,
+            total_epochs: None,
+            steps_in_epoch: false,
+            phase: None,
+            message: None,
+            rate: None,
+            unit: None,
+            eta_seconds: None,
+            metrics: BTreeMap::new(),
+            status: None,
+            error: None,
+            steps: Vec::new(),
+            ready: false,
+            stopping: false,
+            heartbeat: false,
+        }
+    }
+
+    /// Whether it says how far the job is.
+    #[must_use]
+    pub fn has_counts(&self) -> bool {
+        self.has_steps() || self.epoch.is_some()
+    }
+
+    /// Whether it says how far the job is in units or percent, not in epochs only.
+    #[must_use]
+    pub fn has_steps(&self) -> bool {
+        self.step.is_some() || self.percent.is_some()
+    }
+
+    /// Whether nothing at all was seen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::new(self.source.clone())
+    }
+
+    /// Takes in a newer observation of the same source, so that a flood of them becomes one.
+    ///
+    /// Counts replace counts as a whole, because half of an old bar and half of a new one tell a
+    /// lie; metrics and steps add up. The outcome does not depend on how a sequence is grouped.
+    pub fn absorb(&mut self, newer: Self) {
+        if newer.has_counts() {
+            self.step = newer.step;
+            self.total_steps = newer.total_steps;
+            self.percent = newer.percent;
+            self.epoch = newer.epoch;
+            self.total_epochs = newer.total_epochs;
+            self.steps_in_epoch = newer.steps_in_epoch;
+            self.phase = newer.phase;
+            self.rate = newer.rate;
+            self.unit = newer.unit;
+            self.eta_seconds = newer.eta_seconds;
+        } else if newer.phase.is_some() {
+            self.phase = newer.phase;
+        }
+        self.message = newer.message.or(self.message.take());
+        self.status = newer.status.or(self.status.take());
+        self.error = newer.error.or(self.error.take());
+        self.metrics.extend(newer.metrics);
+        self.steps.extend(newer.steps);
+        self.ready |= newer.ready;
+        self.stopping |= newer.stopping;
+        self.heartbeat |= newer.heartbeat;
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}

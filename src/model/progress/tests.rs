@@ -1,0 +1,2 @@
+//! The rules of merging, as tables.
+use super::*;

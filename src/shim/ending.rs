@@ -1,0 +1,281 @@
+//! The end of an attempt: everything it left behind is ended, the last output is read, the exit
+//! record is written, and the shim stays until a daemon has it or the disk does.
+
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, wait};
+
+use crate::contain::{ContainError, Containment, Tree};
+use crate::logs::Stream;
+use crate::wire::shim::{ExitRecord, FromShim, SpawnError, VERSION, WireStamp};
+
+use super::attempt_dir::WrittenExit;
+use super::clock;
+use super::serve::{Phase, Shim};
+
+/// How long killed processes may take before they are looked for again.
+const RESWEEP: Duration = Duration::from_millis(50);
+/// When to stop waiting for processes that not even SIGKILL ends.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// How long an outsider that holds an output open may keep the attempt from ending.
+const DRAIN: Duration = Duration::from_secs(1);
+/// How long a daemon may take to commit the exit before the shim makes it durable itself.
+const ACKNOWLEDGE: Duration = Duration::from_secs(2);
+/// How long to wait before trying again to write an exit record to a full disk.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The main process has ended, or never came to be.
+#[derive(Debug)]
+pub(super) struct Ending {
+    error: Option<SpawnError>,
+    ended: WireStamp,
+    since: Instant,
+    next_sweep: Option<Instant>,
+    drain_until: Option<Instant>,
+    killed: u32,
+    survivors: u32,
+}
+
+/// The exit record is there.
+#[derive(Debug)]
+pub(super) struct Exited {
+    frame: FromShim,
+    record: ExitRecord,
+    written: Option<WrittenExit>,
+    is_durable: bool,
+    next_try: Option<Instant>,
+}
+
+impl Ending {
+    pub(super) fn new(error: Option<SpawnError>) -> Self {
+        Self {
+            error,
+            ended: clock::now(),
+            since: Instant::now(),
+            next_sweep: None,
+            drain_until: None,
+            killed: 0,
+            survivors: 0,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.drain_until.or(self.next_sweep)
+    }
+}
+
+impl Exited {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.next_try
+    }
+
+    pub(super) fn frame(&self) -> &FromShim {
+        &self.frame
+    }
+}
+
+impl Shim {
+    /// Go as far as the attempt can without waiting.
+    pub(super) fn advance(&mut self) {
+        if matches!(self.phase, Phase::Running) && self.main_status.is_some() {
+            self.end(None);
+        }
+        if matches!(self.phase, Phase::Ending(_)) && self.leftovers_are_gone() && self.is_drained()
+        {
+            self.record_exit();
+        }
+        if matches!(self.phase, Phase::Exited(_)) {
+            self.secure_exit();
+        }
+    }
+
+    /// Reap whoever has ended, orphans that came to us as their subreaper included. Says whether
+    /// any child is left.
+    pub(super) fn reap_children(&mut self) -> bool {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    let pid = u32::try_from(pid.as_raw_nonzero().get()).ok();
+                    if pid == self.main.map(|main| main.pid) && self.main_status.is_none() {
+                        self.main_status = Some(status);
+                    }
+                }
+                Ok(None) => return true,
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// SIGKILL for everything the job ever forked; what has left its cgroup is still below us.
+    pub(super) fn sweep(&self) -> Result<u32, ContainError> {
+        let killed = self.containment.sweep()?;
+        match &self.containment {
+            Containment::Cgroup(_) => {
+                let below = Containment::Tree(Tree::below(self.me)).sweep()?;
+                Ok(killed.max(below))
+            }
+            Containment::Tree(_) => Ok(killed),
+        }
+    }
+
+    /// Everything the job forked descends from us, so nothing of it is alive when we have no
+    /// children; the common end costs no look at any other process.
+    fn leftovers_are_gone(&mut self) -> bool {
+        if !self.reap_children() {
+            return true;
+        }
+        let now = Instant::now();
+        let due = match &self.phase {
+            Phase::Ending(ending) => ending.next_sweep.is_none_or(|at| at <= now),
+            Phase::Starting(_) | Phase::Running | Phase::Exited(_) | Phase::Done => false,
+        };
+        // A sweep that fails is tried again until the shim gives up.
+        let killed = if due { self.sweep().unwrap_or(0) } else { 0 };
+        let left = || Tree::below(self.me).pids().map_or(1, |left| left.len());
+        let Phase::Ending(ending) = &mut self.phase else {
+            return false;
+        };
+        if due {
+            ending.killed = ending.killed.max(killed);
+            ending.next_sweep = Some(now + RESWEEP);
+        }
+        if ending.since.elapsed() < GIVE_UP {
+            return false;
+        }
+        ending.survivors = u32::try_from(left()).unwrap_or(u32::MAX);
+        true
+    }
+
+    /// Whether the outputs have ended, or their time is up.
+    fn is_drained(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.drain(stream, &mut buffer);
+        }
+        let over = self.output.is_over();
+        let Phase::Ending(ending) = &mut self.phase else {
+            return false;
+        };
+        let until = *ending.drain_until.get_or_insert(Instant::now() + DRAIN);
+        over || until <= Instant::now()
+    }
+
+    /// Read what is there now and no more, so that an outsider who writes on cannot hold us.
+    fn drain(&mut self, stream: Stream, buffer: &mut [u8]) {
+        for _ in 0..1024 {
+            let waiting = self.output.polled().any(|(other, fd, _)| {
+                let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+                let at_once = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
+                other == stream && poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
+            });
+            if !waiting {
+                return;
+            }
+            self.output.pump(stream, buffer);
+        }
+    }
+
+    fn record_exit(&mut self) {
+        let mut buffer = [0; 4096];
+        self.pass_notifications(&mut buffer);
+        let Phase::Ending(ending) = std::mem::replace(&mut self.phase, Phase::Done) else {
+            return;
+        };
+        let record = self.exit_record(&ending);
+        let frame = match &record.spawn_error {
+            Some(error) => FromShim::SpawnFailed(error.clone()),
+            None => FromShim::Exited(Box::new(record.clone())),
+        };
+        let written = self.dir.write_exit(&record).ok();
+        self.connections.send_all(&frame);
+        if let Containment::Cgroup(cgroup) = &self.containment {
+            // What a stranger moved in is not the job's; the directory then stays, and the
+            // daemon's next start removes it.
+            drop(cgroup.remove(DRAIN));
+        }
+        self.phase = Phase::Exited(Box::new(Exited {
+            frame,
+            record,
+            written,
+            is_durable: false,
+            next_try: Some(Instant::now() + ACKNOWLEDGE),
+        }));
+    }
+
+    fn exit_record(&mut self, ending: &Ending) -> ExitRecord {
+        let ran = ending.error.is_none();
+        let status = self.main_status.filter(|_| ran);
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
+        let max_rss_kib = usage.map_or(0, |usage| usage.max_rss());
+        ExitRecord {
+            version: VERSION,
+            job: self.launch.job,
+            attempt: self.launch.attempt,
+            boot_id: self.boot_id.clone(),
+            main: self.started.as_ref().map(|started| started.main),
+            started: self.started.as_ref().map(|started| started.at),
+            ended: ending.ended,
+            code: status.and_then(rustix::process::WaitStatus::exit_status),
+            signal: status.and_then(rustix::process::WaitStatus::terminating_signal),
+            core_dumped: status.is_some_and(|status| {
+                std::process::ExitStatus::from_raw(status.as_raw()).core_dumped()
+            }),
+            user_cpu_ms: usage.map_or(0, |usage| millis(usage.user_time())),
+            system_cpu_ms: usage.map_or(0, |usage| millis(usage.system_time())),
+            max_rss_bytes: u64::try_from(max_rss_kib).unwrap_or(0) * 1024,
+            killed_leftovers: if ran { ending.killed } else { 0 },
+            survivors: ending.survivors,
+            dropped_output_bytes: self.output.finish(),
+            oom_killed: match &self.containment {
+                Containment::Cgroup(cgroup) => cgroup.oom_killed(),
+                Containment::Tree(_) => false,
+            },
+            spawn_error: ending.error.clone(),
+        }
+    }
+
+    /// Make the record durable when no daemon is there to commit it, or none does in time; leave
+    /// when it is durable and nobody listens any more.
+    fn secure_exit(&mut self) {
+        let alone = self.connections.is_empty();
+        let Phase::Exited(exited) = &mut self.phase else {
+            return;
+        };
+        let due = exited.next_try.is_some_and(|at| at <= Instant::now());
+        if !exited.is_durable && (due || (alone && exited.written.is_some())) {
+            if exited.written.is_none() {
+                exited.written = self.dir.write_exit(&exited.record).ok();
+            }
+            exited.is_durable = exited
+                .written
+                .as_ref()
+                .is_some_and(|written| self.dir.sync_exit(written).is_ok());
+            exited.next_try = (!exited.is_durable).then(|| Instant::now() + RETRY);
+        }
+        if exited.is_durable && alone {
+            self.phase = Phase::Done;
+        }
+    }
+
+    /// The daemon has committed the end: the files have done their duty.
+    pub(super) fn acknowledged(&mut self) {
+        if matches!(self.phase, Phase::Exited(_)) {
+            self.dir.clean_up();
+            self.phase = Phase::Done;
+        }
+    }
+}
+
+fn millis(time: TimeVal) -> u64 {
+    u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or(0)
+}

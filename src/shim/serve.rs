@@ -1,0 +1,484 @@
+//! The shim's life after the claim: one loop around one `poll`.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+
+use crate::contain::{Containment, ProcessId, Tree, identity, socket};
+use crate::logs::Stream;
+use crate::logs::write::AttemptLog;
+use crate::wire::shim::{
+    Claim, ContainmentKind, FromShim, Hello, Lines, ShimPhase, SignalTarget, SpawnError,
+    SpawnErrorKind, Started, ToShim, VERSION,
+};
+
+use super::ShimError;
+use super::attempt_dir::AttemptDir;
+use super::clock;
+use super::connections::Connections;
+use super::ending::{Ending, Exited};
+use super::launch::Launch;
+use super::lookup::failed;
+use super::notify::Notify;
+use super::output::Output;
+use super::start::{self, Start};
+
+/// How long the job's processes may take to stand still; the loop waits meanwhile.
+const FREEZE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Size of the one read buffer.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// The owner of one attempt.
+#[derive(Debug)]
+pub(super) struct Shim {
+    pub(super) launch: Launch,
+    pub(super) dir: AttemptDir,
+    pub(super) me: ProcessId,
+    pub(super) boot_id: String,
+    pub(super) connections: Connections,
+    pub(super) output: Output,
+    pub(super) notify: Option<Notify>,
+    pub(super) containment: Containment,
+    pub(super) started: Option<Started>,
+    pub(super) phase: Phase,
+    /// The main process, once it is there, and how it ended, once it has.
+    pub(super) main: Option<ProcessId>,
+    pub(super) main_status: Option<rustix::process::WaitStatus>,
+    listener: Option<UnixListener>,
+    signals: SignalFd,
+    cgroup_refused: Option<String>,
+    frozen: bool,
+}
+
+/// How far the attempt is, with what only that part of its life needs.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The process that will become the command is on its way.
+    Starting(Start),
+    /// The command runs.
+    Running,
+    /// The main process has ended, or never came to be; what it left behind is being ended.
+    Ending(Ending),
+    /// The exit record is written and waits to be acknowledged.
+    Exited(Box<Exited>),
+    /// Nothing is left to do.
+    Done,
+}
+
+/// What a polled descriptor belongs to.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Signals,
+    Connection(u64),
+    Listener,
+    Notify,
+    Start,
+    Output(Stream),
+}
+
+/// Take signals as events. Those that would end the shim are among them: it ends with its job,
+/// so that a host that shuts down still gets the exit records of the jobs it ends.
+pub(super) fn block_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [
+        NixSignal::SIGCHLD,
+        NixSignal::SIGTERM,
+        NixSignal::SIGINT,
+        NixSignal::SIGHUP,
+        NixSignal::SIGQUIT,
+        NixSignal::SIGUSR1,
+        NixSignal::SIGUSR2,
+    ] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    Ok(SignalFd::with_flags(&set, flags)?)
+}
+
+impl Shim {
+    /// Take the attempt. A refusal is the link with the frame that tells why.
+    pub(super) fn claim(
+        launch: Launch,
+        link: UnixStream,
+        rest: Lines,
+        signals: SignalFd,
+    ) -> Result<Self, Box<(UnixStream, FromShim)>> {
+        let (dir, claim) = match take_attempt(&launch) {
+            Ok(Some(taken)) => taken,
+            Ok(None) => return Err(Box::new((link, FromShim::Claimed {}))),
+            Err(error) => {
+                let path = launch.dir.display();
+                let message = format!("the attempt directory {path} cannot be used: {error}");
+                let error = failed(SpawnErrorKind::System, "claim", &error, message);
+                return Err(Box::new((link, FromShim::SpawnFailed(error))));
+            }
+        };
+        let mut connections = Connections::default();
+        // A link that fails here shows as ended in the loop, like any other.
+        drop(connections.add(link, rest));
+        let me = claim.shim.into();
+        Ok(Self {
+            listener: listen(&dir),
+            notify: launch
+                .notify
+                .then(|| Notify::open(&launch, &dir, me).ok())
+                .flatten(),
+            output: Output::new(AttemptLog::open(&launch.log_dir, launch.log_limit_bytes)),
+            containment: Containment::Tree(Tree::below(me)),
+            me,
+            boot_id: claim.boot_id,
+            launch,
+            dir,
+            connections,
+            started: None,
+            phase: Phase::Running,
+            main: None,
+            main_status: None,
+            signals,
+            cgroup_refused: None,
+            frozen: false,
+        })
+    }
+
+    /// Start the command and stay until its end is in safe hands.
+    pub(super) fn run(mut self, line: Vec<u8>) -> Result<(), ShimError> {
+        self.begin(line);
+        let hello = self.hello();
+        self.connections.send_all(&hello);
+        for frame in self.connections.received_before() {
+            self.obey(frame);
+        }
+        let mut buffer = vec![0; BUFFER_BYTES];
+        self.advance();
+        while !matches!(self.phase, Phase::Done) {
+            let ready = self.wait()?;
+            for (source, flags) in ready {
+                self.serve(source, flags, &mut buffer);
+            }
+            self.advance();
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, line: Vec<u8>) {
+        let (cgroup, refused) = start::make_cgroup(&self.launch.containment);
+        self.cgroup_refused = refused;
+        let dir = cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
+        if let Some(cgroup) = cgroup {
+            self.containment = Containment::Cgroup(cgroup);
+        }
+        let notify = self.notify.as_ref().map(|notify| notify.name().clone());
+        match Start::begin(&self.launch, line, dir, notify, &mut self.output) {
+            Ok(start) => {
+                self.main = Some(start.process);
+                self.phase = Phase::Starting(start);
+            }
+            Err(error) => self.end(Some(error)),
+        }
+    }
+
+    /// Everything that is ready, or nothing when a deadline has passed.
+    fn wait(&self) -> Result<Vec<(Source, PollFlags)>, ShimError> {
+        let mut sources = Vec::with_capacity(8);
+        let mut fds = Vec::with_capacity(8);
+        let mut add = |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        let output = |wanted: bool| {
+            if wanted {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            }
+        };
+        add(Source::Signals, self.signals.as_fd(), PollFlags::IN);
+        for (id, fd, unsent) in self.connections.polled() {
+            add(Source::Connection(id), fd, PollFlags::IN | output(unsent));
+        }
+        if let Some(listener) = &self.listener {
+            add(Source::Listener, listener.as_fd(), PollFlags::IN);
+        }
+        if let Some(notify) = &self.notify {
+            add(Source::Notify, notify.fd(), PollFlags::IN);
+        }
+        if let Phase::Starting(start) = &self.phase {
+            add(Source::Start, start.fd(), PollFlags::IN);
+        }
+        for (stream, fd, typed) in self.output.polled() {
+            add(Source::Output(stream), fd, PollFlags::IN | output(typed));
+        }
+        let timeout = self.timeout();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(ShimError::at("wait for events")(error)),
+        }
+        let flags = fds.iter().map(PollFd::revents);
+        Ok(sources
+            .into_iter()
+            .zip(flags)
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect())
+    }
+
+    fn timeout(&self) -> Option<Timespec> {
+        let deadline = match &self.phase {
+            Phase::Ending(ending) => ending.deadline(),
+            Phase::Exited(exited) => exited.deadline(),
+            Phase::Starting(_) | Phase::Running | Phase::Done => None,
+        }?;
+        // One millisecond more, so that a deadline has passed for sure when poll returns.
+        let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        Some(identity::timespec(left))
+    }
+
+    fn serve(&mut self, source: Source, flags: PollFlags, buffer: &mut [u8]) {
+        match source {
+            Source::Signals => self.reap(),
+            Source::Connection(id) => {
+                if flags.contains(PollFlags::OUT) {
+                    self.connections.flush(id);
+                }
+                if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                    for frame in self.connections.receive(id, buffer) {
+                        self.obey(frame);
+                    }
+                }
+            }
+            Source::Listener => {
+                let accepted = self
+                    .listener
+                    .as_ref()
+                    .and_then(|listener| self.connections.accept(listener));
+                if let Some(id) = accepted {
+                    self.tell_facts(id);
+                }
+            }
+            Source::Notify => self.pass_notifications(buffer),
+            Source::Start => self.receive_start(),
+            Source::Output(stream) => {
+                if flags.contains(PollFlags::OUT) {
+                    self.output.pass_typed();
+                }
+                if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                    self.output.pump(stream, buffer);
+                }
+            }
+        }
+    }
+
+    fn receive_start(&mut self) {
+        let Phase::Starting(start) = &mut self.phase else {
+            return;
+        };
+        let Some(outcome) = start.receive() else {
+            return;
+        };
+        let main = start.process;
+        if let Some(refused) = outcome.cgroup_refused {
+            self.cgroup_refused = Some(refused);
+            self.fall_back_to_tree();
+        }
+        match outcome.result {
+            Ok(()) => self.command_runs(main),
+            Err(error) => self.end(Some(error)),
+        }
+    }
+
+    fn fall_back_to_tree(&mut self) {
+        if let Containment::Cgroup(cgroup) = &self.containment {
+            // Nobody entered it; if it stays all the same, the daemon removes it at its start.
+            drop(cgroup.remove(Duration::ZERO));
+        }
+        self.containment = Containment::Tree(Tree::below(self.me));
+    }
+
+    fn command_runs(&mut self, main: ProcessId) {
+        let cgroup = match &self.containment {
+            Containment::Cgroup(cgroup) => Some(cgroup.dir().to_owned()),
+            Containment::Tree(_) => None,
+        };
+        let started = Started {
+            main: main.into(),
+            at: clock::now(),
+            containment: match &self.containment {
+                Containment::Cgroup(_) => ContainmentKind::Cgroup,
+                Containment::Tree(_) => ContainmentKind::Tree,
+            },
+            cgroup,
+            cgroup_refused: self.cgroup_refused.clone(),
+        };
+        self.phase = Phase::Running;
+        self.connections
+            .send_all(&FromShim::Started(started.clone()));
+        self.started = Some(started);
+    }
+
+    fn hello(&self) -> FromShim {
+        FromShim::Hello(Box::new(Hello {
+            version: VERSION,
+            job: self.launch.job,
+            attempt: self.launch.attempt,
+            shim: self.me.into(),
+            boot_id: self.boot_id.clone(),
+            phase: match &self.phase {
+                Phase::Starting(_) => ShimPhase::Launching,
+                Phase::Running => ShimPhase::Running,
+                Phase::Ending(_) if self.started.is_some() => ShimPhase::Running,
+                Phase::Ending(_) => ShimPhase::Launching,
+                Phase::Exited(_) | Phase::Done => ShimPhase::Exited,
+            },
+            main: self.started.as_ref().map(|started| started.main),
+            started: self.started.as_ref().map(|started| started.at),
+            meta: self.launch.meta.clone(),
+        }))
+    }
+
+    /// Tell a daemon that has just come all that it missed.
+    fn tell_facts(&mut self, id: u64) {
+        let hello = self.hello();
+        self.connections.send(id, &hello);
+        if let Some(started) = self.started.clone() {
+            self.connections.send(id, &FromShim::Started(started));
+        }
+        if self.frozen {
+            self.connections.send(id, &FromShim::Frozen {});
+        }
+        for frame in self.notify.iter_mut().flat_map(Notify::take_kept) {
+            self.connections.send(id, &frame);
+        }
+        if let Phase::Exited(exited) = &self.phase {
+            self.connections.send(id, exited.frame());
+        }
+    }
+
+    pub(super) fn pass_notifications(&mut self, buffer: &mut [u8]) {
+        let Some(notify) = &mut self.notify else {
+            return;
+        };
+        while let Some((pid, text)) = notify.receive(buffer) {
+            let frame = FromShim::Notify { text, pid };
+            if !self.connections.send_all(&frame)
+                && let FromShim::Notify { text, pid } = frame
+            {
+                notify.keep(pid, text);
+            }
+        }
+    }
+
+    fn obey(&mut self, frame: ToShim) {
+        let (request, result) = match frame {
+            ToShim::Signal { signal, to } => ("signal", self.signal(signal, to)),
+            ToShim::Kill => ("kill", self.kill()),
+            ToShim::Freeze => ("freeze", self.freeze()),
+            ToShim::Thaw => ("thaw", self.thaw()),
+            ToShim::AckExit => return self.acknowledged(),
+            ToShim::PtyInput { text } => (
+                "pty_input",
+                self.output.type_in(&text).map_err(str::to_owned),
+            ),
+            ToShim::Resize(size) => ("resize", self.output.resize(size)),
+            ToShim::Launch(_) => ("launch", Err("the attempt is already launched".to_owned())),
+            ToShim::Hello { .. } | ToShim::Unknown => return,
+        };
+        if let Err(message) = result {
+            let request = request.to_owned();
+            self.connections
+                .send_all(&FromShim::Refused { request, message });
+        }
+    }
+
+    fn signal(&self, number: i32, to: SignalTarget) -> Result<(), String> {
+        let signal = Signal::from_named_raw(number)
+            .ok_or_else(|| format!("{number} is no signal that can be sent"))?;
+        let main = match (&self.phase, self.main) {
+            (Phase::Running, Some(main)) if self.main_status.is_none() => main,
+            _ => return Err("the command does not run".to_owned()),
+        };
+        match to {
+            SignalTarget::Main => identity::signal(&main, signal)
+                .map(|_| ())
+                .map_err(|error| error.to_string()),
+            // The main process is not reaped yet, so its number still names its own group.
+            SignalTarget::Group => identity::group_of(&main)
+                .ok_or_else(|| "the command does not run".to_owned())
+                .and_then(|group| {
+                    rustix::process::kill_process_group(group, signal)
+                        .map_err(|error| error.to_string())
+                }),
+            SignalTarget::All => self
+                .containment
+                .signal_all(signal)
+                .map(|_| ())
+                .map_err(|error| format!("failed to {error}")),
+        }
+    }
+
+    fn kill(&mut self) -> Result<(), String> {
+        self.sweep()
+            .map(|_| ())
+            .map_err(|error| format!("failed to {error}"))
+    }
+
+    fn freeze(&mut self) -> Result<(), String> {
+        if !matches!(self.phase, Phase::Running) {
+            return Err("the command does not run".to_owned());
+        }
+        self.containment
+            .freeze(FREEZE_WITHIN)
+            .map_err(|error| format!("failed to {error}"))?;
+        self.frozen = true;
+        self.connections.send_all(&FromShim::Frozen {});
+        Ok(())
+    }
+
+    fn thaw(&mut self) -> Result<(), String> {
+        self.containment
+            .thaw()
+            .map_err(|error| format!("failed to {error}"))?;
+        self.frozen = false;
+        self.connections.send_all(&FromShim::Thawed {});
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, error: Option<SpawnError>) {
+        self.phase = Phase::Ending(Ending::new(error));
+    }
+
+    fn reap(&mut self) {
+        // What is read is only that something happened; the kernel merges such news.
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        self.reap_children();
+    }
+}
+
+/// Open the directory and put the claim there; `None` when another shim was first.
+fn take_attempt(launch: &Launch) -> io::Result<Option<(AttemptDir, Claim)>> {
+    let dir = AttemptDir::open(&launch.dir)?;
+    let claim = Claim {
+        version: VERSION,
+        shim: identity::own()?.into(),
+        boot_id: identity::boot_id()?,
+        job: launch.job,
+        attempt: launch.attempt,
+        token: launch.token.clone(),
+        containment: launch.containment.clone(),
+        meta: launch.meta.clone(),
+    };
+    Ok(dir.claim(&claim)?.then_some((dir, claim)))
+}
+
+/// Without a listener the attempt cannot be adopted while it runs, but its end still is recorded.
+fn listen(dir: &AttemptDir) -> Option<UnixListener> {
+    let listener = socket::listen(dir.fd(), socket::CONTROL).ok()?;
+    listener.set_nonblocking(true).ok()?;
+    Some(listener)
+}

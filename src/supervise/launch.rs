@@ -1,0 +1,149 @@
+//! The launch record: everything a shim needs, from a job and the daemon's settings.
+
+use crate::model::change::Environment;
+use crate::model::group::DEFAULT_GROUP;
+use crate::model::id::AttemptId;
+use crate::model::job::{Job, Owner};
+use crate::model::spec::JobSpec;
+use crate::supervise::Containing;
+use crate::wire::shim::{Bytes, ContainmentSpec, LaunchRecord, Stdin, TtySize, UserSpec, VERSION};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What the daemon gives every shim along, and gets back from its claim: enough to know the job again
+/// should the database be lost. No secrets: the environment is not in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// What was asked for.
+    pub spec: JobSpec,
+    /// Whose it is.
+    pub owner: Owner,
+    /// When it was submitted, milliseconds since 1970 UTC.
+    pub created_ms: i64,
+}
+
+/// What the launch of any job needs to know of the daemon.
+#[derive(Clone, Debug)]
+pub struct LaunchContext {
+    /// Directory of the attempts' directories.
+    pub attempts: PathBuf,
+    /// Directory of the attempts' logs.
+    pub logs: PathBuf,
+    /// Path of the API socket, for the job's own use.
+    pub socket: PathBuf,
+    /// Most output kept per attempt, bytes, unless the job says otherwise.
+    pub log_limit_bytes: u64,
+    /// What holds processes together.
+    pub containing: Containing,
+    /// The daemon's own user: jobs of another one need a switch of identity.
+    pub uid: u32,
+}
+
+/// Size of a terminal nobody looks at.
+const TTY: TtySize = TtySize { cols: 80, rows: 24 };
+
+impl LaunchContext {
+    /// Where the logs of an attempt are.
+    #[must_use]
+    pub fn log_dir(&self, attempt: AttemptId) -> PathBuf {
+        self.logs.join(attempt.to_string())
+    }
+
+    /// The file an attempt reports its progress in, unless the job names one.
+    #[must_use]
+    pub fn progress_file(&self, attempt: AttemptId, spec: &JobSpec) -> PathBuf {
+        match &spec.progress_file {
+            Some(file) => Path::new(&spec.cwd).join(file),
+            None => self
+                .attempts
+                .join(attempt.to_string())
+                .join("progress.json"),
+        }
+    }
+}
+
+/// The launch record of the present attempt of `job`; `token` is unguessable and marks its processes.
+#[must_use]
+pub fn record(
+    context: &LaunchContext,
+    job: &Job,
+    attempt: AttemptId,
+    environment: &Environment,
+    token: String,
+) -> LaunchRecord {
+    let spec = &job.spec;
+    let containment = match &context.containing {
+        Containing::Cgroup(base) => ContainmentSpec::Cgroup {
+            parent: base.parent().to_owned(),
+            name: attempt.to_string(),
+        },
+        Containing::Tree { .. } => ContainmentSpec::Tree,
+    };
+    let user = (job.owner.uid != context.uid).then(|| UserSpec {
+        uid: job.owner.uid,
+        gid: job.owner.gid,
+        name: job.owner.user.clone(),
+    });
+    let meta = Meta {
+        spec: JobSpec::clone(spec),
+        owner: Owner::clone(&job.owner),
+        created_ms: job.created.wall_ms,
+    };
+    LaunchRecord {
+        version: VERSION,
+        job: attempt.job.0,
+        attempt: attempt.attempt,
+        dir: context.attempts.join(attempt.to_string()),
+        log_dir: context.log_dir(attempt),
+        log_limit_bytes: spec.log_limit_bytes.unwrap_or(context.log_limit_bytes),
+        command: spec.command.iter().map(|it| it.as_str().into()).collect(),
+        env: variables(context, job, attempt, environment),
+        cwd: spec.cwd.as_str().into(),
+        umask: spec.umask,
+        stdin: spec
+            .stdin
+            .as_ref()
+            .map_or(Stdin::None, |file| Stdin::File(file.as_str().into())),
+        tty: spec.tty.then_some(TTY),
+        containment,
+        user,
+        oom_score_adj: None,
+        nice: None,
+        token,
+        // A description that cannot be written is left out: it only helps a lost database.
+        meta: serde_json::to_value(meta).unwrap_or_default(),
+        notify: true,
+    }
+}
+
+/// The job's own variables, and those stoked adds.
+fn variables(
+    context: &LaunchContext,
+    job: &Job,
+    attempt: AttemptId,
+    environment: &Environment,
+) -> Vec<(Bytes, Bytes)> {
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let mut own = vec![
+        ("STOKED_JOB", attempt.job.to_string()),
+        ("STOKED_ATTEMPT", attempt.attempt.to_string()),
+        ("STOKED_JOB_NAME", job.spec.name.clone()),
+        ("STOKED_SOCKET", text(context.socket.clone())),
+        (
+            "STOKED_PROGRESS_FILE",
+            text(context.progress_file(attempt, &job.spec)),
+        ),
+    ];
+    if job.spec.group != DEFAULT_GROUP {
+        own.push(("STOKED_GROUP", job.spec.group.clone()));
+    }
+    let names: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
+    let theirs = environment
+        .iter()
+        .filter(|(name, _)| !names.contains(&name.as_str()))
+        .map(|(name, value)| (name.as_str().into(), value.as_str().into()));
+    let own = own
+        .iter()
+        .map(|(name, value)| ((*name).into(), value.as_str().into()));
+    theirs.chain(own).collect()
+}

@@ -1,0 +1,229 @@
+//! What each audience sees, field by field.
+
+use super::*;
+use crate::model::failure::{Ending, FailureClass};
+use crate::model::group::DEFAULT_GROUP;
+use crate::model::id::{AttemptId, JobId, Seq};
+use crate::model::job::Owner;
+use crate::model::spec::JobSpec;
+use crate::model::state::StateName;
+use crate::model::time::Stamp;
+use std::sync::Arc;
+
+fn at(wall_ms: i64) -> Stamp {
+    Stamp {
+        wall_ms,
+        boot_ms: 0,
+    }
+}
+
+fn failed_job() -> Job {
+    let mut spec = JobSpec::new(
+        vec!["train".into(), "--key=secret".into()],
+        "/home/ann/secret",
+    );
+    spec.labels.insert("project".into(), "secret".into());
+    let failure = Failure::new(FailureClass::Spawn, "no file /home/ann/secret");
+    let id = AttemptId {
+        job: JobId(42),
+        attempt: 1,
+    };
+    let mut attempt = Attempt::claimed(id, "boot", at(2_000));
+    attempt.ending = Some(Ending::NotStarted {
+        failure: failure.clone(),
+    });
+    let mut progress = Progress::default();
+    let mut seen = Observation::new(Source::Api);
+    seen.percent = Some(40.0);
+    seen.message = Some("secret".into());
+    seen.metrics.insert("secret_loss".into(), 0.5);
+    progress.observe(seen, at(2_500));
+    attempt.progress = Some(Box::new(progress));
+    Job {
+        state: JobState::Failed {
+            failure,
+            exit: None,
+        },
+        attempt: Some(attempt),
+        finished: Some(at(3_000)),
+        ..Job::new(
+            JobId(42),
+            Arc::new(Owner {
+                uid: 1000,
+                gid: 1000,
+                user: "ann".into(),
+            }),
+            Arc::new(spec),
+            JobState::Queued,
+            at(1_000),
+        )
+    }
+}
+
+#[test]
+fn others_see_names_states_and_use() {
+    let job = failed_job();
+    let view = job_view(&job, Audience::Anybody, Surroundings::default());
+    let text = serde_json::to_string(&view).unwrap();
+    assert!(!text.contains("secret"), "{text}");
+    assert_eq!(view.failure.unwrap().class, "spawn");
+    assert_eq!(view.progress.unwrap().percent, Some(40.0));
+    let attempt = attempt_view(job.attempt.as_ref().unwrap(), Audience::Anybody);
+    let text = serde_json::to_string(&attempt).unwrap();
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn the_owner_sees_everything() {
+    let job = failed_job();
+    let view = job_view(&job, Audience::Owner, Surroundings::default());
+    assert_eq!(view.command, ["train", "--key=secret"]);
+    assert_eq!(view.cwd.as_deref(), Some("/home/ann/secret"));
+    assert!(view.failure.unwrap().message.unwrap().contains("secret"));
+    assert_eq!(
+        view.progress.unwrap().metrics.get("secret_loss"),
+        Some(&0.5)
+    );
+    assert_eq!(
+        view.finished_at.unwrap().to_string(),
+        "1970-01-01T00:00:03Z"
+    );
+}
+
+#[test]
+fn nothing_unknown_is_null_or_zero() {
+    let job = Job {
+        attempt: None,
+        finished: None,
+        state: JobState::Queued,
+        ..failed_job()
+    };
+    let view = job_view(&job, Audience::Owner, Surroundings::default());
+    let json = serde_json::to_value(&view).unwrap();
+    for absent in [
+        "started_at",
+        "finished_at",
+        "exit",
+        "failure",
+        "progress",
+        "pid",
+        "attempt",
+    ] {
+        assert!(json.get(absent).is_none(), "{absent} in {json}");
+    }
+    assert_eq!(json["reason"], "GroupLimit");
+}
+
+#[test]
+fn the_reason_of_a_waiting_job_is_true() {
+    let paused = Group {
+        name: DEFAULT_GROUP.into(),
+        parallelism: 1,
+        paused: true,
+    };
+    let around = Surroundings {
+        group: Some(&paused),
+        now_wall_ms: 5_000,
+        ..Surroundings::default()
+    };
+    let mut job = failed_job();
+    for (state, unmet, wanted) in [
+        (JobState::Queued, 0, Some("GroupPaused")),
+        (JobState::Queued, 1, Some("Dependency")),
+        (
+            JobState::Held {
+                waits_for: HeldFor::Owner,
+            },
+            0,
+            Some("Owner"),
+        ),
+        (
+            JobState::Held {
+                waits_for: HeldFor::Approval,
+            },
+            0,
+            Some("Approval"),
+        ),
+        (JobState::Completed, 0, None),
+    ] {
+        job.state = state;
+        job.unmet = unmet;
+        assert_eq!(
+            job_view(&job, Audience::Owner, around).reason.as_deref(),
+            wanted
+        );
+    }
+}
+
+fn event(kind: &str, uid: Option<u32>, body: String) -> Event {
+    Event {
+        seq: Some(Seq(1)),
+        at_ms: 0,
+        channel: "job/42/state".into(),
+        kind: kind.into(),
+        uid,
+        is_final: false,
+        body: body.into(),
+    }
+}
+
+#[test]
+fn bodies_of_events_are_cut_to_the_audience() {
+    let job = failed_job();
+    let body = serde_json::to_string(&StateBody::of(&job, Some(StateName::Starting), 0)).unwrap();
+    let state = event("state", Some(1000), body.clone());
+    assert_eq!(event_body(&state, Audience::Owner), body);
+    let others = event_body(&state, Audience::Anybody);
+    assert!(
+        others.contains("\"spawn\"") && !others.contains("secret"),
+        "{others}"
+    );
+
+    let progress = Event::progress(&job, 0).unwrap();
+    let owners = event_body(&progress, Audience::Owner);
+    assert!(
+        owners.contains("secret_loss") && owners.contains("updated_at\":\"1970"),
+        "{owners}"
+    );
+    let others = event_body(&progress, Audience::Anybody);
+    assert!(
+        others.contains("\"percent\":40.0") && !others.contains("secret"),
+        "{others}"
+    );
+
+    let unknown = event("later", Some(1000), "{\"secret\":1}".into());
+    assert_eq!(event_body(&unknown, Audience::Anybody), "{}");
+    let nobodys = event("group", None, "{\"name\":\n\"train\"}".into());
+    assert_eq!(
+        event_body(&nobodys, Audience::Anybody),
+        "{\"name\": \"train\"}"
+    );
+    let broken = event("group", None, "{\"name\":".into());
+    assert_eq!(event_body(&broken, Audience::Owner), "{}");
+}
+
+#[test]
+fn a_report_becomes_an_observation_or_names_the_wrong_step() {
+    let mut report = ProgressReport {
+        step: Some(3.0),
+        ..ProgressReport::default()
+    };
+    report.steps.push(StepView {
+        name: "load".into(),
+        state: "completed".into(),
+        ..StepView::default()
+    });
+    let seen = observation(report.clone()).unwrap();
+    assert_eq!(
+        (seen.step, seen.source, seen.heartbeat),
+        (Some(3.0), Source::Api, true)
+    );
+    report.steps[0].state = "almost".into();
+    assert_eq!(observation(report).unwrap_err().state, "almost");
+}
+
+#[test]
+fn instants_beyond_the_calendar_are_its_ends() {
+    assert_eq!(timestamp(i64::MAX), jiff::Timestamp::MAX);
+    assert_eq!(timestamp(i64::MIN), jiff::Timestamp::MIN);
+}

@@ -1,0 +1,12 @@
+//! The proof of the engine: simulation with faults, a naive reference model, tables, scale.
+
+#[cfg(test)]
+mod chance;
+#[cfg(test)]
+mod found;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod scale;
+#[cfg(test)]
+mod sim;
