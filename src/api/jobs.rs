@@ -122,8 +122,9 @@ async fn submit(mut call: Call) -> Answer {
     call.check_type()?;
     let subject = Arc::clone(&call.subject);
     let shared = Arc::clone(&call.shared);
+    let large = bytes.len() > LARGE_BODY_BYTES;
     let read = move || read_submission(&bytes, key, &subject, &shared);
-    let submission = if call.headers.get("content-length").is_some_and(is_large) {
+    let submission = if large {
         call.shared.blocking(read).await??
     } else {
         read()?
@@ -134,14 +135,6 @@ async fn submit(mut call: Call) -> Answer {
     };
     let ids = ids.into_iter().map(|id| id.0).collect();
     json(StatusCode::CREATED, &Submitted { ids, repeated })
-}
-
-fn is_large(length: &axum::http::HeaderValue) -> bool {
-    let bytes = length
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<usize>().ok());
-    bytes.is_none_or(|bytes| bytes > LARGE_BODY_BYTES)
 }
 
 fn idempotency_key(call: &Call) -> Result<Option<String>, Failure> {

@@ -141,7 +141,7 @@ impl Effects for World {
     fn store_is(&mut self, _trouble: Option<&StoreTrouble>) {}
 
     async fn sleep_until(&self, _boot_ms: Option<u64>) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
