@@ -272,9 +272,12 @@ fn launch_context(settings: &Settings, dirs: &Dirs) -> LaunchContext {
         ContainmentChoice::Tree => Containing::Tree {
             why: "the configuration says so (jobs.containment)".to_owned(),
         },
-        ContainmentChoice::Auto | ContainmentChoice::Cgroup => match cgroup::Base::probe(&instance) {
+        ContainmentChoice::Auto | ContainmentChoice::Cgroup => match cgroup::Base::probe(&instance)
+        {
             Ok(base) => Containing::Cgroup(base),
-            Err(why) if settings.jobs.containment == ContainmentChoice::Auto => Containing::Tree { why: why.0 },
+            Err(why) if settings.jobs.containment == ContainmentChoice::Auto => {
+                Containing::Tree { why: why.0 }
+            }
             Err(why) => Containing::Nothing { why: why.0 },
         },
     };
@@ -387,11 +390,11 @@ impl App {
         }
     }
 
-    /// Ends when the control task does, which it only does by a bug: says so.
+    /// Ends when the control task does by itself: the database is damaged, or there is a bug.
     pub(super) async fn failed(&mut self) -> &'static str {
         // Whether it returned or panicked, nothing decides any more.
         drop((&mut self.engine).await);
-        "the control task has ended, which is a bug; running jobs go on, start stoked again"
+        "nothing can be decided any more, see above; running jobs go on, start stoked again"
     }
 
     /// Closes the doors, finishes what was asked, and leaves the jobs to their shims.

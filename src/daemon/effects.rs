@@ -263,5 +263,8 @@ fn target(to: SignalTarget) -> shim::SignalTarget {
     reason = "it is what map_err passes on"
 )]
 fn trouble(error: StoreError) -> StoreTrouble {
-    StoreTrouble(error.to_string())
+    StoreTrouble {
+        why: error.to_string(),
+        is_final: matches!(error, StoreError::Corrupt { .. }),
+    }
 }

@@ -267,10 +267,6 @@ fn raise_file_limit() {
 }
 
 /// The client that started this daemon reads one line from its standard output.
-#[expect(
-    clippy::print_stdout,
-    reason = "the contract between a client and the daemon it starts"
-)]
 fn tell_starter(line: &str) {
     let mut out = std::io::stdout();
     // A starter that has left does not wait for this line.

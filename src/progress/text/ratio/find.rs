@@ -174,7 +174,7 @@ pub(super) fn read(line: &str) -> Option<Found> {
 /// `name: value` and `name=value` of a line that is known to be one of progress.
 pub(super) fn metrics(line: &str) -> BTreeMap<String, f64> {
     let mut metrics = BTreeMap::new();
-    let mut words = line
+    let words = line
         .split([' ', '\t', ',', '|', '(', ')', '[', ']'])
         .filter(|it| !it.is_empty());
     let mut name = None;
