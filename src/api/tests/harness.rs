@@ -62,7 +62,10 @@ struct World {
 }
 
 fn trouble(error: &StoreError) -> StoreTrouble {
-    StoreTrouble(error.to_string())
+    StoreTrouble {
+        why: error.to_string(),
+        is_final: false,
+    }
 }
 
 fn recovery(recovered: Recovered) -> Recovery {

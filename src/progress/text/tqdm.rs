@@ -53,7 +53,7 @@ impl Recogniser for Tqdm {
             End::Up if self.outer.is_some() => Some(self.below(bar, identity)),
             // A finished inner bar that stays on the screen is drawn once more, in the outer one's place.
             _ if is_inner && !is_outer && self.outer_goes_on() => Some(self.below(bar, identity)),
-            _ => Some(self.on_top(bar, identity)),
+            End::Newline | End::Return | End::Up | End::Moved => Some(self.on_top(bar, identity)),
         }
     }
 }
