@@ -1,10 +1,10 @@
 //! Every failure of a request, as the one kind of answer that clients know: `application/problem+json`.
 
-use crate::api::ports::{LogTrouble, ReadTrouble};
 use crate::control::CommandError;
 use crate::control::command::Refusal;
 use crate::model::state::StateName;
 use crate::model::transition::Illegal;
+use crate::store::StoreError;
 use crate::wire::error::{MEDIA_TYPE, Problem, ProblemKind};
 use crate::wire::values::Cursor;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -94,8 +94,8 @@ pub(crate) fn internal(what: impl Display) -> Failure {
         .into()
 }
 
-impl From<ReadTrouble> for Failure {
-    fn from(trouble: ReadTrouble) -> Self {
+impl From<StoreError> for Failure {
+    fn from(trouble: StoreError) -> Self {
         Problem::new(
             ProblemKind::StorageUnavailable,
             "the store cannot be read now",
@@ -103,15 +103,6 @@ impl From<ReadTrouble> for Failure {
         .detail(trouble.to_string())
         .hint("running jobs go on; GET /v1/health says how the store is")
         .into()
-    }
-}
-
-impl From<LogTrouble> for Failure {
-    fn from(trouble: LogTrouble) -> Self {
-        match trouble {
-            LogTrouble::BadCursor(_) => invalid("offset", &trouble),
-            LogTrouble::Io(_) => internal(&trouble),
-        }
     }
 }
 

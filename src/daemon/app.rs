@@ -1,12 +1,12 @@
 //! The composition root: every constructor call of the daemon, in the order of its dependencies.
 
 use crate::api::limits::Limits;
+use crate::api::ports::Output;
 use crate::api::{self, Api};
 use crate::auth::{Mode, Policy};
 use crate::config::{ContainmentChoice, GroupSettings, Settings};
 use crate::contain::{cgroup, identity};
 use crate::control::{self, Handle};
-use crate::daemon::archive::{Logs, Stored};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
@@ -165,8 +165,11 @@ impl Parts {
         let api = Api {
             control: control.clone(),
             bus: bus.clone(),
-            archive: Arc::new(Stored::new(store.reader())),
-            logs: Arc::new(Logs::new(dirs.logs(), watcher)),
+            archive: store.reader(),
+            logs: Output {
+                dir: dirs.logs(),
+                watcher,
+            },
             health: Arc::new(vitals),
             policy,
             stop_policy: stopping_now,

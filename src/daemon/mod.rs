@@ -1,7 +1,6 @@
 //! Composition root of the daemon: settings, adapters, doors, drain.
 
 mod app;
-pub(crate) mod archive;
 mod args;
 mod clock;
 mod dirs;
