@@ -104,3 +104,6 @@ fn read(recognisers: &mut [Slot], line: &[u8], marks: Marks, end: End) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

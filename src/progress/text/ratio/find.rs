@@ -174,11 +174,11 @@ pub(super) fn read(line: &str) -> Option<Found> {
 /// `name: value` and `name=value` of a line that is known to be one of progress.
 pub(super) fn metrics(line: &str) -> BTreeMap<String, f64> {
     let mut metrics = BTreeMap::new();
-    let mut words = line
+    let words = line
         .split([' ', '\t', ',', '|', '(', ')', '[', ']'])
         .filter(|it| !it.is_empty());
     let mut name = None;
-    while let Some(word) = words.next() {
+    for word in words {
         let (label, value) = match (name.take(), word.split_once(['=', ':'])) {
             (Some(label), None) => (label, word),
             (_, Some((label, ""))) => {
@@ -270,7 +270,9 @@ fn trust_of_count(tokens: &[Token<'_>], at: usize, end: usize, has_bar: bool) ->
     if tokens[at + 1].kind != Kind::Sign('/') {
         return None;
     }
-    (round && opens_apart && at_edge || is_first || is_last).then_some(Trust::Doubtful)
+    let after_percent = before.is_some_and(|it| it.kind == Kind::Sign('%'));
+    let rounded = round && opens_apart && (at_edge || after_percent);
+    (rounded || is_first || is_last).then_some(Trust::Doubtful)
 }
 
 /// `12/340` or `12 of 340` at a place: both numbers and where it ends.
