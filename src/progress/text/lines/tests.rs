@@ -19,7 +19,8 @@ fn cut<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<(String, End)> {
 
 #[test]
 fn lines_end_where_a_terminal_leaves_them() {
-    let table: &[(&[u8], &[(&str, End)])] = &[
+    type Row<'a> = (&'a [u8], &'a [(&'a str, End)]);
+    let table: &[Row<'_>] = &[
         (b"a\nb", &[("a", End::Newline), ("b", End::Open)]),
         (b"a\r\nb\r", &[("a", End::Return), ("b", End::Return)]),
         (b"a\x08\x08b\n", &[("a", End::Return), ("b", End::Newline)]),
@@ -71,7 +72,7 @@ fn marks_say_what_is_in_a_line() {
     let mut lines = Lines::default();
     let mut seen = Vec::new();
     lines.feed(b"a\x1b[31m 4\x1b[0m%\nplain\n", |_, marks, _| {
-        seen.push(marks)
+        seen.push(marks);
     });
     assert_eq!(seen, [Marks::DIGIT.and(Marks::PERCENT), Marks::default()]);
 }
