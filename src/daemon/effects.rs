@@ -187,6 +187,7 @@ impl Adapters {
         let traces = Traces {
             log_dir: context.log_dir(attempt),
             progress_file: context.progress_file(attempt, &job.spec),
+            uid: job.owner.uid,
         };
         self.feeds.expect(attempt, traces);
     }

@@ -43,6 +43,8 @@ pub(super) struct Traces {
     pub log_dir: PathBuf,
     /// The file it may write its progress to.
     pub progress_file: PathBuf,
+    /// As whom it runs: a file of somebody else is not read for it.
+    pub uid: u32,
 }
 
 /// All feeds.
@@ -263,7 +265,7 @@ impl Eyes {
         if let Err(error) = self.look_at_output(&traces, &mut seen) {
             tracing::debug!(%error, dir = %traces.log_dir.display(), "output cannot be read");
         }
-        match file::read(&traces.progress_file) {
+        match file::read_owned(&traces.progress_file, traces.uid) {
             Ok(found) if found != self.last_file => {
                 seen.extend(found.clone());
                 self.last_file = found;
