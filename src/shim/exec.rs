@@ -194,11 +194,11 @@ fn take_identity(user: &UserSpec) -> Result<(), SpawnError> {
         let uid = rustix::process::Uid::from_raw(user.uid);
         let _ = rustix::fs::fchown(output, Some(uid), None);
     }
-    let name = std::ffi::CString::new(user.name.as_str())
-        .map_err(io::Error::from)
-        .map_err(failed("read the user's name"))?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    nix::unistd::initgroups(&name, gid)
+    let mut groups = vec![gid];
+    let others = user.groups.iter().filter(|other| **other != user.gid);
+    groups.extend(others.map(|other| Gid::from_raw(*other)));
+    nix::unistd::setgroups(&groups)
         .map_err(io::Error::from)
         .map_err(failed("set the groups"))?;
     nix::unistd::setresgid(gid, gid, gid)
