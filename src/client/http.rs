@@ -183,12 +183,13 @@ impl Http {
     }
 
     async fn fresh(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|why| ClientError::NoDaemon {
-                path: self.socket.clone(),
-                why,
-            })?;
+        let stream =
+            UnixStream::connect(&self.socket)
+                .await
+                .map_err(|why| ClientError::NoDaemon {
+                    path: self.socket.clone(),
+                    why,
+                })?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::broken)?;

@@ -269,7 +269,8 @@ mod tests {
 
     #[test]
     fn lines_may_be_cut_anywhere() {
-        let text = "{\"stream\":\"stdout\",\"text\":\"é\\u0000\"}\n\n{\"gap_bytes\":7}\n{\"end\":true}\n";
+        let text =
+            "{\"stream\":\"stdout\",\"text\":\"é\\u0000\"}\n\n{\"gap_bytes\":7}\n{\"end\":true}\n";
         for cut in 0..text.len() {
             let (mut lines, mut out) = (Lines::default(), VecDeque::new());
             let (head, tail) = text.as_bytes().split_at(cut);
