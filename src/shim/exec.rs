@@ -31,6 +31,9 @@ use super::lookup::{self, failed};
 /// Exit code of a start that failed, as shells have it.
 const NOT_STARTED: u8 = 127;
 
+/// Most launches are no longer than this.
+const LAUNCH_BYTES: usize = 16 << 10;
+
 /// What the shim adds to the launch record; the first line on the channel.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Setup {
@@ -95,7 +98,8 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
 }
 
 fn read_launch(channel: &mut UnixStream) -> io::Result<(Setup, LaunchRecord)> {
-    let mut received = Vec::new();
+    // Room for the common launch, so that it comes with one read.
+    let mut received = Vec::with_capacity(LAUNCH_BYTES);
     channel.read_to_end(&mut received)?;
     let mut lines = received.split(|&byte| byte == b'\n');
     let mut next = || lines.next().unwrap_or_default();
