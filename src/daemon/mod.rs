@@ -21,7 +21,6 @@ use crate::daemon::app::{App, Parts};
 use crate::daemon::args::Args;
 use crate::daemon::dirs::{Dirs, Lock};
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +36,7 @@ const WORKERS: usize = 2;
 /// Runs the daemon; returns what the process ends with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_process();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
