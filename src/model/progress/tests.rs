@@ -1,6 +1,6 @@
-//! The rules of merging, as tables, and what holds for any sequence of observations.
+//! The rules of merging, as tables.
 
-use proptest::prelude::*;
+mod any;
 
 use super::*;
 
@@ -39,8 +39,11 @@ fn percent(source: Source, percent: f64) -> Observation {
     }
 }
 
-/// Observes one after the other, a second apart, and returns (percent, phase number) after each.
-fn run(seen: impl IntoIterator<Item = Observation>) -> Vec<(Option<f64>, u32)> {
+/// Percent and phase number.
+type Shown = (Option<f64>, u32);
+
+/// Observes one after the other, a second apart, and returns what is shown after each.
+fn run(seen: impl IntoIterator<Item = Observation>) -> Vec<Shown> {
     let mut progress = Progress::default();
     (0..)
         .zip(seen)
@@ -152,7 +155,7 @@ fn an_adapter_shows_the_bar_it_sees_and_no_other() {
 #[test]
 fn running_backwards_is_a_new_phase_or_noise() {
     let api = |part| percent(Source::Api, part);
-    let table: [(&str, Vec<Observation>, (Option<f64>, u32)); 6] = [
+    let table: [(&str, Vec<Observation>, Shown); 6] = [
         (
             "a second bar",
             vec![bar(10.0, 10.0), bar(1.0, 10.0)],
@@ -509,88 +512,4 @@ fn a_new_phase_has_an_eta_of_its_own_and_a_pause_does_not_count() {
     tracker.resumed(at(5000));
     tracker.observe(bar(110.0, 1000.0), at(5001));
     assert!((tracker.progress().eta_seconds.unwrap() - 89.0).abs() < 1.0);
-}
-
-/// Numbers a hostile or broken job may send.
-fn number() -> impl Strategy<Value = Option<f64>> {
-    let some = prop_oneof![
-        8 => (0..=20_u32).prop_map(f64::from),
-        2 => 0.0..200.0_f64,
-        1 => any::<f64>(),
-    ];
-    proptest::option::of(some)
-}
-
-fn source() -> impl Strategy<Value = Source> {
-    prop_oneof![
-        Just(Source::Adapter("tqdm".to_owned())),
-        Just(Source::Adapter("ratio".to_owned())),
-        Just(Source::File),
-        Just(Source::Notify),
-        Just(Source::Api),
-    ]
-}
-
-prop_compose! {
-    fn anything()(
-        source in source(),
-        step in number(), total_steps in number(), percent in number(),
-        epoch in number(), total_epochs in number(), rate in number(), eta_seconds in number(),
-        steps_in_epoch in any::<bool>(),
-        phase in proptest::option::of(".{0,8}"),
-        metrics in proptest::collection::btree_map(".{0,3}", any::<f64>(), 0..3),
-    ) -> Observation {
-        Observation {
-            step, total_steps, percent, epoch, total_epochs, steps_in_epoch, phase, rate, eta_seconds, metrics,
-            ..Observation::new(source)
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn percent_never_falls_within_a_phase(
-        seen in proptest::collection::vec((anything(), 0..40_000_u64), 1..60)
-    ) {
-        let mut tracker = Tracker::default();
-        let mut now = Stamp::default();
-        for (observation, pause_ms) in seen {
-            now = now.plus_ms(pause_ms);
-            let before = tracker.progress().clone();
-            tracker.observe(observation, now);
-            let after = tracker.progress();
-            if let Some(percent) = after.percent {
-                prop_assert!((0.0..=100.0).contains(&percent));
-            }
-            if after.phase_number == before.phase_number {
-                prop_assert!(before.percent.is_none() || after.percent >= before.percent);
-            }
-            if let (Some(low), Some(eta), Some(high)) =
-                (after.eta_low_seconds, after.eta_seconds, after.eta_high_seconds)
-            {
-                prop_assert!(0.0 <= low && low <= eta && eta <= high, "{low} {eta} {high}");
-            }
-            let json = serde_json::to_string(after).unwrap();
-            prop_assert!(!json.contains("null"), "{json}");
-            let back: Progress = serde_json::from_str(&json).unwrap();
-            prop_assert_eq!(back.phase_number, after.phase_number);
-        }
-    }
-
-    #[test]
-    fn absorbing_does_not_depend_on_how_it_is_grouped(
-        seen in proptest::collection::vec(anything(), 2..8), cut in 0..8_usize
-    ) {
-        let finite = |mut it: Observation| { it.metrics.retain(|_, value| value.is_finite()); it };
-        let fold = |part: &[Observation]| {
-            part.iter().cloned().map(finite).reduce(|mut all, next| { all.absorb(next); all })
-        };
-        let (head, tail) = seen.split_at(cut.min(seen.len() - 1));
-        let grouped = match (fold(head), fold(tail)) {
-            (Some(mut head), Some(tail)) => { head.absorb(tail); Some(head) }
-            (head, tail) => head.or(tail),
-        };
-        // Compared as text, because a number that is not one differs from itself.
-        prop_assert_eq!(format!("{:?}", fold(&seen)), format!("{grouped:?}"));
-    }
 }
