@@ -1,2 +1,149 @@
-//! The socket API: HTTP/1.1, JSON and server-sent events on a Unix socket.
+//! The socket API: HTTP/1.1, JSON and server-sent events on a Unix socket. It reads stored state and
+//! submits commands; it decides nothing but who may see and do what, by the table in `auth`.
+
+pub mod limits;
+pub mod openapi;
 pub mod ports;
+
+mod call;
+mod connection;
+mod events;
+mod groups;
+mod jobs;
+mod logs;
+mod problem;
+mod progress;
+mod pull;
+mod routes;
+mod service;
+mod socket;
+mod submit;
+mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+use crate::api::events::render::Renderer;
+use crate::api::limits::{Ledger, Limits};
+use crate::api::ports::{HealthSource, Output};
+use crate::api::problem::{Failure, internal};
+use crate::auth::Policy;
+use crate::auth::peer::Accounts;
+use crate::control::Handle;
+use crate::events::Bus;
+use crate::model::spec::StopPolicy;
+use crate::store::{Reader, StoreError};
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What the API is built from.
+#[derive(Clone)]
+pub struct Api {
+    /// The door to the engine.
+    pub control: Handle,
+    /// Where events come from.
+    pub bus: Bus,
+    /// What is stored.
+    pub archive: Reader,
+    /// The output of attempts.
+    pub logs: Output,
+    /// How well the daemon is.
+    pub health: Arc<dyn HealthSource>,
+    /// Whose daemon this is, and who administers.
+    pub policy: Policy,
+    /// How jobs are asked to end that do not say; may change while it serves.
+    pub stop_policy: watch::Receiver<StopPolicy>,
+    /// Version of the daemon.
+    pub version: String,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            policy, version, ..
+        } = self;
+        write!(f, "Api {{ policy: {policy:?}, version: {version} }}")
+    }
+}
+
+/// What every request shares.
+struct Shared {
+    control: Handle,
+    bus: Bus,
+    archive: Reader,
+    logs: Output,
+    health: Arc<dyn HealthSource>,
+    policy: Policy,
+    stop_policy: watch::Receiver<StopPolicy>,
+    version: String,
+    accounts: Accounts,
+    limits: Limits,
+    ledger: Arc<Ledger>,
+    renderer: Renderer,
+    tracker: TaskTracker,
+    /// Cancelled when the daemon goes down.
+    stop: CancellationToken,
+}
+
+impl Shared {
+    fn new(api: Api, limits: Limits, stop: CancellationToken, tracker: TaskTracker) -> Self {
+        Self {
+            control: api.control,
+            bus: api.bus,
+            archive: api.archive,
+            logs: api.logs,
+            health: api.health,
+            accounts: Accounts::new(api.policy.clone()),
+            policy: api.policy,
+            stop_policy: api.stop_policy,
+            version: api.version,
+            ledger: Ledger::new(limits.clone()),
+            limits,
+            renderer: Renderer::default(),
+            tracker,
+            stop,
+        }
+    }
+
+    /// Runs a read of the store where blocking holds nobody up.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let archive = self.archive.clone();
+        Ok(self.blocking(move || read(&archive)).await??)
+    }
+
+    /// Runs something that blocks on a thread for that.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.tracker
+            .spawn_blocking(work)
+            .await
+            .map_err(|error| internal(format_args!("a blocking task ended: {error}")))
+    }
+}
+
+/// Now, for people: milliseconds since 1970 UTC.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// Serves the API until `stop`. Answers that have begun are completed by tasks on `tracker`.
+///
+/// Close the bus before or with `stop`, so that event streams say goodbye.
+pub async fn serve(
+    listener: UnixListener,
+    api: Api,
+    limits: Limits,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+) {
+    let shared = Arc::new(Shared::new(api, limits, stop, tracker));
+    connection::accept(listener, shared).await;
+}

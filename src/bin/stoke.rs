@@ -1,1 +1,7 @@
-fn main() {}
+//! The `stoke` client.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stoked::cli::main()
+}

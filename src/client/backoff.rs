@@ -32,7 +32,9 @@ impl Backoff {
         self.failures = failures.saturating_add(1);
         let base = match failures {
             0 => QUICK,
-            _ => FIRST.saturating_mul(1 << (failures - 1).min(10)).min(LONGEST),
+            _ => FIRST
+                .saturating_mul(1 << (failures - 1).min(10))
+                .min(LONGEST),
         };
         base.mul_f64(0.5 + luck).min(LONGEST)
     }
@@ -54,7 +56,9 @@ mod tests {
     #[test]
     fn waits_double_up_to_half_a_minute() {
         let mut backoff = Backoff::default();
-        let pauses: Vec<_> = (0..8).map(|_| backoff.pause_with(0.5).as_millis()).collect();
+        let pauses: Vec<_> = (0..8)
+            .map(|_| backoff.pause_with(0.5).as_millis())
+            .collect();
         assert_eq!(
             pauses,
             [100, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]

@@ -153,6 +153,8 @@ impl Http {
         };
         let request = ask.request().map_err(Failed::Unknown)?;
         let asking = async {
+            let ready = sender.ready().await.map_err(ClientError::broken);
+            ready.map_err(Failed::Unsent)?;
             let response = match sender.try_send_request(request).await {
                 Ok(response) => response,
                 Err(mut error) => {
@@ -183,12 +185,13 @@ impl Http {
     }
 
     async fn fresh(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|why| ClientError::NoDaemon {
-                path: self.socket.clone(),
-                why,
-            })?;
+        let stream =
+            UnixStream::connect(&self.socket)
+                .await
+                .map_err(|why| ClientError::NoDaemon {
+                    path: self.socket.clone(),
+                    why,
+                })?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::broken)?;

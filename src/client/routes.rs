@@ -9,9 +9,7 @@ use crate::client::query::{JobQuery, Target, encode};
 use crate::wire::group::{GroupList, GroupView};
 use crate::wire::job::{JobList, JobView, Submitted};
 use crate::wire::progress::{ProgressHistory, ProgressReport};
-use crate::wire::request::{
-    GroupPut, JobBatch, JobEdit, JobSubmit, SignalRequest, StopRequest,
-};
+use crate::wire::request::{GroupPut, JobBatch, JobEdit, JobSubmit, SignalRequest, StopRequest};
 use crate::wire::service::{HealthView, VersionView};
 use hyper::Method;
 use hyper::body::Bytes;
@@ -116,7 +114,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`]
     pub async fn restart(&self, id: u64, how: &StopRequest) -> Result<(), ClientError> {
-        self.post(format!("/v1/jobs/{id}/restart"), how, false).await
+        self.post(format!("/v1/jobs/{id}/restart"), how, false)
+            .await
     }
 
     /// Sends a signal to a job.
@@ -124,7 +123,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`]
     pub async fn signal(&self, id: u64, what: &SignalRequest) -> Result<(), ClientError> {
-        self.post(format!("/v1/jobs/{id}/signal"), what, false).await
+        self.post(format!("/v1/jobs/{id}/signal"), what, false)
+            .await
     }
 
     /// A verb without a body: `pause`, `resume`, `hold`, `release`, `approve`, `reject`, `retry`.

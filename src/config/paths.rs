@@ -241,7 +241,10 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let uid = rustix::process::geteuid().as_raw();
         let good = base.path().join("good");
-        std::fs::DirBuilder::new().mode(0o700).create(&good).unwrap();
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&good)
+            .unwrap();
         check_private(&good, uid).unwrap();
         let fault = |path: &Path, uid| check_private(path, uid).unwrap_err().to_string();
         assert!(fault(&good, uid + 1).contains("somebody else"));

@@ -63,17 +63,19 @@ pub(super) fn find_cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
         }
     }
     let stuck = |job: &usize| waits_for[*job] > 0;
-    let mut path = vec![(0..edges.len()).find(stuck)?];
+    let mut next = (0..edges.len()).find(stuck)?;
+    let mut path = Vec::new();
+    let mut place_on_path = vec![None; edges.len()];
     loop {
-        // A stuck job waits for another stuck one, so the walk goes on until it meets itself.
-        let here = *path.last()?;
-        let next = *edges[here].iter().find(|job| stuck(job))?;
-        if let Some(start) = path.iter().position(|job| *job == next) {
+        if let Some(start) = place_on_path[next] {
             path.drain(..start);
             path.push(next);
             return Some(path);
         }
+        place_on_path[next] = Some(path.len());
         path.push(next);
+        // A stuck job waits for another stuck one, so the walk goes on until it meets itself.
+        next = *edges[next].iter().find(|job| stuck(job))?;
     }
 }
 

@@ -83,11 +83,11 @@ impl Engine {
 
     /// Runs what is due and fills free places: the end of every call.
     fn settle(&mut self, now: Stamp, step: &mut Step) {
+        // First, and again after each timer: until its waiters are told, they count a job that is gone.
+        self.tell_all_waiters(now, step);
         while let Some(id) = self.timers.pop_due(now) {
             self.timer_due(id, now, step);
-        }
-        while let Some((id, state)) = self.ended.pop() {
-            self.tell_waiters(id, state, now, step);
+            self.tell_all_waiters(now, step);
         }
         while let Some(id) = self.queue.next() {
             self.claim(id, now, step);
@@ -233,14 +233,27 @@ impl Engine {
         } else {
             self.queue.count_place(&spec.group, true);
         }
-        if job.state == JobState::Queued && unmet == 0 {
-            match spec.not_before_ms.filter(|at| *at > now.wall_ms) {
-                Some(at) => self.timers.set(id, Due::Wall(at)),
-                None => self.queue.add_ready(&spec.group, spec.priority, id),
-            }
-        }
+        self.line_up(&job, now);
         if let Some(at) = deadline(&job) {
             self.timers.set(id, Due::Boot(at));
+        }
+    }
+
+    /// Puts a queued job that waits for no other one into its lane, or sets the timer for its earliest start.
+    fn line_up(&mut self, job: &Job, now: Stamp) {
+        let spec = &job.spec;
+        if job.state != JobState::Queued || job.unmet > 0 {
+            return;
+        }
+        match spec.not_before_ms.filter(|at| *at > now.wall_ms) {
+            Some(at) => self.timers.set(job.id, Due::Wall(at)),
+            None => self.queue.add_ready(&spec.group, spec.priority, job.id),
+        }
+    }
+
+    fn tell_all_waiters(&mut self, now: Stamp, step: &mut Step) {
+        while let Some((id, state)) = self.ended.pop() {
+            self.tell_waiters(id, state, now, step);
         }
     }
 
@@ -248,7 +261,7 @@ impl Engine {
     fn tell_waiters(&mut self, ended: JobId, state: StateName, now: Stamp, step: &mut Step) {
         for waiter in self.waiters.of(ended) {
             if state == StateName::Completed {
-                self.recount(waiter, step, now);
+                self.one_met(waiter, now, step);
                 continue;
             }
             let failure = Failure::new(
@@ -258,6 +271,19 @@ impl Engine {
             let event = JobEvent::DependencyFailed { failure };
             // Whoever waits is held, queued or in backoff, and each of these can be skipped.
             let _skipped = self.shift(waiter, &event, now, step, |_| {});
+        }
+    }
+
+    /// One of the jobs that `id` waits for completed. Counted down instead of counted again: a job may
+    /// wait for thousands, and all of them tell it.
+    fn one_met(&mut self, id: JobId, now: Stamp, step: &mut Step) {
+        let met = self.mutate(id, |job| job.unmet = job.unmet.saturating_sub(1));
+        if let Some(job) = met {
+            step.changes.push(Change::DependencyMet {
+                job: id,
+                unmet: job.unmet,
+            });
+            self.line_up(&job, now);
         }
     }
 

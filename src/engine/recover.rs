@@ -1,9 +1,9 @@
 //! From stored rows to a running engine. There is no other start: a clean stop leaves nothing more behind.
 
 use crate::engine::Engine;
-use crate::engine::command::SignalTarget;
 use crate::engine::deps::Waiters;
 use crate::engine::queue::Queue;
+use crate::engine::reports::ask_to_end;
 use crate::engine::step::{Action, Step};
 use crate::engine::timers::Timers;
 use crate::model::group::{DEFAULT_GROUP, Group};
@@ -58,7 +58,8 @@ impl Engine {
                 .as_ref()
                 .is_none_or(|it| it.boot_id != engine.boot_id)
             {
-                rebase(&mut job.state, now);
+                let longest_wait_ms = job.spec.retry.longest_wait_ms();
+                rebase(&mut job.state, longest_wait_ms, now);
             }
             if engine.queue.group(&job.spec.group).is_none() {
                 // A group cannot be removed while it has jobs, so this is a repaired database.
@@ -94,14 +95,9 @@ fn cut_off(job: &Arc<Job>) -> Vec<Action> {
     match &job.state {
         JobState::Running { .. } => actions.push(Action::Thaw { attempt }),
         JobState::Paused { .. } => actions.push(Action::Freeze { attempt }),
-        JobState::Stopping { killed: true, .. } => actions.push(Action::Kill { attempt }),
-        JobState::Stopping { killed: false, .. } => {
+        JobState::Stopping { .. } => {
             actions.push(Action::Thaw { attempt });
-            actions.push(Action::Signal {
-                attempt,
-                signal: job.spec.stop.signal,
-                to: SignalTarget::Group,
-            });
+            actions.extend(ask_to_end(job));
         }
         JobState::Held { .. }
         | JobState::Queued
@@ -118,9 +114,17 @@ fn cut_off(job: &Arc<Job>) -> Vec<Action> {
 }
 
 /// Moves the instants of a state that was written before a reboot to the boot clock of this one.
-fn rebase(state: &mut JobState, now: Stamp) {
+///
+/// A host whose wall clock starts in another year must not wait for years: no wait is longer than its policy allows.
+fn rebase(state: &mut JobState, longest_wait_ms: u64, now: Stamp) {
     match state {
-        JobState::Backoff { until, .. } => *until = until.rebased(now),
+        JobState::Backoff { until, .. } => {
+            let longest = now.plus_ms(longest_wait_ms);
+            *until = until.rebased(now);
+            if until.boot_ms > longest.boot_ms {
+                *until = longest;
+            }
+        }
         JobState::Starting { since }
         | JobState::Running { since, .. }
         | JobState::Paused { since, .. } => *since = since.rebased(now),

@@ -80,9 +80,14 @@ impl Engine {
         };
         if starts {
             // `apply` allows this move for every job that is starting.
-            let _running = self.shift(attempt.job, &JobEvent::Started, now, step, note);
+            let began = JobEvent::Started {
+                at: if at.boot_ms < now.boot_ms { at } else { now },
+            };
+            let _running = self.shift(attempt.job, &began, now, step, note);
         } else if let Some(job) = self.mutate(attempt.job, note) {
-            // It was asked to end while it was being started: the facts count, its state stays.
+            // It was asked to end while it was being started: the facts count, its state stays, and
+            // now there is somebody to ask.
+            step.actions.extend(ask_to_end(&job));
             step.changes.push(Change::JobMoved { job, from, at: now });
         }
     }
@@ -105,6 +110,15 @@ impl Engine {
             };
             // `apply` allows this move for every job that holds a place.
             let _ended = self.shift(attempt.job, &event, now, step, |job| {
+                if let JobState::Stopping {
+                    cause: StopCause::Restart,
+                    ..
+                } = job.state
+                    && !matches!(ending, Ending::Unseen { .. })
+                {
+                    // A person queues it again, so the retry policy counts anew.
+                    job.tries = 0;
+                }
                 if let Some(attempt) = &mut job.attempt {
                     attempt.ended = Some(at);
                     attempt.ending = Some(ending.clone());
@@ -138,6 +152,7 @@ impl Engine {
         };
         let has_run = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
         if matches!(job.state, JobState::Starting { .. }) {
+            let job = self.in_this_boot(job, now, step);
             step.actions.push(Action::Launch { job });
             return;
         }
@@ -153,6 +168,30 @@ impl Engine {
             }
         };
         self.ended(attempt, &ending, None, now, now, step);
+    }
+
+    /// The job with its attempt moved to this boot of the host, where it was claimed in an earlier one.
+    ///
+    /// What starts now belongs to this boot: otherwise the next start of the daemon would take it for
+    /// something that the host took down with it.
+    fn in_this_boot(&mut self, job: Arc<Job>, now: Stamp, step: &mut Step) -> Arc<Job> {
+        let boot_id = self.boot_id.clone();
+        if job.attempt.as_ref().is_none_or(|it| it.boot_id == boot_id) {
+            return job;
+        }
+        let moved = self.mutate(job.id, |job| {
+            if let Some(attempt) = &mut job.attempt {
+                attempt.boot_id = boot_id;
+                attempt.claimed = attempt.claimed.rebased(now);
+            }
+        });
+        let job = moved.unwrap_or(job);
+        step.changes.push(Change::JobMoved {
+            job: Arc::clone(&job),
+            from: job.state.name(),
+            at: now,
+        });
+        job
     }
 
     pub(super) fn observed(
@@ -221,15 +260,12 @@ impl Engine {
         let Ok(stopping) = self.shift(job.id, &event, now, step, |_| {}) else {
             return;
         };
-        if grace_ms == 0 {
+        let killed = matches!(stopping.state, JobState::Stopping { killed: true, .. });
+        if grace_ms == 0 && !killed {
             self.kill(&stopping, now, step);
             return;
         }
-        step.actions.push(Action::Signal {
-            attempt,
-            signal: job.spec.stop.signal,
-            to: SignalTarget::Group,
-        });
+        step.actions.extend(ask_to_end(&stopping));
         if matches!(job.state, JobState::Paused { .. }) {
             // Frozen processes do not see a signal before they go on.
             step.actions.push(Action::Thaw { attempt });
@@ -244,13 +280,39 @@ impl Engine {
     }
 }
 
+/// What a job that is stopping must be sent. Before its command runs a signal would reach nobody: it is
+/// sent when the start is reported, and so just once.
+pub(super) fn ask_to_end(job: &Job) -> Option<Action> {
+    let attempt = job.live_attempt()?;
+    let JobState::Stopping { killed, .. } = job.state else {
+        return None;
+    };
+    let runs = job.attempt.as_ref().is_some_and(|it| it.main.is_some());
+    if killed {
+        Some(Action::Kill { attempt })
+    } else if runs {
+        Some(Action::Signal {
+            attempt,
+            signal: job.spec.stop.signal,
+            to: SignalTarget::Group,
+        })
+    } else {
+        None
+    }
+}
+
 /// When the next attempt of `job` begins by itself, given how the present one ended.
 fn retry_at(job: &Job, ending: &Ending, unasked: bool, now: Stamp) -> Option<Stamp> {
     let attempt = job.live_attempt()?;
-    let failure = match &job.state {
-        JobState::Stopping { cause, .. } if *cause != StopCause::Timeout => return None,
-        JobState::Stopping { .. } if !unasked => Failure::new(FailureClass::Timeout, ""),
-        _ => ending.failure()?,
+    let cause = if let JobState::Stopping { cause, .. } = &job.state {
+        Some(*cause)
+    } else {
+        None
+    };
+    let failure = match cause {
+        Some(StopCause::Cancel | StopCause::Restart) => return None,
+        Some(StopCause::Timeout) if !unasked => Failure::new(FailureClass::Timeout, ""),
+        Some(StopCause::Timeout) | None => ending.failure()?,
     };
     let wait = job
         .spec

@@ -167,6 +167,15 @@ impl Filter {
         seen && self.channels.iter().any(|p| p.matches(&event.channel))
     }
 
+    /// Whether it can admit anything of such entities (`job`, `group`, …).
+    #[must_use]
+    pub fn reaches(&self, entity: &str) -> bool {
+        self.channels.iter().any(|pattern| match &pattern.parts {
+            None => true,
+            Some([part, ..]) => part_matches(part, entity),
+        })
+    }
+
     /// The one job this filter is about, where it is about exactly one.
     #[must_use]
     pub fn single_job(&self) -> Option<JobId> {

@@ -66,6 +66,12 @@ impl RetryPolicy {
         again.then(|| self.backoff_ms(id, tries))
     }
 
+    /// The longest wait that can come of it, jitter included.
+    #[must_use]
+    pub fn longest_wait_ms(&self) -> u64 {
+        self.backoff_cap_ms.saturating_add(self.backoff_cap_ms / 10)
+    }
+
     /// The wait after `tries` attempts: base · 2ⁿ⁻¹, capped, plus up to a tenth of jitter.
     ///
     /// The jitter spreads jobs that failed together. It comes from the attempt's identity instead of
@@ -77,7 +83,7 @@ impl RetryPolicy {
             .saturating_mul(1 << doublings)
             .min(self.backoff_cap_ms);
         let mixed = (id.job.0 ^ (u64::from(id.attempt) << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        wait + (wait / 10).saturating_mul(mixed >> 56) / 255
+        wait.saturating_add((wait / 10).saturating_mul(mixed >> 56) / 255)
     }
 }
 

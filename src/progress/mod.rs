@@ -1,1 +1,9 @@
 //! Observers of progress: text adapters, progress.json and sd_notify datagrams turned into observations.
+//!
+//! They say what they saw and nothing more: which source to believe is decided in `model::progress`.
+
+pub mod file;
+pub mod notify;
+pub mod text;
+
+mod number;

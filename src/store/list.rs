@@ -6,7 +6,6 @@ use crate::model::state::StateName;
 use crate::store::{error, rows};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
-use std::collections::BTreeSet;
 
 /// Which jobs; every part that is given must fit. What is empty or absent does not narrow the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,8 +74,9 @@ pub(crate) fn page(
     Ok(Page { items, next, as_of })
 }
 
-/// A column with more values than this narrows instead of branching: SQLite allows 500 branches.
-const MOST_BRANCHES: usize = 64;
+/// A column with more values than this narrows without an index: SQLite allows 500 branches, and each
+/// of these may be split by the 13 states.
+const MOST_BRANCHES: usize = 32;
 
 /// Largest page.
 const MOST_ITEMS: usize = 10_000;
@@ -121,16 +121,11 @@ struct Query {
 impl Query {
     /// Where the numbers come from, and the column that holds them.
     fn source(&mut self, filter: &JobFilter) -> (String, &'static str) {
-        let valued = filter.labels.iter().find_map(|(name, value)| {
-            let value = value.as_ref()?;
-            Some((name, value))
-        });
-        // A label is what narrows most, and its index gives the numbers in order.
-        let Some((name, value)) = valued else {
+        let Some((name, value)) = valued_label(filter) else {
             return ("jobs WHERE TRUE".to_owned(), "jobs.id");
         };
-        let name = self.bind(name.clone());
-        let value = self.bind(value.clone());
+        let name = self.bind(name.to_owned());
+        let value = self.bind(value.to_owned());
         let from = format!(
             "job_labels INDEXED BY job_labels_by_value CROSS JOIN jobs ON jobs.id = job_labels.job \
              WHERE job_labels.name = {name} AND job_labels.value = {value}"
@@ -138,82 +133,88 @@ impl Query {
         (from, "job_labels.job")
     }
 
-    /// One branch for each value of the first column that the filter names: each branch comes in order
-    /// out of the index of that column, and SQLite merges them as it goes. `IN (…)` would sort every
-    /// match, or read every job. Further columns narrow within the branches.
+    /// The conditions that lead to the jobs by an index: one branch for each value, or pair of values,
+    /// of the columns of that index. Each branch comes in order, and SQLite merges them as it goes;
+    /// `IN (…)` would sort every match, or read every job.
+    ///
+    /// Which index that is, is decided here: SQLite knows the columns, but not that few jobs are live.
     fn branches(&mut self, filter: &JobFilter) -> Vec<String> {
-        let texts = |values: &[String]| values.iter().cloned().map(Value::from).collect();
-        let states: BTreeSet<StateName> = filter.states.iter().copied().collect();
-        let columns: [(&str, Vec<Value>); 5] = [
-            (
-                "state",
-                states
-                    .iter()
-                    .map(|state| state.as_str().to_owned().into())
-                    .collect(),
-            ),
-            (
-                "uid",
-                filter
-                    .uids
-                    .iter()
-                    .map(|uid| i64::from(*uid).into())
-                    .collect(),
-            ),
-            ("user", texts(&filter.users)),
-            ("grp", texts(&filter.groups)),
-            ("kind", texts(&filter.kinds)),
-        ];
-        let mut branches = Vec::new();
-        for (column, mut values) in columns {
-            // A value named twice must not list its jobs twice.
-            let mut distinct: Vec<Value> = Vec::new();
-            values.retain(|value| {
-                let new = !distinct.contains(value);
-                distinct.extend(new.then(|| value.clone()));
-                new
-            });
-            let places: Vec<String> = values.into_iter().map(|value| self.bind(value)).collect();
-            match places.as_slice() {
-                [] => {}
-                _ if branches.is_empty() && places.len() <= MOST_BRANCHES => {
-                    let branch = |place| format!(" AND jobs.{column} = {place}");
-                    branches.extend(places.iter().map(branch));
-                }
-                [place] => self.and(&format!("jobs.{column} = {place}")),
-                // The plus keeps SQLite from driving by this column, and thus from sorting.
-                places => self.and(&format!("+jobs.{column} IN ({})", places.join(", "))),
-            }
+        let columns = columns(filter);
+        let by = |name: &str| columns.iter().find(|column| column.name == name);
+        // What is found by its label or number needs no other index.
+        if valued_label(filter).is_some() || filter.ids.is_some() {
+            return vec![String::new()];
         }
-        if branches.is_empty() {
-            branches.push(String::new());
+        let first = columns.iter().find(|column| !column.values.is_empty());
+        let Some(first) = first.filter(|column| column.values.len() <= MOST_BRANCHES) else {
+            return vec![String::new()];
+        };
+        let mut branches = self.alternatives(first);
+        let states = by("state").filter(|_| first.name == "uid" && filter.name.is_none());
+        if let Some(states) = states {
+            let every = Column::of(
+                "state",
+                StateName::ALL.map(|state| state.as_str().to_owned()),
+            );
+            let states = if states.values.is_empty() {
+                &every
+            } else {
+                states
+            };
+            let states = self.alternatives(states);
+            branches = branches
+                .iter()
+                .flat_map(|uid| states.iter().map(move |state| format!("{uid}{state}")))
+                .collect();
         }
         branches
     }
 
-    /// Everything of the filter that is one condition.
+    /// ` AND column = value`, for each value.
+    fn alternatives(&mut self, column: &Column) -> Vec<String> {
+        let name = column.name;
+        let places = column.values.iter().map(|value| self.bind(value.clone()));
+        places
+            .map(|place| format!(" AND jobs.{name} = {place}"))
+            .collect()
+    }
+
+    /// Everything of the filter. The plus keeps SQLite from taking another index than the one that
+    /// was decided on.
     fn narrow(&mut self, filter: &JobFilter, after: Option<JobId>) {
-        let after = after.map(|after| i64::try_from(after.0).unwrap_or(i64::MAX).into());
-        let ids = filter.ids.as_ref().map(|ids| {
-            let ids: Vec<u64> = ids.iter().map(|id| id.0).collect();
-            serde_json::json!(ids).to_string().into()
-        });
-        let parts: [(&str, Option<Value>); 6] = [
-            ("jobs.id <", after),
-            ("jobs.flow =", filter.flow.clone().map(Value::from)),
-            ("jobs.name =", filter.name.clone().map(Value::from)),
-            ("jobs.created_wall_ms >=", filter.since_ms.map(Value::from)),
-            ("jobs.created_wall_ms <", filter.until_ms.map(Value::from)),
-            ("jobs.id IN (SELECT value FROM json_each", ids),
-        ];
-        for (condition, value) in parts {
-            let Some(value) = value else { continue };
-            let place = self.bind(value);
-            if condition.contains('(') {
-                self.and(&format!("{condition}({place}))"));
-            } else {
-                self.and(&format!("{condition} {place}"));
+        for column in columns(filter) {
+            let name = column.name;
+            let places: Vec<String> = column
+                .values
+                .into_iter()
+                .map(|value| self.bind(value))
+                .collect();
+            if !places.is_empty() {
+                self.and(&format!("+jobs.{name} IN ({})", places.join(", ")));
             }
+        }
+        if let Some(name) = &filter.name {
+            let place = self.bind(name.clone());
+            self.and(&format!("jobs.name = {place}"));
+        }
+        if let Some(after) = after {
+            let place = self.bind(i64::try_from(after.0).unwrap_or(i64::MAX));
+            self.and(&format!("jobs.id < {place}"));
+        }
+        if let Some(since_ms) = filter.since_ms {
+            let place = self.bind(since_ms);
+            self.and(&format!("jobs.created_wall_ms >= {place}"));
+        }
+        if let Some(until_ms) = filter.until_ms {
+            let place = self.bind(until_ms);
+            self.and(&format!("jobs.created_wall_ms < {place}"));
+        }
+        if let Some(ids) = &filter.ids {
+            let ids: Vec<u64> = ids.iter().map(|id| id.0).collect();
+            let place = self.bind(serde_json::json!(ids).to_string());
+            self.and(&format!(
+                "jobs.id IN (SELECT value FROM json_each({place}))"
+            ));
         }
         for (name, value) in &filter.labels {
             let name = self.bind(name.clone());
@@ -237,4 +238,43 @@ impl Query {
         self.values.push(value.into());
         format!("?{}", self.values.len())
     }
+}
+
+/// A column that may have one of some values.
+struct Column {
+    name: &'static str,
+    values: Vec<Value>,
+}
+
+impl Column {
+    /// A value that is named twice counts once, or its jobs would be listed twice.
+    fn of<T: Into<Value>>(name: &'static str, wanted: impl IntoIterator<Item = T>) -> Self {
+        let mut values: Vec<Value> = Vec::new();
+        for value in wanted {
+            let value = value.into();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        Self { name, values }
+    }
+}
+
+/// The columns that lists branch by, the one that narrows most first.
+fn columns(filter: &JobFilter) -> [Column; 6] {
+    let states = filter.states.iter().map(|state| state.as_str().to_owned());
+    [
+        Column::of("flow", filter.flow.clone()),
+        Column::of("uid", filter.uids.iter().map(|uid| i64::from(*uid))),
+        Column::of("state", states),
+        Column::of("user", filter.users.clone()),
+        Column::of("grp", filter.groups.clone()),
+        Column::of("kind", filter.kinds.clone()),
+    ]
+}
+
+/// The first label that is wanted with a value: its index gives the numbers in order.
+fn valued_label(filter: &JobFilter) -> Option<(&str, &str)> {
+    let mut labels = filter.labels.iter();
+    labels.find_map(|(name, value)| Some((name.as_str(), value.as_deref()?)))
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a connection waits for a lock that another process holds.
-pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Statements kept prepared by the writer; it has about thirty.
 const WRITER_STATEMENTS: usize = 48;
@@ -23,6 +23,9 @@ const WRITER_STATEMENTS: usize = 48;
 /// A larger database is not read through at start: 5 ms per MiB would be felt. What recovery reads is
 /// checked by reading it, and whatever else is damaged is found when it is used.
 const CHECKED_BYTES: u64 = 32 << 20;
+
+/// The smallest page that SQLite knows.
+const SMALLEST_PAGE_BYTES: u64 = 512;
 
 /// Where the files of a store are.
 #[derive(Clone, Debug)]
@@ -100,6 +103,14 @@ fn prepare_directory(files: &Files) -> Result<(), StoreError> {
 
 fn establish(files: &Files, floor: JobId) -> Result<(Connection, Recovered), StoreError> {
     let path = &files.database;
+    // SQLite takes a file that is shorter than any page for a new one, and would write over it.
+    let bytes = path.metadata().map_or(0, |data| data.len());
+    if (1..SMALLEST_PAGE_BYTES).contains(&bytes) {
+        return Err(StoreError::Corrupt {
+            path: path.clone(),
+            why: format!("it is cut off after {bytes} bytes"),
+        });
+    }
     let mut connection = writer(path)?;
     check(&connection, files)?;
     let now_ms = jiff::Timestamp::now().as_millisecond();

@@ -45,13 +45,13 @@ CREATE TABLE jobs (
 -- The few rows that recovery reads, however long the history is.
 CREATE INDEX jobs_live ON jobs (is_final) WHERE is_final = 0;
 CREATE INDEX jobs_by_state ON jobs (state);
-CREATE INDEX jobs_by_uid ON jobs (uid);
+-- By user and state, also where a list names no state: it then reads each state's part in turn.
+CREATE INDEX jobs_by_uid ON jobs (uid, state);
 CREATE INDEX jobs_by_user ON jobs (user);
 CREATE INDEX jobs_by_name ON jobs (uid, name);
 CREATE INDEX jobs_by_group ON jobs (grp);
 CREATE INDEX jobs_by_kind ON jobs (kind) WHERE kind IS NOT NULL;
 CREATE INDEX jobs_by_flow ON jobs (flow) WHERE flow IS NOT NULL;
-CREATE INDEX jobs_by_created ON jobs (created_wall_ms);
 CREATE INDEX jobs_by_environment ON jobs (environment) WHERE environment IS NOT NULL;
 
 -- What was asked for, as JSON: read with its job, written once, and up to megabytes long.

@@ -1,7 +1,9 @@
 //! Stories that once went wrong, most of them told by the simulation. Each must end well for ever.
 
 use crate::rig::{Rig, spec};
-use stoked::engine::command::{Refusal, Reply, Verb};
+use stoked::engine::command::{Refusal, Reply, SignalTarget, Verb};
+use stoked::engine::input::Input;
+use stoked::engine::step::Action;
 use stoked::model::state::StateName;
 
 #[test]
@@ -96,4 +98,164 @@ fn removing_what_completed_does_not_keep_its_waiters_from_running_again() {
     assert_eq!(rig.verb(first, Verb::Remove), Ok(Reply::Removed));
     rig.verb(waiter, Verb::Retry).unwrap();
     assert_eq!(rig.state(waiter), StateName::Starting);
+}
+
+/// Claimed before the host went down, started after: it belongs to the boot in which it runs.
+#[test]
+fn what_starts_after_a_reboot_belongs_to_the_new_boot() {
+    let mut rig = Rig::new(1);
+    let id = rig.one(spec(), &[]);
+    rig.reboot();
+    let attempt = rig.attempt(id);
+    rig.report(Input::NeverStarted { attempt });
+    let stored = rig.job(id).clone();
+    assert_eq!(stored.attempt.as_ref().unwrap().boot_id, rig.boot_id);
+    let [Action::Launch { job }] = rig.actions.as_slice() else {
+        panic!("{:?}", rig.actions);
+    };
+    assert_eq!(**job, stored);
+}
+
+/// Cancelled while its shim was still being started: nobody was there to hear the signal.
+#[test]
+fn what_starts_while_it_is_stopping_is_asked_to_end_once_it_runs() {
+    for grace_ms in [0, 5_000] {
+        let mut rig = Rig::new(1);
+        let id = rig.one(spec(), &[]);
+        let grace_ms = Some(grace_ms);
+        rig.verb(id, Verb::Cancel { grace_ms }).unwrap();
+        rig.started(id);
+        let attempt = rig.attempt(id);
+        let sent = if grace_ms == Some(0) {
+            Action::Kill { attempt }
+        } else {
+            Action::Signal {
+                attempt,
+                signal: 15,
+                to: SignalTarget::Group,
+            }
+        };
+        assert_eq!(rig.actions, [sent]);
+    }
+}
+
+/// "Attempts since a person last queued it": a restart is a person queueing it.
+#[test]
+fn a_restart_gives_back_the_automatic_retries() {
+    let mut rig = Rig::new(1);
+    let mut stubborn = spec();
+    stubborn.retry.max_attempts = 2;
+    let id = rig.one(stubborn, &[]);
+    rig.started(id);
+    rig.ended(id, 1);
+    assert_eq!(rig.state(id), StateName::Backoff);
+    rig.verb(id, Verb::Restart { grace_ms: None }).unwrap();
+    rig.started(id);
+    rig.verb(id, Verb::Restart { grace_ms: None }).unwrap();
+    rig.ended(id, 143);
+    assert_eq!(rig.state(id), StateName::Starting);
+    rig.started(id);
+    rig.ended(id, 1);
+    assert_eq!(rig.state(id), StateName::Backoff);
+}
+
+#[test]
+fn the_longest_waits_do_not_overflow() {
+    let mut rig = Rig::new(2);
+    let mut patient = spec();
+    patient.retry.max_attempts = u32::MAX;
+    patient.retry.backoff_ms = u64::MAX;
+    patient.retry.backoff_cap_ms = u64::MAX;
+    patient.stop.grace_ms = u64::MAX;
+    let waiting = rig.one(patient.clone(), &[]);
+    rig.started(waiting);
+    rig.ended(waiting, 1);
+    let stopping = rig.one(patient.clone(), &[]);
+    rig.started(stopping);
+    rig.verb(stopping, Verb::Cancel { grace_ms: None }).unwrap();
+    patient.not_before_ms = Some(i64::MAX);
+    let never = rig.one(patient.clone(), &[]);
+    patient.not_before_ms = Some(i64::MIN);
+    let always = rig.one(patient, &[]);
+    rig.pass(1_000_000);
+    rig.restart();
+    assert_eq!(rig.state(waiting), StateName::Backoff);
+    assert_eq!(rig.state(stopping), StateName::Stopping);
+    assert_eq!(rig.state(never), StateName::Queued);
+    assert_eq!(rig.state(always), StateName::Starting);
+    rig.reboot();
+    rig.pass(1_000_000);
+    assert_eq!(rig.state(waiting), StateName::Backoff);
+}
+
+/// A restart that was accepted and then ended as cancelled had promised something else.
+#[test]
+fn a_restart_is_refused_while_a_cancel_is_under_way() {
+    let mut rig = Rig::new(1);
+    let id = rig.one(spec(), &[]);
+    rig.started(id);
+    rig.verb(id, Verb::Cancel { grace_ms: None }).unwrap();
+    let refused = rig.verb(id, Verb::Restart { grace_ms: None });
+    let refused = refused.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "job 1 is stopping, it cannot be restarted before it has ended"
+    );
+    rig.ended(id, 143);
+    assert_eq!(rig.state(id), StateName::Cancelled);
+}
+
+/// Claimed, never launched because the daemon died, cancelled before the new one had looked.
+#[test]
+fn what_never_ran_ends_as_it_was_asked_to() {
+    for (verb, state) in [
+        (Verb::Cancel { grace_ms: None }, StateName::Cancelled),
+        (Verb::Restart { grace_ms: None }, StateName::Starting),
+    ] {
+        let mut rig = Rig::new(1);
+        let id = rig.one(spec(), &[]);
+        rig.restart();
+        rig.verb(id, verb).unwrap();
+        let attempt = rig.attempt(id);
+        rig.report(Input::NeverStarted { attempt });
+        assert_eq!(rig.state(id), state);
+    }
+}
+
+/// The boot clock starts anew; the wall clock says how long is still to wait, unless it is nonsense.
+#[test]
+fn a_wait_goes_on_over_a_reboot_and_never_grows() {
+    for (set_back_ms, still_to_wait_ms) in [(0, 6_000), (1_000_000_000_000, 11_000)] {
+        let mut rig = Rig::new(1);
+        let mut stubborn = spec();
+        stubborn.retry.max_attempts = 2;
+        stubborn.retry.backoff_ms = 10_000;
+        stubborn.retry.backoff_cap_ms = 10_000;
+        let id = rig.one(stubborn, &[]);
+        rig.started(id);
+        rig.ended(id, 1);
+        let due = rig.engine.next_wakeup(rig.now).unwrap();
+        let wait_ms = due - rig.now.boot_ms;
+        rig.now.wall_ms += i64::try_from(wait_ms).unwrap() - 6_000 - set_back_ms;
+        rig.reboot();
+        let due = rig.engine.next_wakeup(rig.now).unwrap();
+        assert_eq!(due - rig.now.boot_ms, still_to_wait_ms);
+    }
+}
+
+/// Edges of a job that began are gone: who it waited for may run again without it noticing.
+#[test]
+fn what_runs_does_not_notice_that_what_it_waited_for_runs_again() {
+    let mut rig = Rig::new(2);
+    let first = rig.one(spec(), &[]);
+    let second = rig.one(spec(), &[first]);
+    rig.started(first);
+    rig.ended(first, 0);
+    rig.started(second);
+    rig.verb(first, Verb::Retry).unwrap();
+    rig.started(first);
+    rig.ended(first, 1);
+    assert_eq!(rig.state(second), StateName::Running);
+    rig.ended(second, 0);
+    assert_eq!(rig.state(second), StateName::Completed);
 }

@@ -295,7 +295,7 @@ fn a_long_history_costs_nothing() {
     for (what, filter) in filters {
         let mut found = 0;
         timed(what, &mut || {
-            found = reader.jobs(&filter, None, 100).unwrap().items.len()
+            found = reader.jobs(&filter, None, 100).unwrap().items.len();
         });
         println!("    {found} jobs");
     }
@@ -317,7 +317,7 @@ fn a_long_history_costs_nothing() {
     println!("database: {} MiB", bytes >> 20);
     let mut live = 0;
     timed("open", &mut || {
-        live = open(directory.path()).recovered.live.len()
+        live = open(directory.path()).recovered.live.len();
     });
     assert_eq!(live, 11_100);
 }

@@ -32,7 +32,7 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Proc {
     phase: Phase,
-    main: Process,
+    pub(super) main: Process,
     started: Stamp,
     /// Boot time up to which `ran_ms` and `left_ms` are accounted.
     accounted: u64,
@@ -41,8 +41,8 @@ pub(super) struct Proc {
     left_ms: Option<u64>,
     last_words: Ending,
     obeys: bool,
-    asked: Option<i32>,
-    killed: bool,
+    pub(super) asked: Option<i32>,
+    pub(super) killed: bool,
     pub(super) frozen: bool,
     /// A freeze or thaw was lost with a daemon, so its own clock and the engine's differ.
     blurred: bool,
@@ -325,7 +325,8 @@ impl Host {
     /// What a new daemon finds of an attempt that its rows know.
     fn adopt(&mut self, job: &Job, now: Stamp) {
         let id = job.attempt.as_ref().expect("only attempts are adopted").id;
-        let at = self.delay(now);
+        // A client may be quicker than the look at an attempt.
+        let at = self.delay(now) + self.chance.below(60);
         let report = match self.dirs.get(&id) {
             None => Some(Input::NeverStarted { attempt: id }),
             Some(proc) if proc.phase == Phase::Running => Some(started(id, proc)),

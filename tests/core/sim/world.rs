@@ -12,6 +12,7 @@ use stoked::engine::input::Input;
 use stoked::engine::needs::Cold;
 use stoked::engine::recover::Recovery;
 use stoked::engine::step::{Action, Step};
+use stoked::model::attempt::Attempt;
 use stoked::model::id::JobId;
 use stoked::model::state::{JobState, StateName};
 use stoked::model::time::Stamp;
@@ -168,9 +169,10 @@ impl World {
     fn report(&mut self, input: Input) {
         self.note(format!("{input:?}"));
         self.tally.inputs += 1;
-        let ended = match &input {
-            Input::Ended { attempt, .. } => Some(*attempt),
-            _ => None,
+        let ended = if let Input::Ended { attempt, .. } = &input {
+            Some(*attempt)
+        } else {
+            None
         };
         let step = self.engine.handle(self.now, input);
         if let Some(attempt) = ended {
@@ -253,7 +255,7 @@ impl World {
         for change in &step.changes {
             self.store.apply(change, self.now);
         }
-        let dies = (2..6).contains(&fate);
+        let dies = (2..12).contains(&fate);
         for action in &step.actions {
             if dies && self.chance.hits(500) {
                 self.host.miss(action);
@@ -273,7 +275,9 @@ impl World {
         if let Action::Launch { job } = action {
             let row = self.store.live.get(&job.id).expect("a launch has its row");
             assert_eq!(row.state.name(), StateName::Starting, "{row:?}");
-            assert_eq!(row.attempt, job.attempt, "a launch of another attempt");
+            let which = |it: &Attempt| (it.id, it.boot_id.clone());
+            let stored = row.attempt.as_ref().map(which);
+            assert_eq!(stored, job.attempt.as_ref().map(which));
             self.tally.launches += 1;
         }
         self.host.act(action, self.now);

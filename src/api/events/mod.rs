@@ -1,0 +1,210 @@
+//! `GET /v1/events`: what happens, as it happens, from any cursor on, without gap or overlap.
+
+pub(super) mod feed;
+pub(super) mod render;
+mod snapshot;
+
+use crate::api::call::{Call, Param, harmless};
+use crate::api::events::feed::{Feed, Opening};
+use crate::api::events::render::Format;
+use crate::api::problem::{Failure, cursor_gone, invalid, not_found};
+use crate::api::pull;
+use crate::api::routes::{Answer, Content, Route};
+use crate::api::service::with_type;
+use crate::events::Subscription;
+use crate::events::pattern::{Filter, Pattern, Sight};
+use crate::model::id::{JobId, Seq};
+use crate::wire::error::ProblemKind;
+use crate::wire::log::NDJSON;
+use crate::wire::values::Cursor;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use std::sync::Arc;
+
+const LAST_EVENT_ID: &str = "Last-Event-ID";
+const EVENT_STREAM: &str = "text/event-stream";
+
+const EVENTS: &[Param] = &[
+    Param {
+        name: "channel",
+        of_type: "string",
+        repeatable: true,
+        summary: "Channels, as in job/*/state, job/42/* or *; everything unless given",
+    },
+    Param {
+        name: "job",
+        of_type: "integer",
+        repeatable: false,
+        summary: "One job; the stream ends after its final event",
+    },
+    Param {
+        name: "after",
+        of_type: "string",
+        repeatable: false,
+        summary: "Begin after this cursor (EPOCH:SEQ); `now` and `0`, the oldest, are understood",
+    },
+    Param {
+        name: "snapshot",
+        of_type: "boolean",
+        repeatable: false,
+        summary: "Send the present state of everything that matches first",
+    },
+];
+
+const HEADERS: &[Param] = &[Param {
+    name: LAST_EVENT_ID,
+    of_type: "string",
+    repeatable: false,
+    summary: "As `after`, and stronger: what browsers send when they come back",
+}];
+
+pub(super) fn routes() -> Vec<Route> {
+    use ProblemKind as P;
+    let content = Content::Stream(
+        &[EVENT_STREAM, NDJSON],
+        "hello, then events, each with its type as `event`, its cursor as `id` and an EventView as \
+         data; also snapshot_end, bookmark, gap, end and bye.",
+    );
+    vec![
+        Route::new(Method::GET, "/v1/events", "events", EVENTS, events)
+            .says("What happens, as it happens")
+            .headers(HEADERS)
+            .gives(200, content)
+            .fails(&[
+                P::InvalidRequest,
+                P::NotFound,
+                P::CursorGone,
+                P::LimitReached,
+            ]),
+    ]
+}
+
+async fn events(call: Call) -> Answer {
+    let filter = filter(&call)?;
+    let snapshot = call.switch("snapshot")?;
+    let given = cursor(&call)?;
+    let format = format(&call);
+    let shared = &call.shared;
+    let slot = shared
+        .ledger
+        .stream(call.subject.uid, filter.single_job())?;
+    // Registered before anything is read: what happens from now on is in its queue.
+    let events = shared.bus.subscribe(filter, shared.limits.queue);
+    let after = position(given, &events)?;
+    let watched = match events.filter().single_job() {
+        None => None,
+        Some(id) => {
+            let record = shared.read(move |archive| archive.job(id)).await?;
+            Some(record.ok_or_else(|| not_found(format_args!("job {id}")))?)
+        }
+    };
+    let feed = Feed::open(Opening {
+        shared: Arc::clone(shared),
+        subject: Arc::clone(&call.subject),
+        events,
+        slot,
+        format,
+        after,
+        snapshot,
+        watched,
+    });
+    let media_type = match format {
+        Format::EventStream => EVENT_STREAM,
+        Format::Lines => NDJSON,
+    };
+    let mut response = with_type(StatusCode::OK, media_type, pull::body(feed));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A stream that has ended has nothing to wait for.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(response)
+}
+
+fn format(call: &Call) -> Format {
+    let accepted = call.headers.get(header::ACCEPT);
+    let accepted = accepted.and_then(|value| value.to_str().ok()).unwrap_or("");
+    if accepted.contains(NDJSON) {
+        Format::Lines
+    } else {
+        Format::EventStream
+    }
+}
+
+fn filter(call: &Call) -> Result<Filter, Failure> {
+    let job: Option<u64> = call.value("job", "the number of a job")?;
+    let mut channels = Vec::new();
+    for text in call.values("channel") {
+        let pattern: Pattern = text.parse().map_err(|error| invalid("channel", error))?;
+        channels.push(pattern);
+    }
+    let most = call.shared.limits.channels_per_stream;
+    if channels.len() > most {
+        let why = format!("one stream watches at most {most}; a pattern may cover many");
+        return Err(invalid("channel", why));
+    }
+    if let Some(id) = job {
+        if !channels.is_empty() {
+            return Err(invalid("job", "give either job or channel"));
+        }
+        channels.push(Pattern::job(JobId(id)));
+    }
+    if channels.is_empty() {
+        return Ok(Filter::everything());
+    }
+    Ok(Filter {
+        channels,
+        sight: Sight::Everybody,
+    })
+}
+
+/// Where a client wants to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Begin {
+    Now,
+    Oldest,
+    After(Cursor),
+}
+
+fn cursor(call: &Call) -> Result<Begin, Failure> {
+    let header = call.headers.get(LAST_EVENT_ID);
+    let header = header.map(|value| value.to_str().unwrap_or("unreadable"));
+    let (field, text) = match (header, call.text("after")) {
+        (Some(text), _) if !text.is_empty() => (LAST_EVENT_ID, text),
+        (_, Some(text)) => ("after", text),
+        (_, None) => return Ok(Begin::Now),
+    };
+    match text {
+        "now" => Ok(Begin::Now),
+        "0" => Ok(Begin::Oldest),
+        _ => match text.parse() {
+            Ok(cursor) => Ok(Begin::After(cursor)),
+            Err(_) => {
+                let why = format!(
+                    "\"{}\" is not a cursor: it has the form EPOCH:SEQ",
+                    harmless(text)
+                );
+                Err(invalid(field, why))
+            }
+        },
+    }
+}
+
+/// The number after which to replay, or `None` to begin with what comes next.
+fn position(begin: Begin, events: &Subscription) -> Result<Option<Seq>, Failure> {
+    let epoch = events.epoch();
+    let (oldest, head) = (events.oldest().0, events.registered_head().0);
+    let gone = |why| Err(cursor_gone(why, epoch, oldest, head));
+    match begin {
+        Begin::Now => Ok(None),
+        Begin::Oldest => Ok(Some(Seq(oldest.saturating_sub(1)))),
+        Begin::After(cursor) if cursor.epoch != epoch => {
+            gone("the cursor is of another database than the present one")
+        }
+        Begin::After(cursor) if cursor.seq > head => {
+            gone("the cursor is newer than the newest event")
+        }
+        Begin::After(cursor) if cursor.seq.saturating_add(1) < oldest => {
+            gone("older events than that were trimmed")
+        }
+        Begin::After(cursor) => Ok(Some(Seq(cursor.seq))),
+    }
+}

@@ -1,0 +1,363 @@
+//! Jobs: submit, list, show.
+
+use crate::api::Shared;
+use crate::api::call::{Call, Param, harmless, parse};
+use crate::api::now_ms;
+use crate::api::problem::{Failure, internal, invalid, nearest, not_found};
+use crate::api::routes::{Answer, Content, Route, schema};
+use crate::api::service::json;
+use crate::api::submit::{Checked, Place, check, fingerprint};
+use crate::auth::{Action, Subject};
+use crate::control::command::{Command, Draft, Reply, Submission};
+use crate::model::change::{Environment, IdempotencyKey};
+use crate::model::event::ProgressBody;
+use crate::model::group::Group;
+use crate::model::id::{EnvId, JobId};
+use crate::model::job::{Job, Owner};
+use crate::model::progress::Progress;
+use crate::model::spec::StopPolicy;
+use crate::model::state::{JobState, StateName};
+use crate::store::{JobFilter, JobHistory};
+use crate::wire::convert::{Surroundings, attempt_view, job_view};
+use crate::wire::error::ProblemKind;
+use crate::wire::job::{JobList, JobView, Submitted};
+use crate::wire::request::{JobBatch, JobSubmit};
+use crate::wire::values::Cursor;
+use axum::body::Bytes;
+use axum::http::{Method, StatusCode};
+use schemars::{Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Bodies larger than this are read on a thread for blocking work: they take milliseconds.
+const LARGE_BODY_BYTES: usize = 64 << 10;
+
+const DEFAULT_PAGE: usize = 100;
+const LARGEST_PAGE: usize = 1_000;
+const MAX_KEY_BYTES: usize = 255;
+
+const IDEMPOTENCY_KEY: Param = Param {
+    name: "Idempotency-Key",
+    of_type: "string",
+    repeatable: false,
+    summary: "Makes a repetition of this request safe: it is answered with the jobs of the first one",
+};
+
+const fn text(name: &'static str, summary: &'static str) -> Param {
+    Param {
+        name,
+        of_type: "string",
+        repeatable: false,
+        summary,
+    }
+}
+
+const fn several(name: &'static str, summary: &'static str) -> Param {
+    Param {
+        repeatable: true,
+        ..text(name, summary)
+    }
+}
+
+const LIST: &[Param] = &[
+    several("state", "States, or `live` and `final` for all of a sort"),
+    several("owner", "Users, by number or name"),
+    several("group", "Groups"),
+    several("kind", "Kinds"),
+    several(
+        "label",
+        "KEY=VALUE, or KEY for any value; all must be there",
+    ),
+    text("flow", "A flow"),
+    text("name", "A name, exactly"),
+    text("since", "Submitted at this time or later (RFC 3339)"),
+    text("until", "Submitted before this time (RFC 3339)"),
+    Param {
+        of_type: "integer",
+        ..text("limit", "Most jobs on a page, 1 to 1000; 100 unless given")
+    },
+    text("cursor", "Where the page begins: `next` of the one before"),
+];
+
+pub(super) fn routes() -> Vec<Route> {
+    use ProblemKind as P;
+    vec![
+        Route::new(Method::POST, "/v1/jobs", "submit", &[], submit)
+            .says("Submit one job, or several in one transaction")
+            .headers(&[IDEMPOTENCY_KEY])
+            .takes(submit_schema)
+            .gives(201, Content::Json(schema::<Submitted>))
+            .fails(&[
+                P::InvalidRequest,
+                P::NotFound,
+                P::NotPermitted,
+                P::DependencyCycle,
+                P::KeyReused,
+                P::TooLarge,
+                P::StorageUnavailable,
+            ]),
+        Route::new(Method::GET, "/v1/jobs", "list_jobs", LIST, list)
+            .says("List jobs, newest first")
+            .gives(200, Content::Json(schema::<JobList>))
+            .fails(&[P::InvalidRequest, P::StorageUnavailable]),
+        Route::new(Method::GET, "/v1/jobs/{id}", "show_job", &[], show)
+            .says("One job with all its attempts")
+            .gives(200, Content::Json(schema::<JobView>))
+            .fails(&[P::NotFound, P::StorageUnavailable]),
+    ]
+}
+
+fn submit_schema(generator: &mut SchemaGenerator) -> Schema {
+    let one = generator.subschema_for::<JobSubmit>();
+    let several = generator.subschema_for::<JobBatch>();
+    schemars::json_schema!({ "oneOf": [one, several] })
+}
+
+async fn submit(mut call: Call) -> Answer {
+    call.permit(Action::Submit, None)?;
+    let key = idempotency_key(&call)?;
+    let bytes = call.bytes().await?;
+    call.check_type()?;
+    let subject = Arc::clone(&call.subject);
+    let shared = Arc::clone(&call.shared);
+    let large = bytes.len() > LARGE_BODY_BYTES;
+    let read = move || read_submission(&bytes, key, &subject, &shared);
+    let submission = if large {
+        call.shared.blocking(read).await??
+    } else {
+        read()?
+    };
+    let command = Command::Submit(submission);
+    let Reply::Submitted { ids, repeated } = call.shared.control.command(command).await? else {
+        return Err(internal("a submission was answered with something else"));
+    };
+    let ids = ids.into_iter().map(|id| id.0).collect();
+    json(StatusCode::CREATED, &Submitted { ids, repeated })
+}
+
+fn idempotency_key(call: &Call) -> Result<Option<String>, Failure> {
+    let Some(given) = call.headers.get(IDEMPOTENCY_KEY.name) else {
+        return Ok(None);
+    };
+    match given.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= MAX_KEY_BYTES => Ok(Some(key.to_owned())),
+        Ok(_) | Err(_) => {
+            let why = format!("a key has 1 to {MAX_KEY_BYTES} printable ASCII characters");
+            Err(invalid(IDEMPOTENCY_KEY.name, why))
+        }
+    }
+}
+
+/// Just enough of a body to tell one job from several.
+#[derive(Deserialize)]
+struct Shape<'a> {
+    #[serde(borrow, default)]
+    jobs: Option<&'a RawValue>,
+}
+
+fn read_submission(
+    bytes: &Bytes,
+    key: Option<String>,
+    subject: &Subject,
+    shared: &Shared,
+) -> Result<Submission, Failure> {
+    let several = serde_json::from_slice(bytes).is_ok_and(|shape: Shape<'_>| shape.jobs.is_some());
+    let jobs = if several {
+        parse::<JobBatch>(bytes)?.jobs
+    } else {
+        vec![parse::<JobSubmit>(bytes)?]
+    };
+    let most = shared.limits.jobs_per_request;
+    if jobs.is_empty() || jobs.len() > most {
+        return Err(invalid(
+            "jobs",
+            format_args!("one request submits 1 to {most} jobs"),
+        ));
+    }
+    let stop_policy = *shared.stop_policy.borrow();
+    let (drafts, environments) = check_all(jobs, several, subject, stop_policy)?;
+    Ok(Submission {
+        owner: Arc::new(Owner {
+            uid: subject.uid,
+            gid: subject.gid,
+            user: subject.user.to_string(),
+        }),
+        jobs: drafts,
+        environments,
+        key: key.map(|key| IdempotencyKey {
+            uid: subject.uid,
+            key,
+            fingerprint: fingerprint(bytes),
+        }),
+    })
+}
+
+type Drafts = (Vec<Draft>, BTreeMap<EnvId, Arc<Environment>>);
+
+fn check_all(
+    jobs: Vec<JobSubmit>,
+    several: bool,
+    subject: &Subject,
+    stop: StopPolicy,
+) -> Result<Drafts, Failure> {
+    let mut drafts = Vec::with_capacity(jobs.len());
+    let mut environments = BTreeMap::new();
+    for (index, job) in jobs.into_iter().enumerate() {
+        let place = if several {
+            format!("jobs[{index}].")
+        } else {
+            String::new()
+        };
+        let Checked { draft, environment } = check(job, subject, stop, Place(&place))?;
+        if let (Some(id), Some(content)) = (&draft.spec.env, environment) {
+            environments
+                .entry(id.clone())
+                .or_insert_with(|| Arc::new(content));
+        }
+        drafts.push(draft);
+    }
+    Ok((drafts, environments))
+}
+
+async fn list(call: Call) -> Answer {
+    let filter = filter(&call)?;
+    let wanted = "a number from 1 to 1000";
+    let limit = call.value("limit", wanted)?.unwrap_or(DEFAULT_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(invalid("limit", format_args!("it is not {wanted}")));
+    }
+    let before = call.value("cursor", "a cursor: use `next` of the page before")?;
+    let before = before.map(JobId);
+    let (page, groups) = call
+        .shared
+        .read(move |archive| {
+            let page = archive.jobs(&filter, before, limit)?;
+            let waits = page.items.iter().any(|job| job.state == JobState::Queued);
+            let groups = if waits { archive.groups()? } else { Vec::new() };
+            Ok((page, groups))
+        })
+        .await?;
+    let next = page
+        .items
+        .last()
+        .filter(|_| page.next.is_some())
+        .map(|job| job.id.to_string());
+    let items = page
+        .items
+        .iter()
+        .map(|job| view(&call, job, &groups))
+        .collect();
+    let list = JobList {
+        items,
+        next,
+        as_of: Cursor {
+            epoch: call.shared.bus.epoch().to_string(),
+            seq: page.as_of.0,
+        },
+    };
+    json(StatusCode::OK, &list)
+}
+
+fn filter(call: &Call) -> Result<JobFilter, Failure> {
+    let owned = |name| call.values(name).map(str::to_owned).collect::<Vec<_>>();
+    let mut filter = JobFilter {
+        groups: owned("group"),
+        kinds: owned("kind"),
+        flow: call.text("flow").map(str::to_owned),
+        name: call.text("name").map(str::to_owned),
+        since_ms: call.instant_ms("since")?,
+        until_ms: call.instant_ms("until")?,
+        ..JobFilter::default()
+    };
+    for owner in call.values("owner") {
+        match owner.parse() {
+            Ok(uid) => filter.uids.push(uid),
+            Err(_) => filter.users.push(owner.to_owned()),
+        }
+    }
+    for label in call.values("label") {
+        let (key, value) = match label.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (label, None),
+        };
+        filter.labels.push((key.to_owned(), value));
+    }
+    for name in call.values("state") {
+        filter.states.extend(states(name)?);
+    }
+    Ok(filter)
+}
+
+fn states(name: &str) -> Result<Vec<StateName>, Failure> {
+    let all = StateName::ALL.into_iter();
+    match name {
+        "live" => Ok(all.filter(|state| !state.is_final()).collect()),
+        "final" => Ok(all.filter(|state| state.is_final()).collect()),
+        _ => match StateName::parse(name) {
+            Some(state) => Ok(vec![state]),
+            None => {
+                let known = StateName::ALL.map(StateName::as_str);
+                let near = nearest(name, known).map_or_else(|| known.join(", "), str::to_owned);
+                let why = format!("\"{}\" is not a state; there is {near}", harmless(name));
+                Err(invalid("state", why))
+            }
+        },
+    }
+}
+
+/// A job as the caller sees it, with its newest progress and the true reason why it waits.
+pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
+    let progress = newest_progress(&call.shared, job);
+    let around = Surroundings {
+        group: groups.iter().find(|group| group.name == job.spec.group),
+        progress: progress.as_ref(),
+        now_wall_ms: now_ms(),
+    };
+    job_view(job, call.audience(job.owner.uid), around)
+}
+
+fn newest_progress(shared: &Shared, job: &Job) -> Option<Progress> {
+    if !job.state.holds_place() {
+        return None;
+    }
+    let event = shared.bus.latest(&format!("job/{}/progress", job.id))?;
+    let body: ProgressBody = serde_json::from_str(&event.body).ok()?;
+    let present = job.attempt.as_ref()?.id.attempt;
+    (body.attempt == present).then_some(body.progress)
+}
+
+async fn show(call: Call) -> Answer {
+    let id = call.job_id()?;
+    let subject = Arc::clone(&call.subject);
+    let policy = call.shared.policy.clone();
+    let found = call
+        .shared
+        .read(move |archive| {
+            let Some(record) = archive.job(id)? else {
+                return Ok(None);
+            };
+            let owner = Some(record.job.owner.uid);
+            let sees = crate::auth::decide(&subject, Action::ReadEnvironment, owner, &policy);
+            let names = match &record.job.spec.env {
+                Some(env) if sees.is_allowed() => archive.environment_names(env)?,
+                Some(_) | None => None,
+            };
+            let groups = archive.groups()?;
+            Ok(Some((record, names.unwrap_or_default(), groups)))
+        })
+        .await?;
+    let Some((record, names, groups)) = found else {
+        return Err(not_found(format_args!("job {id}")));
+    };
+    let JobHistory { job, attempts, .. } = record;
+    let mut shown = view(&call, &job, &groups);
+    let audience = call.audience(job.owner.uid);
+    shown.env_names = names;
+    shown.attempts = attempts
+        .iter()
+        .map(|attempt| attempt_view(attempt, audience))
+        .collect();
+    json(StatusCode::OK, &shown)
+}

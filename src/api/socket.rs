@@ -1,0 +1,189 @@
+//! A client's socket under watch: it may not be slow to say what it wants, nor to take the answer.
+//!
+//! The time limits are here and not in the HTTP layer, because only here a client that sends half a
+//! request is told apart from one that keeps its connection for the next.
+
+use crate::api::limits::Limits;
+use crate::api::problem::last_words;
+use crate::wire::error::{Problem, ProblemKind};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, Sleep};
+
+/// Whose turn it is on a connection: the client's to ask, or ours to answer.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    ours: AtomicBool,
+    requests: AtomicU64,
+}
+
+impl Turn {
+    /// The head of a request is here.
+    pub(crate) fn begin(&self) {
+        self.ours.store(true, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The answer is complete.
+    pub(crate) fn end(&self) {
+        self.ours.store(false, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct WatchedSocket {
+    stream: UnixStream,
+    turn: Arc<Turn>,
+    header_time: Duration,
+    idle_time: Duration,
+    write_stall: Duration,
+    /// The request that was being read when `head_begun` was set.
+    request: u64,
+    head_begun: bool,
+    read_timer: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl WatchedSocket {
+    pub(crate) fn new(stream: UnixStream, turn: Arc<Turn>, limits: &Limits) -> Self {
+        Self {
+            stream,
+            turn,
+            header_time: limits.header_time,
+            idle_time: limits.idle_time,
+            write_stall: limits.write_stall,
+            request: 0,
+            head_begun: false,
+            read_timer: None,
+            write_timer: None,
+        }
+    }
+
+    /// Forgets what was measured for a request that is complete.
+    fn notice_turn(&mut self) {
+        let requests = self.turn.requests.load(Ordering::Relaxed);
+        if requests != self.request {
+            self.request = requests;
+            self.head_begun = false;
+            self.read_timer = None;
+        }
+    }
+
+    /// The client has the word and says nothing: how long may that last?
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let allowed = if self.head_begun {
+            self.header_time
+        } else {
+            self.idle_time
+        };
+        ready!(poll_timer(&mut self.read_timer, allowed, cx));
+        if self.head_begun {
+            // Nothing is being answered, so nothing can come between these bytes; a client that
+            // does not read them loses an explanation and nothing else.
+            let problem = Problem::new(
+                ProblemKind::InvalidRequest,
+                "the head of the request did not come in time",
+            )
+            .hint("send the whole head at once");
+            drop(self.stream.try_write(&last_words(&problem)));
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(poll_timer(&mut self.write_timer, self.write_stall, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn after_write<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_timer = None;
+            return written;
+        }
+        match ready!(self.poll_stall(cx)) {
+            Ok(()) => Poll::Pending,
+            Err(stalled) => Poll::Ready(Err(stalled)),
+        }
+    }
+}
+
+fn poll_timer(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    allowed: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    timer
+        .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + allowed)))
+        .as_mut()
+        .poll(cx)
+}
+
+impl AsyncRead for WatchedSocket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.notice_turn();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let ours = this.turn.ours.load(Ordering::Relaxed);
+        if ours {
+            this.read_timer = None;
+            return read;
+        }
+        if read.is_pending() {
+            return this.poll_silence(cx);
+        }
+        if buf.filled().len() > before && !this.head_begun {
+            this.head_begun = true;
+            this.read_timer = None;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for WatchedSocket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.after_write(written, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.after_write(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

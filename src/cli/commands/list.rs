@@ -1,0 +1,175 @@
+//! `stoke ls`
+
+use crate::cli::Session;
+use crate::cli::error::CliError;
+use crate::cli::output::style::{FINAL_STATES, LIVE_STATES, Look, Tone};
+use crate::cli::output::table;
+use crate::cli::values;
+use crate::client::{Client, JobQuery};
+use crate::wire::job::JobView;
+use jiff::Timestamp;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// So many finished jobs are shown unless more are asked for.
+const FEW: u32 = 8;
+/// The longest page the daemon gives.
+const LONGEST_PAGE: u32 = 1000;
+
+/// Which jobs.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// List all jobs, not only the last that ended
+    #[arg(long, short)]
+    all: bool,
+    /// List jobs in these states
+    #[arg(long, short, value_name = "STATE", value_delimiter = ',', value_parser = state)]
+    state: Vec<String>,
+    /// List jobs of this group
+    #[arg(long, short, value_name = "GROUP")]
+    group: Option<String>,
+    /// List jobs of this owner, by login name or uid
+    #[arg(long, short, value_name = "USER")]
+    owner: Option<String>,
+    /// List jobs of this kind
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// List jobs of this flow
+    #[arg(long, value_name = "FLOW")]
+    flow: Option<String>,
+    /// List jobs with this label (can be repeated)
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// List jobs of this name
+    #[arg(long, short, value_name = "NAME")]
+    name: Option<String>,
+    /// List jobs submitted since: 2h, 09:00, 2026-11-22
+    #[arg(long, value_name = "TIME", value_parser = values::past)]
+    since: Option<Timestamp>,
+    /// List at most so many jobs
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+}
+
+/// What was found.
+struct Found {
+    jobs: Vec<JobView>,
+    has_more: bool,
+}
+
+/// `stoke ls`
+pub async fn run(session: &Session, args: ListArgs) -> Result<ExitCode, CliError> {
+    let client = session.connect().await?;
+    let found = find(&client, &args).await?;
+    if session.output.json {
+        session.output.json(&json!({ "items": found.jobs }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    session
+        .output
+        .print(&view(&found, &session.output.look()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn find(client: &Client, args: &ListArgs) -> Result<Found, CliError> {
+    let query = |states: &[&str]| JobQuery {
+        states: states.iter().map(|&state| state.to_owned()).collect(),
+        owner: args.owner.clone(),
+        group: args.group.clone(),
+        kind: args.kind.clone(),
+        name: args.name.clone(),
+        flow: args.flow.clone(),
+        labels: args.label.clone(),
+        since: args.since,
+        ..JobQuery::default()
+    };
+    let limit = args.limit.unwrap_or(u32::MAX);
+    if !args.state.is_empty() {
+        let states: Vec<_> = args.state.iter().map(String::as_str).collect();
+        return pages(client, query(&states), limit).await;
+    }
+    let live = pages(client, query(&LIVE_STATES), limit).await?;
+    let count = u32::try_from(live.jobs.len()).unwrap_or(u32::MAX);
+    let is_open_ended = args.all || args.since.is_some() || args.limit.is_some();
+    let left = if is_open_ended {
+        limit.saturating_sub(count)
+    } else {
+        FEW
+    };
+    if left == 0 {
+        return Ok(Found {
+            has_more: true,
+            ..live
+        });
+    }
+    let ended = pages(client, query(&FINAL_STATES), left).await?;
+    let mut jobs = live.jobs;
+    jobs.sort_by_key(|job| (rank(&job.state), std::cmp::Reverse(job.id)));
+    jobs.extend(ended.jobs);
+    Ok(Found {
+        jobs,
+        has_more: live.has_more || ended.has_more,
+    })
+}
+
+/// What happens now comes first, then what comes next.
+fn rank(state: &str) -> u8 {
+    match state {
+        "running" | "starting" | "stopping" | "paused" => 0,
+        "backoff" => 1,
+        "queued" => 2,
+        _ => 3,
+    }
+}
+
+async fn pages(client: &Client, mut query: JobQuery, limit: u32) -> Result<Found, CliError> {
+    let mut jobs: Vec<JobView> = Vec::new();
+    loop {
+        let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        query.limit = Some(limit.saturating_sub(count).clamp(1, LONGEST_PAGE));
+        let page = client.jobs(&query).await?;
+        let is_empty = page.items.is_empty();
+        jobs.extend(page.items);
+        query.cursor = page.next;
+        let has_more = query.cursor.is_some();
+        let is_enough = u32::try_from(jobs.len()).is_ok_and(|count| count >= limit);
+        if !has_more || is_enough || is_empty {
+            return Ok(Found { jobs, has_more });
+        }
+    }
+}
+
+fn view(found: &Found, look: &Look) -> String {
+    if found.jobs.is_empty() {
+        let hint = look.paint(Tone::Faint, "`stoke run -- COMMAND` submits one");
+        return format!("No jobs. {hint}\n");
+    }
+    let mut text = table::jobs(&found.jobs, look);
+    if found.has_more {
+        text += &look.paint(
+            Tone::Faint,
+            "There are more: `stoke ls -a`, `--state`, `--limit`",
+        );
+        text.push('\n');
+    }
+    text
+}
+
+/// A state, or `live` and `final` for all of a sort; states of a newer daemon are its own to know.
+fn state(text: &str) -> Result<String, String> {
+    let states = match text {
+        "live" => LIVE_STATES.join(","),
+        "final" | "ended" => FINAL_STATES.join(","),
+        _ => text.replace('-', "_").to_ascii_lowercase(),
+    };
+    let is_known = |state: &str| LIVE_STATES.contains(&state) || FINAL_STATES.contains(&state);
+    if states.split(',').all(is_known) {
+        return Ok(states);
+    }
+    let known = LIVE_STATES.iter().chain(&FINAL_STATES).copied();
+    let known: Vec<_> = known.chain(["live", "final"]).collect();
+    Err(format!(
+        "there is no state \"{text}\": {}",
+        known.join(", ")
+    ))
+}

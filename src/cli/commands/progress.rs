@@ -1,0 +1,86 @@
+//! `stoke progress`: a job reports how far it is.
+
+use crate::cli::Session;
+use crate::cli::error::CliError;
+use crate::cli::select::{self, Selection};
+use crate::cli::values;
+use crate::wire::progress::ProgressReport;
+use std::process::ExitCode;
+
+/// What to report; what is not given stays as it was.
+#[derive(Debug, clap::Args)]
+pub struct ProgressArgs {
+    /// One line for people
+    #[arg(value_name = "MESSAGE")]
+    message: Option<String>,
+    /// Steps done, and steps in all where known: 3/10
+    #[arg(long, value_name = "N[/M]", value_parser = values::ratio)]
+    step: Option<(f64, Option<f64>)>,
+    /// Percent done
+    #[arg(long, value_name = "0-100", value_parser = values::percent)]
+    percent: Option<f64>,
+    /// Present epoch, and epochs in all where known: 2/3
+    #[arg(long, value_name = "N[/M]", value_parser = values::ratio)]
+    epoch: Option<(f64, Option<f64>)>,
+    /// A number of your own (can be repeated)
+    #[arg(long, short, value_name = "NAME=NUMBER", value_parser = values::metric)]
+    metric: Vec<(String, f64)>,
+    /// Name of the present phase
+    #[arg(long, value_name = "NAME")]
+    phase: Option<String>,
+    /// What a step is: it, B, samples
+    #[arg(long, value_name = "NAME")]
+    unit: Option<String>,
+    /// Time that is left
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
+    eta: Option<crate::wire::values::Span>,
+    /// Report for this job; for the one this runs in unless given
+    #[arg(long, value_name = "JOB", value_parser = select::parse)]
+    job: Option<Selection>,
+}
+
+/// `stoke progress`
+pub async fn run(session: &Session, args: ProgressArgs) -> Result<ExitCode, CliError> {
+    let variable = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
+    let (own, attempt) = (variable("STOKED_JOB"), variable("STOKED_ATTEMPT"));
+    if args.job.is_none() && own.is_none() {
+        return Err(
+            CliError::usage("it is unknown which job reports: STOKED_JOB is not set")
+                .hint("inside of a job it is set; from outside name the job with --job"),
+        );
+    }
+    let client = session.connect().await?;
+    let id = match &args.job {
+        Some(selection) => select::resolve_single(&client, selection).await?,
+        None => own.unwrap_or_default(),
+    };
+    let attempt = attempt.filter(|_| Some(id) == own);
+    let report = args.report(attempt.and_then(|attempt| u32::try_from(attempt).ok()));
+    client.report(id, &report).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ProgressArgs {
+    fn report(self, attempt: Option<u32>) -> ProgressReport {
+        let (step, total_steps) = self.step.unzip();
+        let (epoch, total_epochs) = self.epoch.unzip();
+        ProgressReport {
+            step,
+            total_steps: total_steps.flatten(),
+            percent: self.percent,
+            epoch,
+            total_epochs: total_epochs.flatten(),
+            phase: self.phase,
+            message: self.message,
+            unit: self.unit,
+            eta_seconds: self.eta.map(|eta| eta.ms as f64 / 1000.0),
+            metrics: self.metric.into_iter().collect(),
+            attempt,
+            ..ProgressReport::default()
+        }
+    }
+}

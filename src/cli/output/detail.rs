@@ -1,0 +1,242 @@
+//! One job with everything that is known about it, and how to look further.
+
+use crate::cli::output::progress;
+use crate::cli::output::style::{self, Look, Tone};
+use crate::cli::output::table::{plain, state_text, took};
+use crate::cli::output::text::{ago, bytes, command_line, duration, harmless, rough};
+use crate::wire::job::{AttemptView, ExitView, JobView};
+use jiff::Timestamp;
+
+/// Width of the names on the left.
+const LABEL_WIDTH: usize = 11;
+
+/// The page of one job.
+#[must_use]
+pub fn job(job: &JobView, look: &Look) -> String {
+    let mut page = Page {
+        look,
+        out: String::new(),
+    };
+    page.head(job);
+    page.progress(job);
+    page.spec(job);
+    page.times(job);
+    page.attempts(&job.attempts);
+    page.further(job);
+    page.out
+}
+
+/// How a process ended, in words.
+#[must_use]
+pub fn exit_words(exit: ExitView) -> String {
+    match (exit.code, exit.signal) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, Some(signal)) if exit.core_dumped => format!("signal {signal} (core dumped)"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "unknown end".to_owned(),
+    }
+}
+
+struct Page<'a> {
+    look: &'a Look,
+    out: String,
+}
+
+impl Page<'_> {
+    fn head(&mut self, job: &JobView) {
+        let title = format!("Job {}  {}", job.id, harmless(&job.name));
+        self.line(&self.look.paint(Tone::Strong, &title));
+        let (_, tone) = style::state(&job.state);
+        let mut state = self.look.paint(tone, &state_text(job));
+        if let Some(took) = took(job, self.look) {
+            state += &format!("  {took}");
+        }
+        if let Some(pid) = job.pid {
+            state += &self.look.paint(Tone::Faint, &format!("  pid {pid}"));
+        }
+        self.line(&state);
+        let message = job.failure.as_ref().and_then(|it| it.message.as_deref());
+        if let Some(message) = message {
+            self.line(&self.look.paint(Tone::Bad, &harmless(message)));
+        }
+        self.line("");
+    }
+
+    fn progress(&mut self, job: &JobView) {
+        let Some(shown) = &job.progress else { return };
+        let width = usize::from(self.look.width).saturating_sub(LABEL_WIDTH + 1);
+        let mut brief = shown.clone();
+        (brief.metrics, brief.message) = (std::collections::BTreeMap::new(), None);
+        let line = progress::line(self.look, "", &brief, width);
+        self.field("Progress", line.trim_start());
+        if let Some(eta) = progress::eta(shown, true) {
+            self.field("Left", &eta);
+        }
+        if !shown.metrics.is_empty() {
+            self.field("Metrics", &progress::metrics(shown).join("  "));
+        }
+        if let Some(message) = &shown.message {
+            self.field("Says", &harmless(message));
+        }
+        for step in &shown.steps {
+            let percent = step.percent.map(|it| format!(" {}", progress::percent(it)));
+            let percent = percent.unwrap_or_default();
+            let text = format!(
+                "{} {}{percent}",
+                harmless(&step.name),
+                harmless(&step.state)
+            );
+            self.field("Step", &text);
+        }
+        if let (Some(source), Some(at)) = (&shown.source, shown.updated_at) {
+            let ago = ago(self.look.seconds_since(at));
+            let text = format!("{ago}, from {}", harmless(source));
+            self.field("Reported", &self.look.paint(Tone::Faint, &text));
+        }
+    }
+
+    fn spec(&mut self, job: &JobView) {
+        if !job.command.is_empty() {
+            self.field("Command", &command_line(&job.command));
+        }
+        if let Some(cwd) = &job.cwd {
+            self.field("Directory", &harmless(cwd));
+        }
+        if !job.env_names.is_empty() {
+            let text = format!("{} variables", job.env_names.len());
+            self.field("Environment", &text);
+        }
+        self.field("Owner", &harmless(&job.owner.user));
+        let group = format!("{}, priority {}", harmless(&job.group), job.priority);
+        self.field("Group", &group);
+        self.some("Kind", job.kind.as_deref());
+        self.some("Flow", job.flow.as_deref());
+        for (name, value) in &job.labels {
+            self.field("Label", &format!("{}={}", harmless(name), harmless(value)));
+        }
+        if !job.depends_on.is_empty() {
+            let ids: Vec<_> = job.depends_on.iter().map(u64::to_string).collect();
+            self.field("After", &ids.join(", "));
+        }
+        if let Some(timeout) = job.timeout {
+            self.field("Timeout", &timeout.to_string());
+        }
+        if let Some(attempts) = job.max_attempts {
+            self.field("Attempts", &format!("up to {attempts}"));
+        }
+        if job.tty {
+            self.field("Terminal", "one of its own");
+        }
+    }
+
+    fn times(&mut self, job: &JobView) {
+        self.time("Submitted", Some(job.created_at));
+        self.time("Not before", job.not_before);
+        self.time("Started", job.started_at);
+        self.time("Finished", job.finished_at);
+        self.time("Retry", job.retry_at);
+    }
+
+    fn attempts(&mut self, attempts: &[AttemptView]) {
+        if attempts.is_empty() {
+            return;
+        }
+        self.line("");
+        let head = [
+            "ATTEMPT", "END", "STARTED", "TIME", "CPU", "MEMORY", "HELD BY",
+        ];
+        let rows = attempts.iter().map(|it| self.attempt(it)).collect();
+        self.out += &plain(&head, rows, self.look);
+    }
+
+    fn attempt(&self, attempt: &AttemptView) -> Vec<(Tone, String)> {
+        let (tone, end) = attempt_end(attempt);
+        let started = attempt.started_at;
+        let took = started.map(|started| {
+            let ended = attempt.finished_at.unwrap_or(self.look.now);
+            duration(ended.duration_since(started).as_secs_f64().max(0.0))
+        });
+        let usage = attempt.usage;
+        let cpu = usage.map(|it| duration(it.user_cpu_seconds + it.system_cpu_seconds));
+        let memory = usage.map(|it| bytes(it.max_rss_bytes));
+        let containment = attempt.containment.as_deref().map(harmless);
+        vec![
+            (Tone::Strong, attempt.attempt.to_string()),
+            (tone, end),
+            (
+                Tone::Plain,
+                started.map_or_else(String::new, |at| self.look.date_time(at)),
+            ),
+            (Tone::Plain, took.unwrap_or_default()),
+            (Tone::Plain, cpu.unwrap_or_default()),
+            (Tone::Plain, memory.unwrap_or_default()),
+            (Tone::Faint, containment.unwrap_or_default().into_owned()),
+        ]
+    }
+
+    fn further(&mut self, job: &JobView) {
+        let id = job.id;
+        let mut ways = Vec::new();
+        if !job.attempts.is_empty() {
+            ways.push(format!("stoke logs {id}"));
+        }
+        if style::is_final(&job.state) {
+            ways.push(format!("stoke retry {id}"));
+            ways.push(format!("stoke rm {id}"));
+        } else {
+            ways.push(format!("stoke watch job/{id}/*"));
+            ways.push(format!("stoke cancel {id}"));
+        }
+        self.line("");
+        let text = format!("Further: {}", ways.join(" · "));
+        self.line(&self.look.paint(Tone::Faint, &text));
+    }
+
+    fn time(&mut self, label: &str, time: Option<Timestamp>) {
+        let Some(time) = time else { return };
+        let seconds = self.look.seconds_since(time);
+        let distance = if seconds < 0.0 {
+            format!("in {}", rough(-seconds))
+        } else {
+            ago(seconds)
+        };
+        let distance = self.look.paint(Tone::Faint, &format!("({distance})"));
+        self.field(label, &format!("{} {distance}", self.look.date_time(time)));
+    }
+
+    fn some(&mut self, label: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.field(label, &harmless(text));
+        }
+    }
+
+    fn field(&mut self, label: &str, text: &str) {
+        let label = self
+            .look
+            .paint(Tone::Faint, &format!("{label:LABEL_WIDTH$}"));
+        self.line(&format!("{label} {text}"));
+    }
+
+    fn line(&mut self, text: &str) {
+        self.out += text;
+        self.out.push('\n');
+    }
+}
+
+fn attempt_end(attempt: &AttemptView) -> (Tone, String) {
+    let failure = attempt.failure.as_ref();
+    match (attempt.exit, failure) {
+        (Some(exit), None) if exit.code == Some(0) => (Tone::Good, exit_words(exit)),
+        (Some(exit), Some(failure)) if !matches!(failure.class.as_str(), "exit" | "signal") => {
+            let class = harmless(&failure.class).replace('_', " ");
+            (Tone::Bad, format!("{class}, {}", exit_words(exit)))
+        }
+        (Some(exit), _) => (Tone::Bad, exit_words(exit)),
+        (None, Some(failure)) => (Tone::Bad, harmless(&failure.class).replace('_', " ")),
+        (None, None) if attempt.finished_at.is_none() => (Tone::Active, "running".to_owned()),
+        (None, None) => (Tone::Plain, String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

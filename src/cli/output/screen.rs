@@ -1,0 +1,161 @@
+//! A job's output, byte for byte, with a progress line below it that never mixes with it.
+//!
+//! The line is erased before output is written, and drawn again only where the output's last line is
+//! complete: a job that draws a bar of its own keeps the bottom of the terminal for itself.
+
+use crate::cli::error::CliError;
+use std::io::{self, IsTerminal, Write};
+use tokio::time::{Duration, Instant};
+
+/// Not drawn more often than this: a flood of output costs no drawing.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// Where a piece of output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// The bottom of the terminal, and what is written above it.
+#[derive(Debug)]
+pub struct Screen {
+    has_line: bool,
+    stdout_shows: bool,
+    is_drawn: bool,
+    at_line_start: bool,
+    drawn_at: Option<Instant>,
+}
+
+impl Screen {
+    /// The terminal of this process; without one there is no progress line.
+    #[must_use]
+    pub fn new(wants_line: bool) -> Self {
+        Self {
+            has_line: wants_line && io::stderr().is_terminal(),
+            stdout_shows: io::stdout().is_terminal(),
+            is_drawn: false,
+            at_line_start: true,
+            drawn_at: None,
+        }
+    }
+
+    /// Whether there is a progress line at all.
+    #[must_use]
+    pub fn has_line(&self) -> bool {
+        self.has_line
+    }
+
+    /// Whether drawing now would be seen and is not too soon.
+    #[must_use]
+    pub fn may_draw(&self) -> bool {
+        let rested = self.drawn_at.is_none_or(|at| at.elapsed() >= DRAW_EVERY);
+        self.has_line && self.at_line_start && rested
+    }
+
+    /// Writes output of the job as it is.
+    ///
+    /// # Errors
+    /// Where the target cannot be written.
+    pub fn write(&mut self, target: Target, bytes: &[u8]) -> Result<(), CliError> {
+        let (erase, at_line_start) = self.around(target, bytes);
+        if !erase.is_empty() {
+            self.drawn_at = None;
+            io::stderr().write_all(erase)?;
+        }
+        match target {
+            Target::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes)?;
+                stdout.flush()?;
+            }
+            Target::Stderr => io::stderr().write_all(bytes)?,
+        }
+        self.at_line_start = at_line_start;
+        Ok(())
+    }
+
+    /// Draws the progress line; `text` must fit into one line.
+    pub fn draw(&mut self, text: &str) {
+        if !self.may_draw() {
+            return;
+        }
+        self.is_drawn = true;
+        self.drawn_at = Some(Instant::now());
+        // A terminal that is gone shows nothing; the job's output is what counts.
+        let _written = write!(io::stderr(), "\r\u{1b}[2K{text}");
+    }
+
+    /// Takes the progress line away.
+    pub fn erase(&mut self) {
+        if std::mem::take(&mut self.is_drawn) {
+            self.drawn_at = None;
+            let _written = io::stderr().write_all(ERASE);
+        }
+    }
+
+    /// Says something in a line of its own.
+    pub fn note(&mut self, message: &str) {
+        self.erase();
+        let before = if self.at_line_start { "" } else { "\n" };
+        self.at_line_start = true;
+        let _written = writeln!(io::stderr(), "{before}stoke: {message}");
+    }
+
+    /// What to write before `bytes`, and whether the terminal's cursor is at the start of a line after them.
+    fn around(&mut self, target: Target, bytes: &[u8]) -> (&'static [u8], bool) {
+        let is_seen = match target {
+            Target::Stdout => self.stdout_shows,
+            Target::Stderr => true,
+        };
+        if !is_seen || bytes.is_empty() {
+            return (b"", self.at_line_start);
+        }
+        let erase: &[u8] = if std::mem::take(&mut self.is_drawn) {
+            ERASE
+        } else {
+            b""
+        };
+        (erase, bytes.ends_with(b"\n"))
+    }
+}
+
+const ERASE: &[u8] = b"\r\x1b[2K";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(stdout_shows: bool) -> Screen {
+        Screen {
+            has_line: true,
+            stdout_shows,
+            is_drawn: true,
+            at_line_start: true,
+            drawn_at: None,
+        }
+    }
+
+    #[test]
+    fn output_never_mixes_with_the_line() {
+        let mut seen = screen(true);
+        assert_eq!(seen.around(Target::Stdout, b"half"), (ERASE, false));
+        seen.at_line_start = false;
+        assert!(!seen.may_draw(), "the output's last line is not complete");
+        assert_eq!(seen.around(Target::Stderr, b" line\n"), (&b""[..], true));
+        seen.at_line_start = true;
+        assert!(seen.may_draw());
+        seen.drawn_at = Some(Instant::now());
+        assert!(!seen.may_draw(), "it was drawn just now");
+    }
+
+    #[test]
+    fn output_that_goes_elsewhere_leaves_the_line_alone() {
+        let mut piped = screen(false);
+        assert_eq!(piped.around(Target::Stdout, b"half"), (&b""[..], true));
+        assert!(piped.is_drawn);
+        assert_eq!(piped.around(Target::Stderr, b"x"), (ERASE, false));
+    }
+}

@@ -1,0 +1,146 @@
+//! Tables at several widths: what is left out, what is cut, and that no line is too long.
+
+use super::*;
+use crate::wire::job::{ExitView, FailureView, OwnerView};
+use crate::wire::progress::ProgressView;
+use jiff::{SignedDuration, Timestamp};
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn look(width: u16, colour: bool) -> Look {
+    Look {
+        colour,
+        width,
+        now: now(),
+        zone: jiff::tz::TimeZone::UTC,
+    }
+}
+
+fn before(seconds: i64) -> Timestamp {
+    now() - SignedDuration::from_secs(seconds)
+}
+
+fn job(id: u64, name: &str, state: &str) -> JobView {
+    let text = format!(
+        r#"{{"id":{id},"name":"x","group":"default","owner":{{"uid":1,"user":"ann"}},"state":"{state}",
+        "priority":5,"created_at":"2026-11-22T11:00:00Z"}}"#
+    );
+    let mut job: JobView = serde_json::from_str(&text).unwrap();
+    job.name = name.to_owned();
+    job
+}
+
+fn some_jobs() -> Vec<JobView> {
+    let mut running = job(142, "train-llama-with-a-rather-long-name", "running");
+    running.started_at = Some(before(484));
+    running.group = "gpu".into();
+    running.progress = Some(ProgressView {
+        percent: Some(52.0),
+        eta_seconds: Some(450.0),
+        ..ProgressView::default()
+    });
+    let mut queued = job(143, "eval", "queued");
+    queued.reason = Some("GroupLimit".into());
+    let mut backoff = job(144, "fetch", "backoff");
+    backoff.retry_at = Some(before(-8));
+    backoff.failure = Some(FailureView {
+        class: "exit".into(),
+        message: None,
+    });
+    backoff.exit = Some(ExitView {
+        code: Some(7),
+        signal: None,
+        core_dumped: false,
+    });
+    let mut failed = job(9, "evil\u{1b}[2J\nname", "failed");
+    (failed.started_at, failed.finished_at) = (Some(before(7201)), Some(before(7200)));
+    failed.exit = backoff.exit;
+    failed.owner = OwnerView {
+        uid: 2,
+        user: "bob".into(),
+    };
+    let mut done = job(8, "漢字の仕事", "completed");
+    (done.started_at, done.finished_at) = (Some(before(90_000)), Some(before(86_400)));
+    vec![running, queued, backoff, failed, done]
+}
+
+#[test]
+fn a_wide_terminal_shows_everything() {
+    insta::assert_snapshot!(jobs(&some_jobs(), &look(120, false)), @r"
+     ID  NAME                              OWNER  GROUP    STATE                   PROGRESS      %   LEFT   TIME  WHEN
+    142  train-llama-with-a-rather-long-…  ann    gpu      ● running               █████▏░░░░  52%  7m30s  8m04s
+    143  eval                              ann    default  ○ queued · group limit                                 since 1h
+    144  fetch                             ann    default  ↻ backoff · exit 7                                     in 8s
+      9  evil\e[2J\nname                   bob    default  ✘ failed · exit 7                                  1s  2h ago
+      8  漢字の仕事                        ann    default  ✔ completed                                     1h00m  1d ago
+    ");
+}
+
+#[test]
+fn eighty_columns_leave_out_a_little() {
+    insta::assert_snapshot!(jobs(&some_jobs(), &look(80, false)), @r"
+     ID  NAME                  STATE                     %   LEFT   TIME  WHEN
+    142  train-llama-with-a-…  ● running               52%  7m30s  8m04s
+    143  eval                  ○ queued · group limit                     since 1h
+    144  fetch                 ↻ backoff · exit 7                         in 8s
+      9  evil\e[2J\nname       ✘ failed · exit 7                      1s  2h ago
+      8  漢字の仕事            ✔ completed                         1h00m  1d ago
+    ");
+}
+
+#[test]
+fn sixty_columns_show_what_matters() {
+    insta::assert_snapshot!(jobs(&some_jobs(), &look(60, false)), @r"
+     ID  NAME               STATE                     %   TIME
+    142  train-llama-with…  ● running               52%  8m04s
+    143  eval               ○ queued · group limit
+    144  fetch              ↻ backoff · exit 7
+      9  evil\e[2J\nname    ✘ failed · exit 7               1s
+      8  漢字の仕事         ✔ completed                  1h00m
+    ");
+}
+
+#[test]
+fn colours_say_the_same_as_the_glyphs() {
+    let coloured = jobs(&some_jobs()[1..3], &look(80, true));
+    insta::assert_snapshot!(coloured.replace('\u{1b}', "ESC"), @r"
+    ESC[2m ID  ESC[0mESC[2mNAME   ESC[0mESC[2mSTATE                   ESC[0mESC[2mTIME  ESC[0mESC[2mWHEN      ESC[0m
+    ESC[1m143  ESC[0meval   ESC[2m○ queued · group limit  ESC[0m      ESC[2msince 1h  ESC[0m
+    ESC[1m144  ESC[0mfetch  ESC[38;5;3m↻ backoff · exit 7      ESC[39m      ESC[2min 8s     ESC[0m
+    ");
+}
+
+#[test]
+fn groups_are_one_line_each() {
+    let group = |name: &str, paused| GroupView {
+        name: name.into(),
+        parallelism: 8,
+        paused,
+        active: 3,
+        waiting: 12,
+    };
+    let list = [group("default", false), group("gpu", true)];
+    insta::assert_snapshot!(groups(&list, &look(80, false)), @r"
+    GROUP    STATE     PLACES  ACTIVE  WAITING
+    default  ● open         8       3       12
+    gpu      ‖ paused       8       3       12
+    ");
+}
+
+#[test]
+fn no_line_is_longer_than_the_terminal() {
+    for width in 40..130 {
+        let text = jobs(&some_jobs(), &look(width, false));
+        assert_eq!(
+            text.lines().count(),
+            6,
+            "one line a job at {width}:\n{text}"
+        );
+        for line in text.lines() {
+            let columns: usize = line.chars().map(|c| 1 + usize::from(c > '\u{2e80}')).sum();
+            assert!(columns <= usize::from(width), "{columns} > {width}: {line}");
+        }
+    }
+}
