@@ -163,7 +163,7 @@ impl Host {
     pub(crate) fn kill9(&mut self) {
         let Some(mut daemon) = self.daemon.take() else {
             let holder = fs::read_to_string(self.state_dir().join("lock")).unwrap_or_default();
-            if let Ok(pid) = holder.trim().parse()
+            if let Ok(pid) = holder.trim().parse::<u32>()
                 && let Some(found) = self.processes().iter().find(|it| it.0.pid == pid)
             {
                 found.kill();
