@@ -36,6 +36,12 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Whether it serves every user of the host.
+    #[must_use]
+    pub fn is_system(self) -> bool {
+        self == Self::System
+    }
+
     /// The stable name.
     #[must_use]
     pub fn as_str(self) -> &'static str {

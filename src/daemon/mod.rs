@@ -1,1 +1,255 @@
 //! Composition root of the daemon: settings, adapters, doors, drain.
+
+mod app;
+mod archive;
+mod args;
+mod clock;
+mod dirs;
+mod effects;
+mod environment;
+mod feeds;
+mod health;
+mod launch;
+mod logging;
+mod strays;
+mod upkeep;
+
+use crate::auth::{Mode, Policy};
+use crate::config::paths::{self, Surroundings};
+use crate::config::{Settings, load};
+use crate::daemon::app::{App, Parts};
+use crate::daemon::args::Args;
+use crate::daemon::dirs::{Dirs, Lock};
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Worker threads of the runtime: the work is waiting, not computing.
+const WORKERS: usize = 2;
+
+/// Runs the daemon; returns what the process ends with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&args, &format!("stoked: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what keeps it from running: to who started it, and to the log where there is one.
+#[expect(clippy::print_stderr, reason = "the one place where the daemon's end is told")]
+fn complain(args: &Args, message: &str) {
+    if args.detach {
+        tell_starter(message);
+    }
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!("{message}");
+    } else {
+        eprintln!("{message}");
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let around = Surroundings::of_process();
+    let mode = mode(args, &around)?;
+    let loaded = load::load(args.config.as_deref(), mode.is_system(), &around)?;
+    if args.check_config {
+        let _ = loaded;
+        return Ok(());
+    }
+    let settings = Arc::new(loaded.settings);
+    let dirs = directories(args, mode, &settings, &around)?;
+    dirs.make(if mode.is_system() { 0o755 } else { 0o700 })?;
+    if args.detach {
+        // It may lead its process group already, when somebody starts it by hand; then it stays.
+        let _new_session = setsid();
+    }
+    logging::start(&settings.daemon.log, args.detach.then_some(&dirs))?;
+    let lock = Lock::take(&dirs.state)?;
+    raise_file_limit();
+    let listener = bind(&dirs.socket(), mode)?;
+    let shim = find_shim()?;
+    let parts = Parts {
+        settings: Arc::clone(&settings),
+        dirs: dirs.clone(),
+        policy: Policy::new(mode),
+        listener,
+        shim,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(32)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let outcome = runtime.block_on(serve(args, parts));
+    // Tasks that attend to shims wait for ever; the shims go on without them.
+    runtime.shutdown_background();
+    drop(lock);
+    outcome
+}
+
+/// Serves until a signal ends it.
+async fn serve(args: &Args, parts: Parts) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to hear SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to hear SIGINT")?;
+    let mut reload = signal(SignalKind::hangup()).context("failed to hear SIGHUP")?;
+    let around = Surroundings::of_process();
+    let system = parts.policy.mode.is_system();
+    let mut settings = Arc::clone(&parts.settings);
+    let socket = parts.dirs.socket();
+    let mut app = parts.start().await?;
+    tracing::info!(socket = %socket.display(), pid = std::process::id(), "ready");
+    if args.detach {
+        tell_starter("ready");
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            why = app.failed() => bail!("{why}"),
+            _ = reload.recv() => {
+                match load::load(args.config.as_deref(), system, &around) {
+                    Ok(loaded) => settings = apply(&app, &settings, loaded.settings),
+                    Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+                }
+            }
+        }
+    }
+    tracing::info!("going down; running jobs go on");
+    app.drain().await;
+    Ok(())
+}
+
+/// Applies what can be applied live, and says what cannot.
+fn apply(app: &App, old: &Settings, new: Settings) -> Arc<Settings> {
+    let changes = old.live_changes(&new);
+    if !changes.needs_restart.is_empty() {
+        tracing::warn!(keys = changes.needs_restart.join(", "), "these settings count after a restart");
+    }
+    app.apply(&new);
+    tracing::info!(keys = changes.applied.join(", "), "configuration read again");
+    Arc::new(new)
+}
+
+fn mode(args: &Args, around: &Surroundings) -> Result<Mode> {
+    match (args.user, args.system) {
+        (_, true) if around.uid != 0 => bail!(
+            "--system serves every user and needs root: start it with sudo, or use --user"
+        ),
+        (_, true) => Ok(Mode::System),
+        (true, _) => Ok(Mode::User { uid: around.uid }),
+        (false, false) if around.uid == 0 => Ok(Mode::System),
+        (false, false) => Ok(Mode::User { uid: around.uid }),
+    }
+}
+
+fn directories(
+    args: &Args,
+    mode: Mode,
+    settings: &Settings,
+    around: &Surroundings,
+) -> Result<Dirs> {
+    let state = match (&args.state_dir, &settings.daemon.state_dir) {
+        (Some(dir), _) | (None, Some(dir)) => dir.clone(),
+        (None, None) if mode.is_system() => around.system_state_dir(),
+        (None, None) => around.user_state_dir()?,
+    };
+    let runtime = match (&args.runtime_dir, &settings.daemon.runtime_dir) {
+        (Some(dir), _) | (None, Some(dir)) => dir.clone(),
+        (None, None) if mode.is_system() => around.system_runtime_dir(),
+        (None, None) => {
+            let dir = around.user_runtime_dir();
+            if dir.in_shared_place && dir.path.exists() {
+                paths::check_private(&dir.path, around.uid)
+                    .context("failed to trust the runtime directory")?;
+            }
+            dir.path
+        }
+    };
+    let absolute = |dir: PathBuf| {
+        std::path::absolute(&dir).with_context(|| format!("failed to resolve {}", dir.display()))
+    };
+    Ok(Dirs {
+        state: absolute(state)?,
+        runtime: absolute(runtime)?,
+    })
+}
+
+/// Binds the socket, in place of what a killed daemon left there: the lock says that none is alive.
+fn bind(socket: &Path, mode: Mode) -> Result<UnixListener> {
+    let listener = match listenfd::ListenFd::from_env().take_unix_listener(0) {
+        Ok(Some(listener)) => listener,
+        _ => {
+            match std::fs::remove_file(socket) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error)
+                        .with_context(|| format!("failed to replace {}", socket.display()));
+                }
+                _ => {}
+            }
+            let listener = UnixListener::bind(socket)
+                .with_context(|| format!("failed to listen on {}", socket.display()))?;
+            // Whoever may connect is decided by who they are, not by the file.
+            let bits = if mode.is_system() { 0o666 } else { 0o600 };
+            std::fs::set_permissions(socket, std::fs::Permissions::from_mode(bits))
+                .with_context(|| format!("failed to set the mode of {}", socket.display()))?;
+            listener
+        }
+    };
+    listener
+        .set_nonblocking(true)
+        .context("failed to make the socket non-blocking")?;
+    Ok(listener)
+}
+
+/// The shim belongs to this build: beside the daemon, or in the libexec directory next to it.
+fn find_shim() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("failed to find the own executable")?;
+    let dir = own.parent().unwrap_or(Path::new("/"));
+    let places = [dir.join("stoked-shim"), dir.join("../libexec/stoked/stoked-shim")];
+    match places.iter().find(|place| place.is_file()) {
+        Some(place) => Ok(place.clone()),
+        None => bail!(
+            "failed to find stoked-shim, looked at {} and {}: install stoked completely",
+            places[0].display(),
+            places[1].display()
+        ),
+    }
+}
+
+/// Every client and every running attempt costs a descriptor. Jobs get the old soft limit back from their shim.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays low");
+    }
+}
+
+/// The client that started this daemon reads one line from its standard output.
+#[expect(clippy::print_stdout, reason = "the contract between a client and the daemon it starts")]
+fn tell_starter(line: &str) {
+    let mut out = std::io::stdout();
+    // A starter that has left does not wait for this line.
+    let _told = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        let _closed = rustix::stdio::dup2_stdout(&null);
+        let _closed = rustix::stdio::dup2_stderr(&null);
+        let _closed = rustix::stdio::dup2_stdin(&null);
+    }
+}

@@ -1,0 +1,108 @@
+//! The daemon's directories: made private, and held by one daemon at a time.
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where this daemon keeps things.
+#[derive(Clone, Debug)]
+pub struct Dirs {
+    /// Database, logs, attempts.
+    pub state: PathBuf,
+    /// The socket.
+    pub runtime: PathBuf,
+}
+
+impl Dirs {
+    /// Makes what is missing, with `mode` for the runtime directory; everything else is for the daemon alone.
+    ///
+    /// # Errors
+    /// With the directory that cannot be made, and why.
+    pub fn make(&self, runtime_mode: u32) -> Result<()> {
+        make(&self.state, 0o700)?;
+        make(&self.attempts(), 0o700)?;
+        make(&self.logs(), 0o700)?;
+        make(&self.runtime, runtime_mode)
+    }
+
+    /// Directory of the attempts' directories.
+    #[must_use]
+    pub fn attempts(&self) -> PathBuf {
+        self.state.join("attempts")
+    }
+
+    /// Directory of the attempts' logs.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.state.join("logs")
+    }
+
+    /// The API socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.runtime.join(crate::config::paths::SOCKET_NAME)
+    }
+
+    /// The log of a daemon that has left its terminal.
+    #[must_use]
+    pub fn daemon_log(&self) -> PathBuf {
+        self.state.join("stoked.log")
+    }
+}
+
+fn make(path: &Path, mode: u32) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .with_context(|| format!("failed to make the directory {}", path.display()))
+}
+
+/// The claim of one daemon on one state directory; ends with the process, however that ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the state directory, or says who has it.
+    ///
+    /// # Errors
+    /// When another daemon has it, or it cannot be written.
+    pub fn take(state: &Path) -> Result<Self> {
+        let path = state.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("failed to open {}", path.display()))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut pid = String::new();
+            // Only for the message: the lock itself says all that counts.
+            let _read = file.read_to_string(&mut pid);
+            bail!(
+                "another stoked{} serves {}: use it, or end it first",
+                Some(pid.trim())
+                    .filter(|pid| !pid.is_empty())
+                    .map(|pid| format!(" (process {pid})"))
+                    .unwrap_or_default(),
+                state.display()
+            );
+        }
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| write!(file, "{}", std::process::id()));
+        if let Err(error) = written {
+            // A full disk must not keep the daemon from supervising what runs.
+            tracing::warn!(%error, "cannot note the process id in the lock file");
+        }
+        Ok(Self { _file: file })
+    }
+}

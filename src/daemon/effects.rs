@@ -1,0 +1,267 @@
+//! The control task's effects, carried out by the real adapters.
+
+use crate::control::ports::{Effects, StoreTrouble};
+use crate::daemon::clock::{self, Alarm};
+use crate::daemon::feeds::{Feeds, Traces};
+use crate::daemon::launch::Launcher;
+use crate::daemon::upkeep;
+use crate::engine::command::SignalTarget;
+use crate::engine::needs::{Cold, Needs};
+use crate::engine::recover::Recovery;
+use crate::engine::step::Action;
+use crate::events::Bus;
+use crate::logs;
+use crate::model::change::Change;
+use crate::model::event::{Event, ProgressBody};
+use crate::model::id::{AttemptId, JobId};
+use crate::model::job::Job;
+use crate::model::time::Stamp;
+use crate::store::{Condition, Fetch, ProgressPoint, Recovered, Store, StoreError};
+use crate::supervise::Supervisor;
+use crate::wire::shim;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+use tokio_util::task::TaskTracker;
+
+/// How far apart the stored points of one attempt's progress are at least, milliseconds.
+const HISTORY_SPACING_MS: i64 = 1_000;
+
+/// What the engine needs besides the stored rows.
+#[derive(Clone, Debug)]
+pub struct HostFacts {
+    /// Which boot of the host this is.
+    pub boot_id: String,
+    /// Limit of the default group, where it is not stored.
+    pub default_parallelism: u32,
+}
+
+impl HostFacts {
+    /// What the engine recovers from.
+    #[must_use]
+    pub fn recovery(&self, recovered: Recovered) -> Recovery {
+        Recovery {
+            boot_id: self.boot_id.clone(),
+            next_job: recovered.next_job,
+            live: recovered.live,
+            groups: recovered.groups,
+            default_parallelism: self.default_parallelism,
+        }
+    }
+}
+
+/// The adapters that the control task's decisions go to.
+pub struct Adapters {
+    /// Where changes are stored.
+    pub store: Store,
+    /// Where events are published.
+    pub bus: Bus,
+    /// Who talks to the shims.
+    pub supervisor: Supervisor,
+    /// Who makes launch records.
+    pub launcher: Arc<Launcher>,
+    /// Directory of the attempts' logs.
+    pub logs: PathBuf,
+    /// What rings when something is due.
+    pub alarm: Alarm,
+    /// What the engine needs besides the stored rows.
+    pub host: HostFacts,
+    /// Who reads the progress of running attempts.
+    pub feeds: Arc<Feeds>,
+    /// Where trouble with the store is shown.
+    pub trouble: watch::Sender<Option<String>>,
+    /// Told when there are many new events.
+    pub trim_due: Arc<Notify>,
+    /// Durable events since it was told.
+    pub published: usize,
+    /// Owner of what runs beside the control task.
+    pub tasks: TaskTracker,
+    /// When the last stored point of each attempt was seen, milliseconds since 1970 UTC.
+    pub last_points: BTreeMap<JobId, i64>,
+}
+
+impl Effects for Adapters {
+    fn now(&self) -> Stamp {
+        clock::now()
+    }
+
+    async fn commit(&mut self, changes: Vec<Change>) -> Result<Vec<Event>, StoreTrouble> {
+        self.store.commit(changes).await.map_err(trouble)
+    }
+
+    async fn fetch(&mut self, needs: Needs) -> Result<Cold, StoreTrouble> {
+        let fetched = self.store.fetch(Fetch {
+            jobs: needs.jobs.iter().copied().collect(),
+            names: needs.names.iter().cloned().collect(),
+            key: needs.key.as_ref().map(|key| (key.uid, key.key.clone())),
+        });
+        let fetched = fetched.await.map_err(trouble)?;
+        let mut cold = Cold::default();
+        cold.jobs.extend(needs.jobs.iter().map(|id| (*id, None)));
+        cold.names
+            .extend(needs.names.iter().map(|name| (name.clone(), None)));
+        for job in fetched.jobs {
+            cold.jobs.insert(job.id, Some(job));
+        }
+        for (name, id) in fetched.names {
+            cold.names.insert(name, Some(id));
+        }
+        if needs.key.is_some() {
+            cold.key = Some(fetched.key.map(|key| (key.fingerprint, key.ids)));
+        }
+        Ok(cold)
+    }
+
+    async fn reload(&mut self) -> Result<Recovery, StoreTrouble> {
+        let recovered = self.store.reload().await.map_err(trouble)?;
+        Ok(self.host.recovery(recovered))
+    }
+
+    fn refuses_work(&self) -> Option<String> {
+        match &*self.store.condition().borrow() {
+            Condition::Healthy => None,
+            Condition::Degraded { why } => Some(why.clone()),
+        }
+    }
+
+    fn publish(&mut self, events: &[Event]) {
+        self.keep_history(events);
+        self.bus.publish(events);
+        self.published += events.iter().filter(|event| event.seq.is_some()).count();
+        if self.published >= upkeep::TRIM_EVERY {
+            self.published = 0;
+            self.trim_due.notify_one();
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Launch { job } => {
+                if let Some(attempt) = job.live_attempt() {
+                    self.expect(&job, attempt);
+                    let launcher = Arc::clone(&self.launcher);
+                    let record = async move { launcher.record(&job, attempt).await };
+                    self.supervisor.launch(attempt, record);
+                }
+            }
+            Action::Adopt { job } => {
+                if let Some(attempt) = job.live_attempt() {
+                    self.expect(&job, attempt);
+                    self.supervisor.adopt(&job);
+                }
+            }
+            Action::Signal {
+                attempt,
+                signal,
+                to,
+            } => self.supervisor.signal(attempt, signal, target(to)),
+            Action::Kill { attempt } => self.supervisor.kill(attempt),
+            Action::Freeze { attempt } => self.supervisor.freeze(attempt),
+            Action::Thaw { attempt } => self.supervisor.thaw(attempt),
+            Action::Forget { attempt } => {
+                self.feeds.forget(attempt);
+                self.supervisor.forget(attempt);
+            }
+            Action::RemoveLogs { job } => self.remove_logs(job),
+        }
+    }
+
+    fn store_is(&mut self, now: Option<&StoreTrouble>) {
+        let now = now.map(ToString::to_string);
+        match &now {
+            Some(why) => tracing::error!(why, "nothing can be stored; what runs goes on"),
+            None => tracing::info!("the store works again"),
+        }
+        self.trouble.send_replace(now);
+    }
+
+    async fn sleep_until(&self, boot_ms: Option<u64>) {
+        self.alarm.sleep_until(boot_ms).await;
+    }
+}
+
+impl Adapters {
+    fn expect(&self, job: &Job, attempt: AttemptId) {
+        let context = self.launcher.context();
+        let traces = Traces {
+            log_dir: context.log_dir(attempt),
+            progress_file: context.progress_file(attempt, &job.spec),
+        };
+        self.feeds.expect(attempt, traces);
+    }
+
+    /// Stores progress as history, thinned per attempt.
+    fn keep_history(&mut self, events: &[Event]) {
+        let mut points = Vec::new();
+        for event in events {
+            if &*event.kind != "progress" {
+                if let Some(job) = event.is_final.then(|| job_of(event)).flatten() {
+                    self.last_points.remove(&job);
+                }
+                continue;
+            }
+            let Ok(body) = serde_json::from_str::<ProgressBody>(&event.body) else {
+                continue;
+            };
+            let last = self.last_points.entry(body.job).or_insert(i64::MIN);
+            if event.at_ms.saturating_sub(*last) < HISTORY_SPACING_MS {
+                continue;
+            }
+            *last = event.at_ms;
+            let attempt = AttemptId {
+                job: body.job,
+                attempt: body.attempt,
+            };
+            // What was just read from JSON can be written again.
+            if let Ok(body) = serde_json::to_string(&body.progress) {
+                points.push(ProgressPoint {
+                    attempt,
+                    at_ms: event.at_ms,
+                    body,
+                });
+            }
+        }
+        self.store.record_progress(points);
+    }
+
+    /// Removes the logs of every attempt of a job that was removed.
+    fn remove_logs(&self, job: JobId) {
+        let logs = self.logs.clone();
+        self.tasks.spawn_blocking(move || {
+            let prefix = format!("{job}.");
+            let Ok(entries) = std::fs::read_dir(&logs) else {
+                return;
+            };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                if name.to_str().is_some_and(|name| name.starts_with(&prefix))
+                    && let Err(error) = logs::retain::remove(&entry.path())
+                {
+                    tracing::warn!(%job, %error, "cannot remove the logs of a removed job");
+                }
+            }
+        });
+    }
+}
+
+fn job_of(event: &Event) -> Option<JobId> {
+    let rest = event.channel.strip_prefix("job/")?;
+    rest.split('/').next()?.parse().ok().map(JobId)
+}
+
+fn target(to: SignalTarget) -> shim::SignalTarget {
+    match to {
+        SignalTarget::Main => shim::SignalTarget::Main,
+        SignalTarget::Group => shim::SignalTarget::Group,
+        SignalTarget::All => shim::SignalTarget::All,
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what map_err passes on"
+)]
+fn trouble(error: StoreError) -> StoreTrouble {
+    StoreTrouble(error.to_string())
+}

@@ -1,0 +1,85 @@
+//! How well the parts of the daemon are, and what is in force: for `GET /v1/health` and `stoke doctor`.
+
+use crate::api::ports::HealthSource;
+use crate::logs::watch::Watcher;
+use crate::store::Condition;
+use crate::supervise::{Containing, Supervisor};
+use crate::wire::service::{ComponentView, Health};
+use std::path::PathBuf;
+use tokio::sync::watch;
+
+/// Everything that is looked at.
+#[derive(Debug)]
+pub struct Vitals {
+    /// What the store says of itself.
+    pub store: watch::Receiver<Condition>,
+    /// What the control task says of the store.
+    pub trouble: watch::Receiver<Option<String>>,
+    /// What holds the processes of jobs together.
+    pub containing: Containing,
+    /// Who attends to running attempts.
+    pub supervisor: Supervisor,
+    /// Who watches files.
+    pub watcher: Watcher,
+    /// The socket.
+    pub socket: PathBuf,
+    /// Where everything is kept.
+    pub state: PathBuf,
+}
+
+impl HealthSource for Vitals {
+    fn components(&self) -> Vec<ComponentView> {
+        vec![
+            self.store(),
+            self.supervision(),
+            self.containment(),
+            self.watcher(),
+        ]
+    }
+}
+
+impl Vitals {
+    fn store(&self) -> ComponentView {
+        if let Some(why) = &*self.trouble.borrow() {
+            let why = format!("nothing can be stored; running jobs go on: {why}");
+            return component("store", Health::Unhealthy, why);
+        }
+        match &*self.store.borrow() {
+            Condition::Healthy => component("store", Health::Healthy, self.state.display()),
+            Condition::Degraded { why } => component("store", Health::Degraded, why),
+        }
+    }
+
+    fn supervision(&self) -> ComponentView {
+        let message = format!("{} attempts attended to", self.supervisor.attended());
+        component("supervision", Health::Healthy, message)
+    }
+
+    fn containment(&self) -> ComponentView {
+        match &self.containing {
+            Containing::Cgroup(base) => {
+                let message = format!("cgroup v2 below {}", base.parent().display());
+                component("containment", Health::Healthy, message)
+            }
+            Containing::Tree { why } => {
+                let message = format!("process tree, because {why}");
+                component("containment", Health::Healthy, message)
+            }
+        }
+    }
+
+    fn watcher(&self) -> ComponentView {
+        match self.watcher.problem() {
+            None => component("watcher", Health::Healthy, "inotify"),
+            Some(problem) => component("watcher", Health::Degraded, problem),
+        }
+    }
+}
+
+fn component(name: &str, health: Health, message: impl ToString) -> ComponentView {
+    ComponentView {
+        name: name.to_owned(),
+        health,
+        message: Some(message.to_string()),
+    }
+}

@@ -1,0 +1,77 @@
+//! Makes launch records: fetches the environment of a job and its token.
+
+use crate::daemon::environment;
+use crate::model::change::Environment;
+use crate::model::id::{AttemptId, EnvId};
+use crate::model::job::Job;
+use crate::store::Reader;
+use crate::supervise::{LaunchContext, record};
+use crate::wire::shim::LaunchRecord;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Makes launch records.
+#[derive(Debug)]
+pub struct Launcher {
+    context: LaunchContext,
+    reader: Reader,
+    /// The environment used last: a batch of jobs shares one.
+    last: Mutex<Option<(EnvId, Arc<Environment>)>>,
+}
+
+impl Launcher {
+    /// A launcher that reads environments from the store.
+    #[must_use]
+    pub fn new(context: LaunchContext, reader: Reader) -> Self {
+        Self {
+            context,
+            reader,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// What launches have in common.
+    #[must_use]
+    pub fn context(&self) -> &LaunchContext {
+        &self.context
+    }
+
+    /// The launch record of an attempt.
+    ///
+    /// # Errors
+    /// With a sentence, when its environment cannot be read.
+    pub async fn record(&self, job: &Job, attempt: AttemptId) -> Result<LaunchRecord, String> {
+        let environment = match &job.spec.env {
+            Some(id) => self.environment(id).await?,
+            None => Arc::new(environment::clean(&job.owner)),
+        };
+        let token = token().map_err(|error| format!("cannot make its token: {error}"))?;
+        Ok(record(&self.context, job, attempt, &environment, token))
+    }
+
+    async fn environment(&self, id: &EnvId) -> Result<Arc<Environment>, String> {
+        let remembered = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((last, content)) = &*remembered()
+            && last == id
+        {
+            return Ok(Arc::clone(content));
+        }
+        let (reader, wanted) = (self.reader.clone(), id.clone());
+        let read = tokio::task::spawn_blocking(move || reader.environment(&wanted)).await;
+        let content = match read {
+            Ok(Ok(Some(content))) => Arc::new(content),
+            Ok(Ok(None)) => return Err("its environment is not stored any more".to_owned()),
+            Ok(Err(error)) => return Err(format!("cannot read its environment: {error}")),
+            Err(error) => return Err(format!("cannot read its environment: {error}")),
+        };
+        *remembered() = Some((id.clone(), Arc::clone(&content)));
+        Ok(content)
+    }
+}
+
+/// 128 random bits in hexadecimal: nobody can guess them, so nobody can pose as a job's process.
+fn token() -> std::io::Result<String> {
+    let mut bits = [0; 16];
+    let mut random = std::fs::File::open("/dev/urandom")?;
+    std::io::Read::read_exact(&mut random, &mut bits)?;
+    Ok(bits.iter().map(|byte| format!("{byte:02x}")).collect())
+}

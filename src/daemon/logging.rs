@@ -1,0 +1,37 @@
+//! Where the daemon's own words go: standard error, or its log file once it has left its terminal.
+
+use crate::daemon::dirs::Dirs;
+use anyhow::{Context, Result};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use tracing_subscriber::EnvFilter;
+
+/// Beyond this the log of a detached daemon begins anew; the last one stays beside it.
+const LOG_LIMIT_BYTES: u64 = 16 << 20;
+
+/// Starts logging at `level` (`info`, or a filter as in `stoked=debug`).
+///
+/// # Errors
+/// When the log file cannot be opened.
+pub fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    match detached {
+        None => builder.with_writer(std::io::stderr).init(),
+        Some(dirs) => {
+            let path = dirs.daemon_log();
+            if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > LOG_LIMIT_BYTES) {
+                std::fs::rename(&path, path.with_extension("log.1"))
+                    .with_context(|| format!("failed to put {} aside", path.display()))?;
+            }
+            let file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&path)
+                .with_context(|| format!("failed to open {}", path.display()))?;
+            builder.with_ansi(false).with_writer(file).init();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What has to be done now and then: old events and keys let go, a degraded store looked at.
+//!
+//! Nothing here ticks while nothing happens: trimming follows events, probing follows trouble.
+
+use crate::daemon::clock;
+use crate::events::Bus;
+use crate::store::{Condition, Store, TrimPolicy};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How often a degraded store is looked at.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// How many new events make it worth looking for old ones.
+pub const TRIM_EVERY: usize = 10_000;
+
+/// Looks at a degraded store until it is well, whenever it is degraded.
+pub async fn probe(store: Store, stop: CancellationToken) {
+    let mut condition = store.condition();
+    loop {
+        let degraded = *condition.borrow_and_update() != Condition::Healthy;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = condition.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(PROBE), if degraded => {
+                if let Err(error) = store.probe().await {
+                    tracing::debug!(%error, "the store is still degraded");
+                }
+            }
+        }
+    }
+}
+
+/// What is kept, from the settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// How many of the newest events.
+    pub events: u64,
+    /// How long idempotency keys, milliseconds.
+    pub keys_ms: i64,
+}
+
+/// Lets go of old events and keys: at the start, and whenever `due` says that there are many new ones.
+pub async fn trim(
+    store: Store,
+    bus: Bus,
+    keeping: watch::Receiver<Keeping>,
+    due: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    loop {
+        let Keeping { events, keys_ms } = *keeping.borrow();
+        let policy = TrimPolicy {
+            events_keep: events,
+            events_older_than_ms: None,
+            keys_older_than_ms: clock::now().wall_ms.saturating_sub(keys_ms),
+        };
+        match store.trim(policy).await {
+            Ok(trimmed) => {
+                bus.trim(trimmed.oldest);
+                if trimmed.more {
+                    continue;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "old events stay"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = due.notified() => {}
+        }
+    }
+}
