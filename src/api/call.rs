@@ -74,9 +74,10 @@ impl Call {
     /// The job that the path names.
     pub(crate) fn job_id(&self) -> Result<JobId, Failure> {
         let text = self.path("id");
-        match text.parse() {
-            Ok(id) => Ok(JobId(id)),
-            Err(_) => Err(not_found(format_args!(
+        match text.parse::<u64>() {
+            // The store counts no further than this.
+            Ok(id) if i64::try_from(id).is_ok() => Ok(JobId(id)),
+            Ok(_) | Err(_) => Err(not_found(format_args!(
                 "job \"{}\": a job is named by its number",
                 harmless(text)
             ))),
@@ -277,7 +278,9 @@ fn bad_json(path: &str, error: &serde_json::Error) -> Failure {
         .rsplit_once(" at line ")
         .map_or(&*full, |(text, _)| text);
     let place = format!("line {}, column {}", error.line(), error.column());
-    let field = (path != ".").then(|| path.to_owned());
+    // Where the text is torn, the field it was torn in is by chance.
+    let torn = error.is_syntax() || error.is_eof();
+    let field = (path != "." && !torn).then(|| path.to_owned());
     if let Some(named) = message.strip_prefix("unknown field `") {
         let mut words = named.split('`').step_by(2);
         let name = words.next().unwrap_or_default();
@@ -293,7 +296,7 @@ fn bad_json(path: &str, error: &serde_json::Error) -> Failure {
     }
     let title = match &field {
         Some(field) => format!("{} is not acceptable", harmless(field)),
-        None if error.is_data() => "the body is not acceptable".to_owned(),
+        None if !torn => "the body is not acceptable".to_owned(),
         None => "the body is not JSON".to_owned(),
     };
     let message: String = message

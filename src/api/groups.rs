@@ -6,7 +6,8 @@ use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::api::submit::{Place, group_name};
 use crate::auth::Action;
-use crate::engine::command::{Command, Reply};
+use crate::control::command::{Command, Reply};
+use crate::model::group::DEFAULT_GROUP;
 use crate::wire::convert::group_view;
 use crate::wire::error::ProblemKind;
 use crate::wire::group::{GroupList, GroupView};
@@ -80,7 +81,7 @@ async fn pause(call: Call, paused: bool) -> Answer {
     // A verb acts on what is there; only PUT makes a group.
     let name = call.path("name").to_owned();
     let groups = call.shared.read(|archive| archive.groups()).await?;
-    if !groups.iter().any(|group| group.name == name) {
+    if name != DEFAULT_GROUP && !groups.iter().any(|group| group.name == name) {
         let name = super::call::harmless(&name);
         return Err(super::problem::not_found(format_args!("group \"{name}\"")));
     }

@@ -9,7 +9,7 @@ use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::api::submit::{Checked, Place, check, fingerprint};
 use crate::auth::{Action, Subject};
-use crate::engine::command::{Command, Draft, Reply, Submission};
+use crate::control::command::{Command, Draft, Reply, Submission};
 use crate::model::change::{Environment, IdempotencyKey};
 use crate::model::event::ProgressBody;
 use crate::model::group::Group;
@@ -259,7 +259,7 @@ async fn list(call: Call) -> Answer {
         items,
         next,
         as_of: Cursor {
-            epoch: call.shared.bus.epoch().to_owned(),
+            epoch: call.shared.bus.epoch().to_string(),
             seq: page.as_of.0,
         },
     };

@@ -2,7 +2,7 @@
 
 use crate::api::ports::{LogTrouble, ReadTrouble};
 use crate::control::CommandError;
-use crate::engine::command::Refusal;
+use crate::control::command::Refusal;
 use crate::wire::error::{MEDIA_TYPE, Problem, ProblemKind};
 use crate::wire::values::Cursor;
 use axum::http::{HeaderValue, StatusCode, header};

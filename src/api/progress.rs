@@ -5,7 +5,7 @@ use crate::api::problem::{invalid, not_found};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::api::verbs::command;
-use crate::engine::command::Verb;
+use crate::control::command::Verb;
 use crate::model::id::AttemptId;
 use crate::model::progress::Progress;
 use crate::wire::convert::{observation, progress_view, timestamp};

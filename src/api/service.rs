@@ -48,7 +48,7 @@ async fn version(call: Call) -> Answer {
     let view = VersionView {
         version: call.shared.version.clone(),
         api_level: API_LEVEL,
-        epoch: call.shared.bus.epoch().to_owned(),
+        epoch: call.shared.bus.epoch().to_string(),
         mode: call.shared.policy.mode.as_str().to_owned(),
         pid: std::process::id(),
     };

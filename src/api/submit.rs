@@ -3,7 +3,7 @@
 use crate::api::call::harmless;
 use crate::api::problem::{Failure, invalid, nearest};
 use crate::auth::Subject;
-use crate::engine::command::{Dependency, Draft, Edit};
+use crate::control::command::{Dependency, Draft, Edit};
 use crate::model::change::Environment;
 use crate::model::failure::FailureClass;
 use crate::model::id::{EnvId, JobId};

@@ -1,1 +1,9 @@
-//! t
+//! The API as clients see it: over a socket, with the real engine, store and log files behind it.
+//! Only the processes are missing; the tests report what a supervisor would.
+
+mod events;
+mod harness;
+mod jobs;
+mod limits;
+mod logs;
+mod routes;

@@ -7,7 +7,7 @@ use crate::api::routes::{Answer, Content, Route, SchemaOf, schema};
 use crate::api::service::json;
 use crate::api::submit::{check_edit, signal};
 use crate::auth::Action;
-use crate::engine::command::{Command, Reply, SignalTarget, Verb};
+use crate::control::command::{Command, Reply, SignalTarget, Verb};
 use crate::model::id::JobId;
 use crate::model::state::JobState;
 use crate::wire::error::ProblemKind;

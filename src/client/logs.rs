@@ -5,11 +5,13 @@ use crate::client::http::Ask;
 use crate::client::link::{Fed, Link};
 use crate::client::query::Target;
 use crate::client::routes::Client;
-use crate::wire::log::LogPiece as LogChunk;
+use crate::wire::log::LogPiece;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The longest line that is read; a chunk is far smaller.
+/// The longest line that is read; a piece is far smaller.
 const LARGEST_LINE_BYTES: usize = 64 << 20;
 
 /// Whose output, and from where.
@@ -31,7 +33,7 @@ pub struct LogQuery {
 
 /// What is at one place of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogPiece {
+pub enum LogOutput {
     /// Bytes of standard output.
     Stdout(Vec<u8>),
     /// Bytes of standard error.
@@ -44,7 +46,7 @@ pub enum LogPiece {
 #[derive(Debug)]
 pub enum LogItem {
     /// The next piece, and the line of JSON it came in.
-    Piece(LogPiece, LogChunk),
+    Piece(LogOutput, LogPiece),
     /// The connection is lost; the next attempt comes after `retry_in`.
     Lost {
         /// Time until then.
@@ -63,7 +65,7 @@ pub struct LogFollow {
     query: LogQuery,
     cursor: Option<String>,
     lines: Lines,
-    ready: VecDeque<LogChunk>,
+    ready: VecDeque<LogPiece>,
     /// The attempt was seen to be over before the stream was opened: what comes now is all there is.
     was_over: bool,
     is_done: bool,
@@ -89,8 +91,8 @@ impl LogFollow {
     /// [`ClientError`] where trying again would not help.
     pub async fn next(&mut self) -> Result<Option<LogItem>, ClientError> {
         loop {
-            if let Some(chunk) = self.ready.pop_front() {
-                if let Some(item) = self.take(chunk)? {
+            if let Some(piece) = self.ready.pop_front() {
+                if let Some(item) = self.take(piece)? {
                     return Ok(Some(item));
                 }
                 continue;
@@ -143,16 +145,16 @@ impl LogFollow {
         }
     }
 
-    fn take(&mut self, chunk: LogChunk) -> Result<Option<LogItem>, ClientError> {
+    fn take(&mut self, piece: LogPiece) -> Result<Option<LogItem>, ClientError> {
         self.link.works();
-        if let Some(cursor) = &chunk.cursor {
+        if let Some(cursor) = &piece.cursor {
             self.cursor = Some(cursor.clone());
         }
-        if chunk.end {
+        if piece.end {
             self.is_done = true;
             return Ok(None);
         }
-        Ok(piece(&chunk)?.map(|piece| LogItem::Piece(piece, chunk)))
+        Ok(output(&piece)?.map(|output| LogItem::Piece(output, piece)))
     }
 }
 
@@ -174,19 +176,20 @@ fn request(query: &LogQuery, cursor: Option<&str>) -> Ask {
     Ask::get(target.into_text())
 }
 
-fn piece(chunk: &LogChunk) -> Result<Option<LogPiece>, ClientError> {
-    if let Some(bytes) = chunk.gap_bytes {
-        return Ok(Some(LogPiece::Gap(bytes)));
+fn output(piece: &LogPiece) -> Result<Option<LogOutput>, ClientError> {
+    if let Some(bytes) = piece.gap_bytes {
+        return Ok(Some(LogOutput::Gap(bytes)));
     }
-    let bytes = match (&chunk.text, &chunk.base64) {
+    let bytes = match (&piece.text, &piece.base64) {
         (Some(text), _) => text.clone().into_bytes(),
-        (None, Some(text)) => from_base64(text)
-            .ok_or_else(|| ClientError::protocol("a piece of a log is not base64"))?,
+        (None, Some(text)) => STANDARD
+            .decode(text)
+            .map_err(|error| ClientError::protocol(format!("a piece of a log: {error}")))?,
         (None, None) => return Ok(None),
     };
-    Ok(Some(match chunk.stream.as_deref() {
-        Some("stderr") => LogPiece::Stderr(bytes),
-        Some(_) | None => LogPiece::Stdout(bytes),
+    Ok(Some(match piece.stream.as_deref() {
+        Some("stderr") => LogOutput::Stderr(bytes),
+        Some(_) | None => LogOutput::Stdout(bytes),
     }))
 }
 
@@ -197,7 +200,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn feed(&mut self, bytes: &[u8], out: &mut VecDeque<LogChunk>) -> Result<(), ClientError> {
+    fn feed(&mut self, bytes: &[u8], out: &mut VecDeque<LogPiece>) -> Result<(), ClientError> {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             self.rest.extend_from_slice(part);
             if self.rest.len() > LARGEST_LINE_BYTES {
@@ -206,9 +209,9 @@ impl Lines {
             if part.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.rest);
                 if !line.trim_ascii().is_empty() {
-                    let chunk = serde_json::from_slice(&line)
+                    let piece = serde_json::from_slice(&line)
                         .map_err(|error| ClientError::protocol(error.to_string()))?;
-                    out.push_back(chunk);
+                    out.push_back(piece);
                 }
             }
         }
@@ -216,55 +219,9 @@ impl Lines {
     }
 }
 
-/// Decodes base64 of RFC 4648, with or without padding; `None` where it is none.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim_end_matches('=').as_bytes();
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for group in text.chunks(4) {
-        let mut bits = 0u32;
-        for &letter in group {
-            let value = match letter {
-                b'A'..=b'Z' => letter - b'A',
-                b'a'..=b'z' => letter - b'a' + 26,
-                b'0'..=b'9' => letter - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        let count = match group.len() {
-            4 => 3,
-            3 => 2,
-            2 => 1,
-            _ => return None,
-        };
-        bits <<= 6 * (4 - group.len());
-        out.extend_from_slice(&bits.to_be_bytes()[1..=count]);
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_read() {
-        for (text, bytes) in [
-            ("", &b""[..]),
-            ("Zg==", b"f"),
-            ("Zm8=", b"fo"),
-            ("Zm9v", b"foo"),
-            ("Zm9vYg", b"foob"),
-            ("//79/w==", b"\xff\xfe\xfd\xff"),
-        ] {
-            assert_eq!(from_base64(text).as_deref(), Some(bytes), "{text}");
-        }
-        for text in ["a", "a b=", "Zm9v\u{fc}", "====x"] {
-            assert_eq!(from_base64(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn lines_may_be_cut_anywhere() {
@@ -275,10 +232,10 @@ mod tests {
             let (head, tail) = text.as_bytes().split_at(cut);
             lines.feed(head, &mut out).unwrap();
             lines.feed(tail, &mut out).unwrap();
-            let pieces: Vec<_> = out.iter().map(|chunk| piece(chunk).unwrap()).collect();
+            let pieces: Vec<_> = out.iter().map(|piece| output(piece).unwrap()).collect();
             let expected = [
-                Some(LogPiece::Stdout("é\0".as_bytes().to_vec())),
-                Some(LogPiece::Gap(7)),
+                Some(LogOutput::Stdout("é\0".as_bytes().to_vec())),
+                Some(LogOutput::Gap(7)),
                 None,
             ];
             assert_eq!(pieces, expected);

@@ -15,7 +15,7 @@ mod sse;
 
 pub use error::ClientError;
 pub use events::{EventQuery, Events, JobStateBody, StreamItem};
-pub use logs::{LogFollow, LogItem, LogPiece, LogQuery};
+pub use logs::{LogFollow, LogItem, LogOutput, LogQuery};
 pub use query::JobQuery;
 pub use routes::{Client, random_key};
 

@@ -1,7 +1,7 @@
 //! Questions and logs against a daemon that closes, cuts and refuses.
 
 use crate::client::fake::{Fake, Reply};
-use crate::client::{Client, ClientError, JobQuery, LogItem, LogPiece, LogQuery};
+use crate::client::{Client, ClientError, JobQuery, LogItem, LogOutput, LogQuery};
 use crate::wire::error::{Problem, ProblemKind};
 use crate::wire::request::JobSubmit;
 
@@ -103,7 +103,7 @@ async fn read(client: &Client, query: LogQuery) -> Vec<String> {
     let mut words = Vec::new();
     while let Some(item) = log.next().await.unwrap() {
         words.push(match item {
-            LogItem::Piece(LogPiece::Stdout(bytes), _) => String::from_utf8(bytes).unwrap(),
+            LogItem::Piece(LogOutput::Stdout(bytes), _) => String::from_utf8(bytes).unwrap(),
             LogItem::Piece(piece, _) => format!("{piece:?}"),
             LogItem::Lost { .. } => "lost".into(),
             LogItem::Back => "back".into(),

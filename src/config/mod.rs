@@ -1,35 +1,285 @@
-//! Configuration: what a file said (fragment), what the merged files said, what the program may rely on (`Settings`).
+//! Configuration: what the files say, and what the program may rely on ([`Settings`]).
+//!
+//! Every setting has a default, so nothing here is an `Option`. Files are put one over the other
+//! ([`load`]); what they say wrongly is reported all at once, each with its file, line and key.
 
+mod fragment;
+mod keys;
+pub mod load;
 pub mod paths;
+mod validate;
+mod values;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// TEMPORARY
-#[derive(Debug, Clone)]
+/// Everything that can be set, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    pub daemon: DaemonS,
-    pub jobs: JobsS,
-    pub events: EventsS,
-    pub store: StoreS,
+    /// The daemon itself.
+    pub daemon: DaemonSettings,
+    /// What jobs get unless they say otherwise.
+    pub jobs: JobSettings,
+    /// Groups that are made or changed at start, by name.
+    pub groups: BTreeMap<String, GroupSettings>,
+    /// The socket API.
+    pub api: ApiSettings,
+    /// Events.
+    pub events: EventSettings,
+    /// The store.
+    pub store: StoreSettings,
 }
-#[derive(Debug, Clone)]
-pub struct DaemonS { pub log: String, pub state_dir: Option<PathBuf>, pub runtime_dir: Option<PathBuf> }
-#[derive(Debug, Clone)]
-pub struct JobsS { pub containment: Containment, pub log_limit_bytes: u64 }
-impl JobsS { pub fn parallelism(&self) -> u32 { std::thread::available_parallelism().map_or(1, |n| n.get() as u32) } }
-#[derive(Debug, Clone)]
-pub struct EventsS { pub ring: usize, pub keep: u64 }
-#[derive(Debug, Clone)]
-pub struct StoreS { pub ballast_bytes: u64 }
-#[derive(Debug, Clone, Copy)]
-pub enum Containment { Auto, Cgroup, Tree }
-pub struct Loaded { pub settings: Settings }
-#[derive(Default)]
-pub struct Changes { pub needs_restart: Vec<String>, pub applied: Vec<String> }
-impl Settings { pub fn live_changes(&self, _n: &Settings) -> Changes { Changes::default() } }
-pub mod load {
-    use super::*;
-    pub fn load(_f: Option<&std::path::Path>, _s: bool, _a: &paths::Surroundings) -> anyhow::Result<Loaded> {
-        Ok(Loaded { settings: Settings { daemon: DaemonS { log: "info".into(), state_dir: None, runtime_dir: None }, jobs: JobsS { containment: Containment::Auto, log_limit_bytes: 256 << 20 }, events: EventsS { ring: 8192, keep: 1_000_000 }, store: StoreS { ballast_bytes: 8 << 20 } } })
+
+/// The daemon itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonSettings {
+    /// Where what must not be lost is kept.
+    pub state_dir: PathBuf,
+    /// Where the socket is.
+    pub runtime_dir: PathBuf,
+    /// What is logged: a level, or levels by subsystem.
+    pub log: String,
+}
+
+/// What jobs get unless they say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSettings {
+    /// Places of the group `default`; 0 means as many as the host has CPUs.
+    pub default_parallelism: u32,
+    /// Time between the signal that asks a job to end and its kill.
+    pub default_grace: Duration,
+    /// Most output kept per attempt.
+    pub log_limit_bytes: u64,
+    /// What keeps the processes of an attempt together.
+    pub containment: ContainmentChoice,
+    /// Number of the signal that asks a job to end.
+    pub stop_signal: i32,
+    /// Variables the client does not send, because they mean something in its session only. A name that
+    /// ends in `*` stands for every name that begins so.
+    pub session_variables: Vec<String>,
+}
+
+/// What keeps the processes of an attempt together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainmentChoice {
+    /// The best there is on this host.
+    Auto,
+    /// A cgroup; jobs fail where none can be made.
+    Cgroup,
+    /// The tree of processes, although there may be cgroups.
+    Tree,
+}
+
+/// A group that is made or changed at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// How many of its jobs may hold a place at once.
+    pub parallelism: u32,
+}
+
+/// The socket API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// Largest body of a request.
+    pub max_body_bytes: u64,
+    /// Connections of all users.
+    pub max_connections: u32,
+    /// Connections of one user.
+    pub max_connections_per_uid: u32,
+    /// Event streams of one user.
+    pub max_streams_per_uid: u32,
+    /// Requests of one user, per second.
+    pub requests_per_second_per_uid: u32,
+    /// Time a client has to send the head of a request.
+    pub header_timeout: Duration,
+    /// After how much silence a stream says that it is alive.
+    pub heartbeat: Duration,
+    /// Lifecycle events that may wait for one slow client.
+    pub client_queue: u32,
+}
+
+/// Events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSettings {
+    /// Durable events kept in memory for replay.
+    pub ring: u32,
+    /// Durable events kept on disk.
+    pub keep: u64,
+}
+
+/// The store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Space kept in reserve for a full disk; 0 keeps none.
+    pub ballast_bytes: u64,
+    /// How long an idempotency key is remembered.
+    pub key_age: Duration,
+}
+
+/// Variables that mean something in one session, to one shell or to one service only.
+const SESSION_VARIABLES: [&str; 29] = [
+    "COLUMNS",
+    "CREDENTIALS_DIRECTORY",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DBUS_STARTER_ADDRESS",
+    "DBUS_STARTER_BUS_TYPE",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "LINES",
+    "LISTEN_*",
+    "MANAGERPID",
+    "MEMORY_PRESSURE_*",
+    "NOTIFY_SOCKET",
+    "OLDPWD",
+    "SHLVL",
+    "SSH_CLIENT",
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "STOKED_*",
+    "STOKE_SOCKET",
+    "STY",
+    "SYSTEMD_EXEC_PID",
+    "TMUX*",
+    "WATCHDOG_*",
+    "WINDOW",
+    "WINDOWID",
+    "XDG_RUNTIME_DIR",
+    "XDG_SEAT",
+    "XDG_SESSION_*",
+    "_",
+];
+
+impl Settings {
+    /// The defaults of the system daemon.
+    #[must_use]
+    pub fn of_system(state_dir: &Path, runtime_dir: &Path) -> Self {
+        Self {
+            daemon: DaemonSettings {
+                state_dir: state_dir.to_owned(),
+                runtime_dir: runtime_dir.to_owned(),
+                log: "info".to_owned(),
+            },
+            jobs: JobSettings {
+                default_parallelism: 0,
+                default_grace: Duration::from_secs(10),
+                log_limit_bytes: 256 << 20,
+                containment: ContainmentChoice::Auto,
+                stop_signal: rustix::process::Signal::TERM.as_raw(),
+                session_variables: SESSION_VARIABLES.map(str::to_owned).to_vec(),
+            },
+            groups: BTreeMap::new(),
+            api: ApiSettings {
+                max_body_bytes: 32 << 20,
+                max_connections: 1_024,
+                max_connections_per_uid: 64,
+                max_streams_per_uid: 16,
+                requests_per_second_per_uid: 2_000,
+                header_timeout: Duration::from_secs(5),
+                heartbeat: Duration::from_secs(15),
+                client_queue: 1_024,
+            },
+            events: EventSettings {
+                ring: 8_192,
+                keep: 1_000_000,
+            },
+            store: StoreSettings {
+                ballast_bytes: 8 << 20,
+                key_age: Duration::from_hours(24),
+            },
+        }
+    }
+
+    /// The defaults of a user's own daemon: it has nobody to protect that user from, so that the shares
+    /// of one user are nearly as large as the whole.
+    #[must_use]
+    pub fn of_user(state_dir: &Path, runtime_dir: &Path) -> Self {
+        let mut settings = Self::of_system(state_dir, runtime_dir);
+        settings.api.max_connections_per_uid = 768;
+        settings.api.max_streams_per_uid = 512;
+        settings
+    }
+
+    /// Every setting as `KEY = VALUE`, by key: what `--check-config` shows.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        keys::texts(self)
+            .into_iter()
+            .map(|(name, text)| format!("{name} = {text}"))
+            .collect()
+    }
+
+    /// What differs between two settings, by what it takes to apply it.
+    #[must_use]
+    pub fn live_changes(old: &Self, new: &Self) -> LiveChanges {
+        let (old, new) = (keys::texts(old), keys::texts(new));
+        let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let mut changes = LiveChanges::default();
+        for name in names {
+            if old.get(name) == new.get(name) {
+                continue;
+            }
+            if keys::is_live(name) {
+                changes.applied.push(name.clone());
+            } else {
+                changes.needs_restart.push(name.clone());
+            }
+        }
+        changes
     }
 }
+
+/// What a reload does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveChanges {
+    /// Keys whose new value holds from now on.
+    pub applied: Vec<String>,
+    /// Keys whose new value holds after a restart of the daemon.
+    pub needs_restart: Vec<String>,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file and line that say it; `None` where it follows from defaults.
+    pub place: Option<Place>,
+    /// The key, as `section.key`; empty where the file as a whole is meant.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+/// Where something is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1; 0 where the file as a whole is meant.
+    pub line: usize,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(Place { file, line: 0 }) => write!(f, "{}: ", file.display())?,
+            Some(Place { file, line }) => write!(f, "{}:{line}: ", file.display())?,
+            None => {}
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// Everything that is wrong with the configuration, in the order it was read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read the configuration:\n{}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError {
+    /// The problems; at least one.
+    pub problems: Vec<Problem>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@ use crate::engine::input::Input;
 use crate::engine::step::Step;
 use tokio::sync::{mpsc, oneshot};
 
+/// What doors may ask of the engine, and what it answers: the only part of it that they know.
+pub use crate::engine::command;
+
 /// Why a command had no reply.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {

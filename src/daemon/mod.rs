@@ -1,7 +1,7 @@
 //! Composition root of the daemon: settings, adapters, doors, drain.
 
 mod app;
-mod archive;
+pub(crate) mod archive;
 mod args;
 mod clock;
 mod dirs;

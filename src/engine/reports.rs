@@ -111,6 +111,7 @@ impl Engine {
                     cause: StopCause::Restart,
                     ..
                 } = job.state
+                    && !matches!(ending, Ending::Unseen { .. })
                 {
                     // A person queues it again, so the retry policy counts anew.
                     job.tries = 0;
@@ -256,7 +257,8 @@ impl Engine {
         let Ok(stopping) = self.shift(job.id, &event, now, step, |_| {}) else {
             return;
         };
-        if grace_ms == 0 {
+        let killed = matches!(stopping.state, JobState::Stopping { killed: true, .. });
+        if grace_ms == 0 && !killed {
             self.kill(&stopping, now, step);
             return;
         }
@@ -299,10 +301,15 @@ pub(super) fn ask_to_end(job: &Job) -> Option<Action> {
 /// When the next attempt of `job` begins by itself, given how the present one ended.
 fn retry_at(job: &Job, ending: &Ending, unasked: bool, now: Stamp) -> Option<Stamp> {
     let attempt = job.live_attempt()?;
-    let failure = match &job.state {
-        JobState::Stopping { cause, .. } if *cause != StopCause::Timeout => return None,
-        JobState::Stopping { .. } if !unasked => Failure::new(FailureClass::Timeout, ""),
-        _ => ending.failure()?,
+    let cause = if let JobState::Stopping { cause, .. } = &job.state {
+        Some(*cause)
+    } else {
+        None
+    };
+    let failure = match cause {
+        Some(StopCause::Cancel | StopCause::Restart) => return None,
+        Some(StopCause::Timeout) if !unasked => Failure::new(FailureClass::Timeout, ""),
+        Some(StopCause::Timeout) | None => ending.failure()?,
     };
     let wait = job
         .spec

@@ -149,13 +149,13 @@ impl Engine {
         step: &mut Step,
     ) -> Result<Reply, Refusal> {
         let grace_ms = grace_ms.unwrap_or(job.spec.stop.grace_ms);
+        if cause == StopCause::Restart {
+            restartable(job)?;
+        }
         if job.state.holds_place() {
             self.stop(job, cause, grace_ms, now, step);
             let job = self.jobs.get(&job.id).unwrap_or(job);
             return Ok(Reply::Job(Arc::clone(job)));
-        }
-        if cause == StopCause::Restart && job.state == JobState::Queued {
-            return Err(refuse(job, "restarted: it has not run yet"));
         }
         let event = JobEvent::StopAsked {
             cause,
@@ -369,6 +369,23 @@ impl Engine {
             why,
         })
     }
+}
+
+/// Refuses the restart of a live job that would not begin again.
+fn restartable(job: &Job) -> Result<(), Refusal> {
+    if job.state == JobState::Queued {
+        return Err(refuse(job, "restarted: it has not run yet"));
+    }
+    if matches!(job.state, JobState::Held { .. }) {
+        return Err(refuse(job, "restarted: it waits to be let go"));
+    }
+    // To accept it and then let it end as the earlier wish has it would be a lie.
+    if let JobState::Stopping { cause, .. } = &job.state
+        && *cause != StopCause::Restart
+    {
+        return Err(refuse(job, "restarted before it has ended"));
+    }
+    Ok(())
 }
 
 fn refuse(job: &Job, event: &'static str) -> Refusal {

@@ -51,6 +51,9 @@ pub enum Delivery {
 /// Reason of a gap: the subscriber read slower than events came.
 pub const SLOW_CONSUMER: &str = "slow_consumer";
 
+/// Reason of a gap: the numbers start anew in another database.
+pub const DATABASE_REPLACED: &str = "database_replaced";
+
 #[derive(Debug)]
 enum Entry {
     Event { event: Arc<Event>, coalesced: u64 },
@@ -108,7 +111,7 @@ impl Queue {
 
     fn push_lifecycle(&mut self, event: &Arc<Event>, seq: Seq) {
         if self.lifecycle >= self.options.lifecycle {
-            self.overflow(seq);
+            self.cut(seq, SLOW_CONSUMER);
             return;
         }
         // A value that waits stays before this event and a newer one comes after it: taking the
@@ -156,7 +159,11 @@ impl Queue {
         });
     }
 
-    fn overflow(&mut self, newest: Seq) {
+    /// Drops what waits and ends with a gap up to `newest`.
+    pub(crate) fn cut(&mut self, newest: Seq, reason: &'static str) {
+        if self.is_ended() {
+            return;
+        }
         let lost = self.entries.iter().find_map(|entry| match entry {
             Entry::Event { event, .. } => event.seq,
             Entry::Bookmark(_) => None,
@@ -167,7 +174,7 @@ impl Queue {
         self.end = Some(Delivery::Gap {
             from: lost.unwrap_or(newest),
             to: newest,
-            reason: SLOW_CONSUMER,
+            reason,
         });
     }
 

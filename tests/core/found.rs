@@ -187,3 +187,20 @@ fn the_longest_waits_do_not_overflow() {
     rig.pass(1_000_000);
     assert_eq!(rig.state(waiting), StateName::Backoff);
 }
+
+/// A restart that was accepted and then ended as cancelled had promised something else.
+#[test]
+fn a_restart_is_refused_while_a_cancel_is_under_way() {
+    let mut rig = Rig::new(1);
+    let id = rig.one(spec(), &[]);
+    rig.started(id);
+    rig.verb(id, Verb::Cancel { grace_ms: None }).unwrap();
+    let refused = rig.verb(id, Verb::Restart { grace_ms: None });
+    let refused = refused.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "job 1 is stopping, it cannot be restarted before it has ended"
+    );
+    rig.ended(id, 143);
+    assert_eq!(rig.state(id), StateName::Cancelled);
+}

@@ -5,8 +5,14 @@ mod chance;
 #[cfg(test)]
 mod found;
 #[cfg(test)]
+mod props;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod scale;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod table;

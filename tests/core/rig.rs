@@ -119,9 +119,11 @@ impl Rig {
             environments: BTreeMap::new(),
             key: None,
         };
-        match self.ask(Command::Submit(submission))? {
-            Reply::Submitted { ids, .. } => Ok(ids),
-            other => panic!("{other:?}"),
+        let reply = self.ask(Command::Submit(submission))?;
+        if let Reply::Submitted { ids, .. } = reply {
+            Ok(ids)
+        } else {
+            panic!("{reply:?}")
         }
     }
 

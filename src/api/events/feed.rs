@@ -92,7 +92,7 @@ impl Feed {
     fn hello(&mut self) {
         let head = self.events.registered_head();
         let hello = Hello {
-            epoch: self.shared.bus.epoch().to_owned(),
+            epoch: self.events.epoch().to_owned(),
             head: head.0,
             oldest: self.events.oldest().0,
             heartbeat_ms: u64::try_from(self.shared.limits.heartbeat.as_millis())
@@ -244,7 +244,7 @@ impl Feed {
             Some(owner) => audience(&self.subject, owner, &self.shared),
             None => Audience::Owner,
         };
-        let epoch = self.shared.bus.epoch();
+        let epoch = self.events.epoch();
         self.shared
             .renderer
             .event(&mut self.out, self.format, epoch, event, seen_as, coalesced);
@@ -254,7 +254,7 @@ impl Feed {
     }
 
     fn bookmark(&mut self, seq: Seq) {
-        let id = format!("{}:{seq}", self.shared.bus.epoch());
+        let id = format!("{}:{seq}", self.events.epoch());
         self.say("bookmark", Some(&id), &serde_json::json!({ "seq": seq.0 }));
         self.advance(Some(seq));
     }

@@ -89,7 +89,7 @@ async fn events(call: Call) -> Answer {
         .stream(call.subject.uid, filter.single_job())?;
     // Registered before anything is read: what happens from now on is in its queue.
     let events = shared.bus.subscribe(filter, shared.limits.queue);
-    let after = position(given, &events, shared.bus.epoch())?;
+    let after = position(given, &events)?;
     let watched = match events.filter().single_job() {
         None => None,
         Some(id) => {
@@ -114,6 +114,8 @@ async fn events(call: Call) -> Answer {
     let mut response = with_type(StatusCode::OK, media_type, pull::body(feed));
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A stream that has ended has nothing to wait for.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     Ok(response)
 }
 
@@ -187,7 +189,8 @@ fn cursor(call: &Call) -> Result<Begin, Failure> {
 }
 
 /// The number after which to replay, or `None` to begin with what comes next.
-fn position(begin: Begin, events: &Subscription, epoch: &str) -> Result<Option<Seq>, Failure> {
+fn position(begin: Begin, events: &Subscription) -> Result<Option<Seq>, Failure> {
+    let epoch = events.epoch();
     let (oldest, head) = (events.oldest().0, events.registered_head().0);
     let gone = |why| Err(cursor_gone(why, epoch, oldest, head));
     match begin {

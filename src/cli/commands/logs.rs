@@ -6,7 +6,7 @@ use crate::cli::output::screen::{Screen, Target};
 use crate::cli::output::text;
 use crate::cli::select::{self, Selection};
 use crate::cli::values;
-use crate::client::{Client, LogItem, LogPiece, LogQuery};
+use crate::client::{Client, LogItem, LogOutput, LogQuery};
 use jiff::Timestamp;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -60,8 +60,8 @@ pub async fn run(session: &Session, args: LogsArgs) -> Result<ExitCode, CliError
     let mut screen = Screen::new(false);
     while let Some(item) = log.next().await? {
         match item {
-            LogItem::Piece(_, chunk) if session.output.json => session.output.json_line(&chunk)?,
-            LogItem::Piece(piece, _) => write(&mut screen, piece, tame)?,
+            LogItem::Piece(_, piece) if session.output.json => session.output.json_line(&piece)?,
+            LogItem::Piece(output, _) => write(&mut screen, output, tame)?,
             LogItem::Lost { why, .. } if !args.follow => return Err(why.into()),
             LogItem::Lost { .. } => {
                 screen.note("the connection to the daemon is lost, trying again");
@@ -77,7 +77,7 @@ pub async fn run(session: &Session, args: LogsArgs) -> Result<ExitCode, CliError
 ///
 /// # Errors
 /// Where the output cannot be written.
-pub fn write(screen: &mut Screen, piece: LogPiece, tame: bool) -> Result<(), CliError> {
+pub fn write(screen: &mut Screen, output: LogOutput, tame: bool) -> Result<(), CliError> {
     let tamed = |bytes: Vec<u8>| {
         if tame {
             text::harmless_output(&bytes)
@@ -85,10 +85,10 @@ pub fn write(screen: &mut Screen, piece: LogPiece, tame: bool) -> Result<(), Cli
             bytes
         }
     };
-    match piece {
-        LogPiece::Stdout(bytes) => screen.write(Target::Stdout, &tamed(bytes)),
-        LogPiece::Stderr(bytes) => screen.write(Target::Stderr, &tamed(bytes)),
-        LogPiece::Gap(bytes) => {
+    match output {
+        LogOutput::Stdout(bytes) => screen.write(Target::Stdout, &tamed(bytes)),
+        LogOutput::Stderr(bytes) => screen.write(Target::Stderr, &tamed(bytes)),
+        LogOutput::Gap(bytes) => {
             screen.note(&format!("{bytes} bytes of the output were not kept here"));
             Ok(())
         }

@@ -110,20 +110,26 @@ fn obeyed(job: &Job, host: &Host) {
     let Some(proc) = job.live_attempt().and_then(|attempt| host.running(attempt)) else {
         return;
     };
-    match job.state.name() {
-        StateName::Paused => assert!(proc.frozen, "job {} is paused and runs", job.id),
-        StateName::Running => assert!(!proc.frozen, "job {} runs frozen", job.id),
-        StateName::Stopping
-            if job
-                .attempt
-                .as_ref()
-                .is_some_and(|it| it.main == Some(proc.main)) =>
-        {
-            let killed = matches!(job.state, JobState::Stopping { killed: true, .. });
-            let told = proc.killed || (!killed && proc.asked.is_some() && !proc.frozen);
-            assert!(told, "job {} was asked to end before it could hear", job.id);
-        }
-        _ => {}
+    let state = job.state.name();
+    assert!(
+        state != StateName::Paused || proc.frozen,
+        "job {} is paused and runs",
+        job.id
+    );
+    assert!(
+        state != StateName::Running || !proc.frozen,
+        "job {} runs frozen",
+        job.id
+    );
+    let known = job
+        .attempt
+        .as_ref()
+        .is_some_and(|it| it.main == Some(proc.main));
+    if let JobState::Stopping { killed, .. } = job.state
+        && known
+    {
+        let told = proc.killed || (!killed && proc.asked.is_some() && !proc.frozen);
+        assert!(told, "job {} was asked to end before it could hear", job.id);
     }
 }
 
@@ -162,27 +168,30 @@ fn min(least: Option<u64>, at: u64) -> Option<u64> {
 }
 
 fn due(job: &Job, store: &Store, now: Stamp) -> Option<u64> {
-    match &job.state {
-        JobState::Running {
-            since,
-            ran_before_ms,
-        } => job.spec.timeout_ms.map(|timeout| {
-            since
-                .boot_ms
-                .saturating_add(timeout.saturating_sub(*ran_before_ms))
-        }),
-        JobState::Stopping {
-            kill_at,
-            killed: false,
-            ..
-        } => Some(kill_at.boot_ms),
-        JobState::Backoff { until, .. } => Some(until.boot_ms),
-        JobState::Queued if store.unmet(job) == 0 => {
-            let ahead = job.spec.not_before_ms? - now.wall_ms;
-            (ahead > 0).then(|| now.boot_ms + ahead.unsigned_abs())
-        }
-        _ => None,
+    if let JobState::Running {
+        since,
+        ran_before_ms,
+    } = &job.state
+    {
+        let left = job.spec.timeout_ms?.saturating_sub(*ran_before_ms);
+        return Some(since.boot_ms.saturating_add(left));
     }
+    if let JobState::Stopping {
+        kill_at,
+        killed: false,
+        ..
+    } = &job.state
+    {
+        return Some(kill_at.boot_ms);
+    }
+    if let JobState::Backoff { until, .. } = &job.state {
+        return Some(until.boot_ms);
+    }
+    if job.state != JobState::Queued || store.unmet(job) > 0 {
+        return None;
+    }
+    let ahead = job.spec.not_before_ms? - now.wall_ms;
+    (ahead > 0).then(|| now.boot_ms + ahead.unsigned_abs())
 }
 
 /// What one step must be, before it is committed: moves and actions belong together.

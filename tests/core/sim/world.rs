@@ -169,9 +169,10 @@ impl World {
     fn report(&mut self, input: Input) {
         self.note(format!("{input:?}"));
         self.tally.inputs += 1;
-        let ended = match &input {
-            Input::Ended { attempt, .. } => Some(*attempt),
-            _ => None,
+        let ended = if let Input::Ended { attempt, .. } = &input {
+            Some(*attempt)
+        } else {
+            None
         };
         let step = self.engine.handle(self.now, input);
         if let Some(attempt) = ended {

@@ -1,0 +1,122 @@
+//! What the keys must hold together: each may be right alone, and wrong with the others.
+
+use crate::config::{Place, Problem, Settings};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// Name of the socket in the runtime directory.
+const SOCKET_NAME: &str = "/stoked.sock";
+
+/// Longest path that the kernel takes for a Unix socket, without its final zero.
+const LONGEST_SOCKET_PATH_BYTES: usize = 107;
+
+/// Less than this is not even one error message.
+const LEAST_LOG_BYTES: u64 = 4 << 10;
+
+/// Less than this makes a host busy with saying that it is alive.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Keys that must go with another one.
+const OTHERS: [(&str, &str); 2] = [
+    ("api.max_connections_per_uid", "api.max_connections"),
+    ("events.ring", "events.keep"),
+];
+
+/// Everything that is wrong, each at the place its key has its value from.
+pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) -> Vec<Problem> {
+    let checks = [
+        ("daemon.runtime_dir", runtime_dir(settings)),
+        ("daemon.state_dir", absolute(&settings.daemon.state_dir)),
+        ("jobs.stop_signal", stop_signal(settings.jobs.stop_signal)),
+        ("jobs.log_limit", log_limit(settings.jobs.log_limit_bytes)),
+        ("api.max_connections_per_uid", connections(settings)),
+        ("api.heartbeat", heartbeat(settings.api.heartbeat)),
+        (
+            "api.header_timeout",
+            header_timeout(settings.api.header_timeout),
+        ),
+        ("events.ring", ring(settings)),
+    ];
+    let mut problems = Vec::new();
+    for (key, found) in checks {
+        let Some(what) = found else { continue };
+        // Where a default does not go with what is written, what is written is the place to look.
+        let other = OTHERS.iter().find(|(one, _)| *one == key);
+        let place = places.get(key).or_else(|| places.get(other?.1));
+        problems.push(Problem {
+            place: place.cloned(),
+            key: key.to_owned(),
+            what,
+        });
+    }
+    if settings.groups.contains_key("") {
+        problems.push(Problem {
+            place: places.get("groups..parallelism").cloned(),
+            key: "groups".to_owned(),
+            what: "a group needs a name: write [groups.NAME]".to_owned(),
+        });
+    }
+    problems
+}
+
+fn absolute(path: &std::path::Path) -> Option<String> {
+    (!path.is_absolute()).then(|| {
+        format!(
+            "\"{}\" is not an absolute path: begin it with /",
+            path.display()
+        )
+    })
+}
+
+fn runtime_dir(settings: &Settings) -> Option<String> {
+    let path = &settings.daemon.runtime_dir;
+    let bytes = path.as_os_str().as_bytes().len() + SOCKET_NAME.len();
+    if bytes > LONGEST_SOCKET_PATH_BYTES {
+        let spare = LONGEST_SOCKET_PATH_BYTES - SOCKET_NAME.len();
+        return Some(format!(
+            "\"{}\" is too long for a socket in it: use at most {spare} bytes",
+            path.display()
+        ));
+    }
+    absolute(path)
+}
+
+fn stop_signal(signal: i32) -> Option<String> {
+    let uncatchable = [Signal::KILL, Signal::STOP].map(Signal::as_raw);
+    uncatchable.contains(&signal).then(|| {
+        format!("no program can catch signal {signal}, so none could end in order: use \"TERM\"")
+    })
+}
+
+fn log_limit(bytes: u64) -> Option<String> {
+    (bytes < LEAST_LOG_BYTES)
+        .then(|| format!("{bytes} bytes keep nothing worth reading: use \"4KiB\" or more"))
+}
+
+fn connections(settings: &Settings) -> Option<String> {
+    let (one, all) = (
+        settings.api.max_connections_per_uid,
+        settings.api.max_connections,
+    );
+    (one > all).then(|| {
+        format!("one user may have {one}, but all together only {all}: lower it, or raise api.max_connections")
+    })
+}
+
+fn heartbeat(time: Duration) -> Option<String> {
+    (time < SHORTEST_HEARTBEAT).then(|| "it is too short: use \"1s\" or more".to_owned())
+}
+
+fn header_timeout(time: Duration) -> Option<String> {
+    time.is_zero()
+        .then(|| "no client is that fast: use \"5s\"".to_owned())
+}
+
+fn ring(settings: &Settings) -> Option<String> {
+    let (ring, keep) = (u64::from(settings.events.ring), settings.events.keep);
+    (ring > keep).then(|| {
+        format!("{ring} events in memory, but only {keep} on disk: lower it, or raise events.keep")
+    })
+}
