@@ -8,6 +8,7 @@ use crate::api::submit::{Place, group_name};
 use crate::auth::Action;
 use crate::control::command::{Command, Reply};
 use crate::model::group::DEFAULT_GROUP;
+use crate::store::Reader;
 use crate::wire::convert::group_view;
 use crate::wire::error::ProblemKind;
 use crate::wire::group::{GroupList, GroupView};
@@ -63,7 +64,7 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn list(call: Call) -> Answer {
-    let records = call.shared.read(|archive| archive.group_records()).await?;
+    let (records, _) = call.shared.read(Reader::group_counts).await?;
     let items = records
         .iter()
         .map(|record| group_view(&record.group, record.active, record.waiting))
@@ -80,7 +81,7 @@ async fn put(mut call: Call) -> Answer {
 async fn pause(call: Call, paused: bool) -> Answer {
     // A verb acts on what is there; only PUT makes a group.
     let name = call.path("name").to_owned();
-    let groups = call.shared.read(|archive| archive.groups()).await?;
+    let groups = call.shared.read(Reader::groups).await?;
     if name != DEFAULT_GROUP && !groups.iter().any(|group| group.name == name) {
         let name = super::call::harmless(&name);
         return Err(super::problem::not_found(format_args!("group \"{name}\"")));
@@ -102,7 +103,7 @@ async fn set(call: &Call, wanted: GroupPut) -> Answer {
     let Reply::Group(group) = call.shared.control.command(command).await? else {
         return Err(internal("a group was answered with something else"));
     };
-    let records = call.shared.read(|archive| archive.group_records()).await?;
+    let (records, _) = call.shared.read(Reader::group_counts).await?;
     let known = records
         .iter()
         .find(|record| record.group.name == group.name);

@@ -3,7 +3,6 @@
 use crate::api::Shared;
 use crate::api::call::{Call, Param, harmless, parse};
 use crate::api::now_ms;
-use crate::api::ports::{JobFilter, JobRecord};
 use crate::api::problem::{Failure, internal, invalid, nearest, not_found};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
@@ -18,6 +17,7 @@ use crate::model::job::{Job, Owner};
 use crate::model::progress::Progress;
 use crate::model::spec::StopPolicy;
 use crate::model::state::{JobState, StateName};
+use crate::store::{JobFilter, JobHistory};
 use crate::wire::convert::{Surroundings, attempt_view, job_view};
 use crate::wire::error::ProblemKind;
 use crate::wire::job::{JobList, JobView, Submitted};
@@ -122,8 +122,9 @@ async fn submit(mut call: Call) -> Answer {
     call.check_type()?;
     let subject = Arc::clone(&call.subject);
     let shared = Arc::clone(&call.shared);
+    let large = bytes.len() > LARGE_BODY_BYTES;
     let read = move || read_submission(&bytes, key, &subject, &shared);
-    let submission = if call.headers.get("content-length").is_some_and(is_large) {
+    let submission = if large {
         call.shared.blocking(read).await??
     } else {
         read()?
@@ -134,14 +135,6 @@ async fn submit(mut call: Call) -> Answer {
     };
     let ids = ids.into_iter().map(|id| id.0).collect();
     json(StatusCode::CREATED, &Submitted { ids, repeated })
-}
-
-fn is_large(length: &axum::http::HeaderValue) -> bool {
-    let bytes = length
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<usize>().ok());
-    bytes.is_none_or(|bytes| bytes > LARGE_BODY_BYTES)
 }
 
 fn idempotency_key(call: &Call) -> Result<Option<String>, Failure> {
@@ -183,7 +176,8 @@ fn read_submission(
             format_args!("one request submits 1 to {most} jobs"),
         ));
     }
-    let (drafts, environments) = check_all(jobs, several, subject, shared.stop_policy)?;
+    let stop_policy = *shared.stop_policy.borrow();
+    let (drafts, environments) = check_all(jobs, several, subject, stop_policy)?;
     Ok(Submission {
         owner: Arc::new(Owner {
             uid: subject.uid,
@@ -248,7 +242,7 @@ async fn list(call: Call) -> Answer {
     let next = page
         .items
         .last()
-        .filter(|_| page.more)
+        .filter(|_| page.next.is_some())
         .map(|job| job.id.to_string());
     let items = page
         .items
@@ -348,16 +342,16 @@ async fn show(call: Call) -> Answer {
             let sees = crate::auth::decide(&subject, Action::ReadEnvironment, owner, &policy);
             let names = match &record.job.spec.env {
                 Some(env) if sees.is_allowed() => archive.environment_names(env)?,
-                Some(_) | None => Vec::new(),
+                Some(_) | None => None,
             };
             let groups = archive.groups()?;
-            Ok(Some((record, names, groups)))
+            Ok(Some((record, names.unwrap_or_default(), groups)))
         })
         .await?;
     let Some((record, names, groups)) = found else {
         return Err(not_found(format_args!("job {id}")));
     };
-    let JobRecord { job, attempts, .. } = record;
+    let JobHistory { job, attempts, .. } = record;
     let mut shown = view(&call, &job, &groups);
     let audience = call.audience(job.owner.uid);
     shown.env_names = names;

@@ -7,12 +7,12 @@ mod feed;
 
 use crate::api::call::{Call, Param, harmless};
 use crate::api::logs::feed::{Attempts, Feed, Format, attempt_cursor};
-use crate::api::ports::{LogSelection, LogStart};
 use crate::api::problem::{Failure, invalid, not_found};
 use crate::api::pull;
 use crate::api::routes::{Answer, Content, Route};
 use crate::api::service::with_type;
 use crate::auth::Action;
+use crate::logs::read::{From, Selection};
 use crate::model::id::JobId;
 use crate::wire::error::ProblemKind;
 use crate::wire::log::NDJSON;
@@ -95,11 +95,11 @@ fn format(call: &Call) -> Result<Format, Failure> {
     }
 }
 
-fn selection(call: &Call) -> Result<LogSelection, Failure> {
+fn selection(call: &Call) -> Result<Selection, Failure> {
     match call.text("stream") {
-        None | Some("both") => Ok(LogSelection::Both),
-        Some("stdout") => Ok(LogSelection::Stdout),
-        Some("stderr") => Ok(LogSelection::Stderr),
+        None | Some("both") => Ok(Selection::Both),
+        Some("stdout") => Ok(Selection::Stdout),
+        Some("stderr") => Ok(Selection::Stderr),
         Some(other) => {
             let why = format!("\"{}\" is not stdout, stderr or both", harmless(other));
             Err(invalid("stream", why))
@@ -108,20 +108,20 @@ fn selection(call: &Call) -> Result<LogSelection, Failure> {
 }
 
 /// Where reading begins, and of which attempt, where a cursor says so.
-fn start(call: &Call) -> Result<(Option<u32>, LogStart), Failure> {
+fn start(call: &Call) -> Result<(Option<u32>, From), Failure> {
     let tail: Option<u64> = call.value("tail", "a number of lines")?;
     let since = call.instant_ms("since")?;
     let offset = call.text("offset");
     match (tail, since, offset) {
-        (None, None, None) => Ok((None, LogStart::Start)),
-        (Some(lines), None, None) => Ok((None, LogStart::Tail(lines))),
-        (None, Some(ms), None) => Ok((None, LogStart::Since(ms))),
+        (None, None, None) => Ok((None, From::Start)),
+        (Some(lines), None, None) => Ok((None, From::Tail { lines })),
+        (None, Some(ms), None) => Ok((None, From::Since { wall_ms: ms })),
         (None, None, Some(cursor)) => {
             let (attempt, place) = attempt_cursor(cursor).ok_or_else(|| {
                 let why = format!("\"{}\" is not a cursor of a log", harmless(cursor));
                 invalid("offset", why)
             })?;
-            Ok((Some(attempt), LogStart::Cursor(place.to_owned())))
+            Ok((Some(attempt), From::Offset(place)))
         }
         _ => Err(invalid("offset", "give one of tail, since and offset")),
     }

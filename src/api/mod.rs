@@ -25,15 +25,17 @@ mod tests;
 
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
-use crate::api::ports::{Archive, HealthSource, LogStore, ReadTrouble};
+use crate::api::ports::{HealthSource, Output};
 use crate::api::problem::{Failure, internal};
 use crate::auth::Policy;
 use crate::auth::peer::Accounts;
 use crate::control::Handle;
 use crate::events::Bus;
 use crate::model::spec::StopPolicy;
+use crate::store::{Reader, StoreError};
 use std::sync::Arc;
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,15 +47,15 @@ pub struct Api {
     /// Where events come from.
     pub bus: Bus,
     /// What is stored.
-    pub archive: Arc<dyn Archive>,
+    pub archive: Reader,
     /// The output of attempts.
-    pub logs: Arc<dyn LogStore>,
+    pub logs: Output,
     /// How well the daemon is.
     pub health: Arc<dyn HealthSource>,
     /// Whose daemon this is, and who administers.
     pub policy: Policy,
-    /// How jobs are asked to end that do not say.
-    pub stop_policy: StopPolicy,
+    /// How jobs are asked to end that do not say; may change while it serves.
+    pub stop_policy: watch::Receiver<StopPolicy>,
     /// Version of the daemon.
     pub version: String,
 }
@@ -71,11 +73,11 @@ impl std::fmt::Debug for Api {
 struct Shared {
     control: Handle,
     bus: Bus,
-    archive: Arc<dyn Archive>,
-    logs: Arc<dyn LogStore>,
+    archive: Reader,
+    logs: Output,
     health: Arc<dyn HealthSource>,
     policy: Policy,
-    stop_policy: StopPolicy,
+    stop_policy: watch::Receiver<StopPolicy>,
     version: String,
     accounts: Accounts,
     limits: Limits,
@@ -109,10 +111,10 @@ impl Shared {
     /// Runs a read of the store where blocking holds nobody up.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&dyn Archive) -> Result<T, ReadTrouble> + Send + 'static,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let archive = Arc::clone(&self.archive);
-        Ok(self.blocking(move || read(&*archive)).await??)
+        let archive = self.archive.clone();
+        Ok(self.blocking(move || read(&archive)).await??)
     }
 
     /// Runs something that blocks on a thread for that.

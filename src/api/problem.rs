@@ -1,8 +1,10 @@
 //! Every failure of a request, as the one kind of answer that clients know: `application/problem+json`.
 
-use crate::api::ports::{LogTrouble, ReadTrouble};
 use crate::control::CommandError;
 use crate::control::command::Refusal;
+use crate::model::state::StateName;
+use crate::model::transition::Illegal;
+use crate::store::StoreError;
 use crate::wire::error::{MEDIA_TYPE, Problem, ProblemKind};
 use crate::wire::values::Cursor;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -92,8 +94,8 @@ pub(crate) fn internal(what: impl Display) -> Failure {
         .into()
 }
 
-impl From<ReadTrouble> for Failure {
-    fn from(trouble: ReadTrouble) -> Self {
+impl From<StoreError> for Failure {
+    fn from(trouble: StoreError) -> Self {
         Problem::new(
             ProblemKind::StorageUnavailable,
             "the store cannot be read now",
@@ -101,15 +103,6 @@ impl From<ReadTrouble> for Failure {
         .detail(trouble.to_string())
         .hint("running jobs go on; GET /v1/health says how the store is")
         .into()
-    }
-}
-
-impl From<LogTrouble> for Failure {
-    fn from(trouble: LogTrouble) -> Self {
-        match trouble {
-            LogTrouble::BadCursor(_) => invalid("offset", &trouble),
-            LogTrouble::Io(_) => internal(&trouble),
-        }
     }
 }
 
@@ -160,7 +153,7 @@ fn refused(refusal: &Refusal) -> Problem {
             ProblemKind::WrongState,
             Some("retry the job it waits for first"),
         ),
-        Refusal::WrongState { .. } => (ProblemKind::WrongState, None),
+        Refusal::WrongState { illegal, .. } => (ProblemKind::WrongState, way_out(*illegal)),
         Refusal::NotThisAttempt { .. } => (ProblemKind::WrongState, None),
         Refusal::KeyReused(_) => (
             ProblemKind::KeyReused,
@@ -184,6 +177,25 @@ fn refused(refusal: &Refusal) -> Problem {
     }
 }
 
+/// What to do instead of a move that the state of a job does not allow.
+fn way_out(illegal: Illegal) -> Option<&'static str> {
+    let from = illegal.from;
+    match illegal.event {
+        "paused" if !from.is_final() => Some("hold keeps a waiting job from starting"),
+        "held" if from.holds_place() => Some("pause freezes a running job"),
+        "released" if from == StateName::Paused => Some("resume lets a frozen job go on"),
+        "released" if from == StateName::Held => {
+            Some("it waits for an approval: approve or reject it")
+        }
+        "approved" if from == StateName::Held => Some("nobody has to approve it: release it"),
+        "resumed" if from == StateName::Held => Some("release lets a held job go"),
+        "removed" => Some("cancel it first, or wait until it has ended"),
+        "edited" => Some("only waiting jobs can be edited: cancel it and submit it anew"),
+        "queued again" => Some("restart ends a running job and queues it again"),
+        _ => None,
+    }
+}
+
 /// The one of `known` that `text` was probably meant to be.
 pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -198,8 +210,6 @@ pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) 
 mod tests {
     use super::*;
     use crate::model::id::JobId;
-    use crate::model::state::StateName;
-    use crate::model::transition::Illegal;
 
     #[test]
     fn every_refusal_has_its_kind() {

@@ -114,7 +114,10 @@ async fn history(call: Call) -> Answer {
     let name = AttemptId { job: id, attempt };
     let points = call
         .shared
-        .read(move |archive| archive.progress(name, since, until, most))
+        .read(move |archive| {
+            let (since, until) = (since.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX));
+            archive.progress(name, since, until, most)
+        })
         .await?;
     let audience = call.audience(record.job.owner.uid);
     let items = points.into_iter().filter_map(|point| {

@@ -10,6 +10,7 @@ use crate::auth::Action;
 use crate::control::command::{Command, Reply, SignalTarget, Verb};
 use crate::model::id::JobId;
 use crate::model::state::JobState;
+use crate::store::Reader;
 use crate::wire::error::ProblemKind;
 use crate::wire::job::JobView;
 use crate::wire::request;
@@ -212,7 +213,7 @@ async fn act(call: &Call, verb: Verb) -> Answer {
     match command(call, id, verb).await? {
         Reply::Job(job) => {
             let groups = if job.state == JobState::Queued {
-                call.shared.read(|archive| archive.groups()).await?
+                call.shared.read(Reader::groups).await?
             } else {
                 Vec::new()
             };

@@ -81,7 +81,11 @@ impl Outcome {
         let state = style::state_words(&self.state);
         Some(match (message, class) {
             (Some(message), _) => format!("job {id} {state}: {message}"),
-            (None, Some(class)) if self.state == "failed" => format!("job {id} failed: {class}"),
+            (None, Some(class)) if self.state == "failed" => {
+                let signal = self.exit.and_then(|exit| exit.signal);
+                let number = signal.map(|signal| format!(" {signal}"));
+                format!("job {id} failed: {class}{}", number.unwrap_or_default())
+            }
             (None, _) => format!("job {id} was {state}").replace("was failed", "failed"),
         })
     }
@@ -147,6 +151,8 @@ mod tests {
         assert_eq!(said(outcome("failed", Some(3), None, Some("exit"))), None);
         let text = said(outcome("timed_out", None, Some(15), Some("timeout")));
         assert_eq!(text.as_deref(), Some("job 7 was timed out"));
+        let text = said(outcome("failed", None, Some(9), Some("signal")));
+        assert_eq!(text.as_deref(), Some("job 7 failed: signal 9"));
         let text = said(outcome("failed", None, None, Some("spawn")));
         assert_eq!(text.as_deref(), Some("job 7 failed: spawn"));
     }

@@ -164,6 +164,11 @@ impl Following<'_> {
                 write_log(&mut self.screen, piece, false)?;
                 self.draw();
             }
+            // The stream of events tells the person; only after its end the log has to.
+            Some(LogItem::Lost { .. }) if self.outcome.is_none() => {
+                self.session.plan.revive(&self.client).await;
+            }
+            Some(LogItem::Back) if self.outcome.is_none() => {}
             Some(LogItem::Lost { .. }) => self.lost().await,
             Some(LogItem::Back) => self.back(),
             None => self.log = None,

@@ -198,6 +198,7 @@ impl Settings {
         let mut settings = Self::of_system(state_dir, runtime_dir);
         settings.api.max_connections_per_uid = 768;
         settings.api.max_streams_per_uid = 512;
+        settings.api.requests_per_second_per_uid = 100_000;
         settings
     }
 

@@ -8,10 +8,15 @@ use crate::model::event::Event;
 use crate::model::time::Stamp;
 use std::future::Future;
 
-/// Why something could not be written or read: a sentence for people, with the way out.
+/// Why something could not be written or read.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreTrouble(pub String);
+#[error("{why}")]
+pub struct StoreTrouble {
+    /// A sentence for people, with the way out.
+    pub why: String,
+    /// The store will not work again before a new start: the task ends.
+    pub is_final: bool,
+}
 
 /// The world as the control task sees it. The daemon implements it with the adapters, tests with lists.
 pub trait Effects: Send {

@@ -62,7 +62,7 @@ impl<E: Effects> Task<E> {
         }
     }
 
-    /// Runs until `stop`; what was decided by then is committed.
+    /// Runs until `stop`, with what was decided by then committed, or until the store is beyond use.
     pub async fn run(mut self, stop: CancellationToken) {
         self.flush().await;
         loop {
@@ -87,6 +87,14 @@ impl<E: Effects> Task<E> {
                 }
             }
             self.flush().await;
+            if self
+                .trouble
+                .as_ref()
+                .is_some_and(|trouble| trouble.is_final)
+            {
+                // A new start sets the damaged database aside and asks the shims what runs.
+                return;
+            }
         }
         self.flush().await;
     }

@@ -1,12 +1,12 @@
 //! The composition root: every constructor call of the daemon, in the order of its dependencies.
 
 use crate::api::limits::Limits;
+use crate::api::ports::Output;
 use crate::api::{self, Api};
-use crate::auth::Policy;
-use crate::config::{Containment, Settings};
+use crate::auth::{Mode, Policy};
+use crate::config::{ContainmentChoice, GroupSettings, Settings};
 use crate::contain::{cgroup, identity};
-use crate::control;
-use crate::daemon::archive::{Logs, Stored};
+use crate::control::{self, Handle};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
@@ -16,9 +16,12 @@ use crate::daemon::launch::Launcher;
 use crate::daemon::strays;
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
+use crate::engine::command::Command;
+use crate::events::queue::QueueOptions;
 use crate::events::{Bus, BusOptions};
 use crate::logs::watch::Watcher;
 use crate::model::change::Change;
+use crate::model::group::DEFAULT_GROUP;
 use crate::model::id::JobId;
 use crate::model::job::Job;
 use crate::model::spec::StopPolicy;
@@ -43,7 +46,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the daemon is built from.
 #[derive(Debug)]
-pub struct Parts {
+pub(super) struct Parts {
     /// What may be relied on.
     pub settings: Arc<Settings>,
     /// Its directories, made.
@@ -58,7 +61,7 @@ pub struct Parts {
 
 /// The running daemon.
 #[derive(Debug)]
-pub struct App {
+pub(super) struct App {
     store: Store,
     bus: Bus,
     doors: CancellationToken,
@@ -67,6 +70,10 @@ pub struct App {
     /// The control task.
     engine: JoinHandle<()>,
     keeping: watch::Sender<Keeping>,
+    control: Handle,
+    dirs: Dirs,
+    launcher: Arc<Launcher>,
+    stopping: watch::Sender<StopPolicy>,
 }
 
 impl Parts {
@@ -74,7 +81,7 @@ impl Parts {
     ///
     /// # Errors
     /// With what could not be opened, and where.
-    pub async fn start(self) -> Result<App> {
+    pub(super) async fn start(self) -> Result<App> {
         let Self {
             settings,
             dirs,
@@ -89,14 +96,13 @@ impl Parts {
             epoch: recovered.epoch.clone(),
             head: recovered.head,
             oldest: recovered.oldest,
-            ring: settings.events.ring,
+            ring: usize::try_from(settings.events.ring).unwrap_or(usize::MAX),
         });
         let core_tasks = TaskTracker::new();
         let door_tasks = TaskTracker::new();
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
         let context = launch_context(&settings, &dirs);
-        let containing = context.containing.clone();
         let launcher = Arc::new(Launcher::new(context, store.reader()));
         let feeds = Arc::new(Feeds::new(
             control.clone(),
@@ -115,15 +121,14 @@ impl Parts {
         let trim_due = Arc::new(Notify::new());
         let host = HostFacts {
             boot_id,
-            default_parallelism: settings.jobs.parallelism(),
+            default_parallelism: default_parallelism(&settings),
         };
         let vitals = Vitals {
             store: store.condition(),
             trouble: troubled,
-            containing,
+            launcher: Arc::clone(&launcher),
             supervisor: supervisor.clone(),
             watcher: watcher.clone(),
-            socket: dirs.socket(),
             state: dirs.state.clone(),
         };
         let adapters = Adapters {
@@ -155,31 +160,41 @@ impl Parts {
             trim_due,
             core.clone(),
         ));
+        let (stopping, stopping_now) = watch::channel(stop_policy(&settings));
         let doors = CancellationToken::new();
         let api = Api {
             control: control.clone(),
             bus: bus.clone(),
-            archive: Arc::new(Stored::new(store.reader())),
-            logs: Arc::new(Logs::new(dirs.logs(), watcher)),
+            archive: store.reader(),
+            logs: Output {
+                dir: dirs.logs(),
+                watcher,
+            },
             health: Arc::new(vitals),
             policy,
-            stop_policy: StopPolicy::default(),
+            stop_policy: stopping_now,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let listener = tokio::net::UnixListener::from_std(listener)
-            .context("failed to serve the socket")?;
-        let limits = Limits::of(api.policy.mode);
+        let listener =
+            tokio::net::UnixListener::from_std(listener).context("failed to serve the socket")?;
+        let limits = limits(&settings, api.policy.mode);
         let serving = api::serve(listener, api, limits, doors.clone(), door_tasks.clone());
         door_tasks.spawn(serving);
-        Ok(App {
+        let app = App {
             store,
             bus,
+            control,
+            dirs,
+            launcher,
+            stopping,
             doors,
             core,
             door_tasks,
             engine,
             keeping,
-        })
+        };
+        app.set_groups(settings.groups.iter()).await;
+        Ok(app)
     }
 }
 
@@ -207,7 +222,11 @@ fn open_store(settings: &Settings, dirs: &Dirs) -> Result<(Store, Recovered)> {
 /// Clears away what is over, and takes up again what runs and was forgotten with a lost database.
 async fn recover_strays(store: &Store, recovered: &mut Recovered, dirs: &Dirs) -> Result<()> {
     let strays = supervise::strays(&dirs.attempts()).context("failed to read the attempts")?;
-    let live = recovered.live.iter().filter_map(Job::live_attempt).collect();
+    let live = recovered
+        .live
+        .iter()
+        .filter_map(Job::live_attempt)
+        .collect();
     let unknown: Vec<JobId> = strays.iter().map(|stray| stray.attempt.job).collect();
     if unknown.is_empty() {
         return Ok(());
@@ -216,7 +235,10 @@ async fn recover_strays(store: &Store, recovered: &mut Recovered, dirs: &Dirs) -
         jobs: unknown,
         ..Fetch::default()
     };
-    let stored = store.fetch(fetch).await.context("failed to look up attempts")?;
+    let stored = store
+        .fetch(fetch)
+        .await
+        .context("failed to look up attempts")?;
     let stored = stored.jobs.iter().map(|job| job.id).collect();
     let verdict = strays::judge(strays, &live, &stored, clock::now());
     for attempt in verdict.dismissed {
@@ -231,8 +253,14 @@ async fn recover_strays(store: &Store, recovered: &mut Recovered, dirs: &Dirs) -
     }
     let found = verdict.found.into_iter().map(Arc::new);
     let changes: Vec<Change> = found.clone().map(|job| Change::JobAdded { job }).collect();
-    let events = store.commit(changes).await.context("failed to store found jobs")?;
-    recovered.head = events.last().and_then(|event| event.seq).unwrap_or(recovered.head);
+    let events = store
+        .commit(changes)
+        .await
+        .context("failed to store found jobs")?;
+    recovered.head = events
+        .last()
+        .and_then(|event| event.seq)
+        .unwrap_or(recovered.head);
     for job in found {
         tracing::warn!(job = %job.id, "a running job that the database did not know was found again");
         recovered.live.push(Job::clone(&job));
@@ -244,12 +272,16 @@ fn launch_context(settings: &Settings, dirs: &Dirs) -> LaunchContext {
     // One daemon per state directory, so its name tells daemons of one host apart.
     let instance = instance_name(&dirs.state);
     let containing = match settings.jobs.containment {
-        Containment::Tree => Containing::Tree {
+        ContainmentChoice::Tree => Containing::Tree {
             why: "the configuration says so (jobs.containment)".to_owned(),
         },
-        Containment::Auto | Containment::Cgroup => match cgroup::Base::probe(&instance) {
+        ContainmentChoice::Auto | ContainmentChoice::Cgroup => match cgroup::Base::probe(&instance)
+        {
             Ok(base) => Containing::Cgroup(base),
-            Err(why) => Containing::Tree { why: why.0 },
+            Err(why) if settings.jobs.containment == ContainmentChoice::Auto => {
+                Containing::Tree { why: why.0 }
+            }
+            Err(why) => Containing::Nothing { why: why.0 },
         },
     };
     LaunchContext {
@@ -264,10 +296,13 @@ fn launch_context(settings: &Settings, dirs: &Dirs) -> LaunchContext {
 
 /// A short name for a state directory: the FNV-1a hash of its path.
 fn instance_name(state: &Path) -> String {
-    let hash = state.as_os_str().as_encoded_bytes().iter().fold(
-        0xcbf2_9ce4_8422_2325_u64,
-        |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3),
-    );
+    let hash = state
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     format!("{hash:016x}")
 }
 
@@ -277,27 +312,96 @@ fn listener_of(feeds: &Arc<Feeds>) -> Listener {
 }
 
 fn keeping_of(settings: &Settings) -> Keeping {
+    let age = settings.store.key_age.as_millis();
     Keeping {
         events: settings.events.keep,
-        keys_ms: 24 * 3600 * 1000,
+        keys_ms: i64::try_from(age).unwrap_or(i64::MAX),
+    }
+}
+
+fn stop_policy(settings: &Settings) -> StopPolicy {
+    let grace = settings.jobs.default_grace.as_millis();
+    StopPolicy {
+        signal: settings.jobs.stop_signal,
+        grace_ms: u64::try_from(grace).unwrap_or(u64::MAX),
+    }
+}
+
+/// Places of the default group: as configured, else as many as the host has CPUs.
+fn default_parallelism(settings: &Settings) -> u32 {
+    match settings.jobs.default_parallelism {
+        0 => std::thread::available_parallelism()
+            .ok()
+            .and_then(|cpus| u32::try_from(cpus.get()).ok())
+            .unwrap_or(1),
+        places => places,
+    }
+}
+
+fn limits(settings: &Settings, mode: Mode) -> Limits {
+    let api = &settings.api;
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let usual = Limits::of(mode);
+    Limits {
+        connections: count(api.max_connections),
+        connections_per_uid: count(api.max_connections_per_uid),
+        streams_per_uid: count(api.max_streams_per_uid),
+        requests_per_second: api.requests_per_second_per_uid,
+        request_burst: api.requests_per_second_per_uid.saturating_mul(2),
+        body_bytes: usize::try_from(api.max_body_bytes).unwrap_or(usize::MAX),
+        header_time: api.header_timeout,
+        heartbeat: api.heartbeat,
+        queue: QueueOptions {
+            lifecycle: count(api.client_queue),
+            ..usual.queue
+        },
+        ..usual
     }
 }
 
 impl App {
     /// Applies what of new settings counts at once.
-    pub fn apply(&self, settings: &Settings) {
-        self.keeping.send_replace(keeping_of(settings));
+    pub(super) async fn apply(&self, old: &Settings, new: &Settings) {
+        self.keeping.send_replace(keeping_of(new));
+        self.stopping.send_replace(stop_policy(new));
+        self.launcher.set_context(launch_context(new, &self.dirs));
+        let changed = new
+            .groups
+            .iter()
+            .filter(|(name, group)| old.groups.get(*name) != Some(*group));
+        self.set_groups(changed).await;
+        if default_parallelism(old) != default_parallelism(new) {
+            let group = GroupSettings {
+                parallelism: default_parallelism(new),
+            };
+            self.set_groups([(&DEFAULT_GROUP.to_owned(), &group)].into_iter())
+                .await;
+        }
     }
 
-    /// Ends when the control task does, which it only does by a bug: says so.
-    pub async fn failed(&mut self) -> &'static str {
+    /// Makes or changes groups as the configuration says.
+    async fn set_groups(&self, groups: impl Iterator<Item = (&String, &GroupSettings)>) {
+        for (name, group) in groups {
+            let command = Command::SetGroup {
+                name: name.clone(),
+                parallelism: Some(group.parallelism),
+                paused: None,
+            };
+            if let Err(error) = self.control.command(command).await {
+                tracing::error!(group = name, %error, "a group of the configuration cannot be set");
+            }
+        }
+    }
+
+    /// Ends when the control task does by itself: the database is damaged, or there is a bug.
+    pub(super) async fn failed(&mut self) -> &'static str {
         // Whether it returned or panicked, nothing decides any more.
         drop((&mut self.engine).await);
-        "the control task has ended, which is a bug; running jobs go on, start stoked again"
+        "nothing can be decided any more, see above; running jobs go on, start stoked again"
     }
 
     /// Closes the doors, finishes what was asked, and leaves the jobs to their shims.
-    pub async fn drain(self) {
+    pub(super) async fn drain(self) {
         self.bus.close(RETRY_MS);
         self.doors.cancel();
         self.door_tasks.close();

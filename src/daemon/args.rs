@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Keeps the work of a GPU host burning: queues and supervises jobs, tracks them, tells who may know
 #[derive(Clone, Debug, Parser)]
 #[command(name = "stoked", version, max_term_width = 100)]
-pub struct Args {
+pub(super) struct Args {
     /// Serve this user alone (the default for everybody but root)
     #[arg(long, conflicts_with = "system")]
     pub user: bool,

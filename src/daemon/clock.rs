@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 /// Reads both clocks.
 #[must_use]
-pub fn now() -> Stamp {
+pub(super) fn now() -> Stamp {
     let wall = clock_gettime(ClockId::Realtime);
     let boot = clock_gettime(ClockId::Boottime);
     Stamp {
@@ -28,7 +28,7 @@ pub fn now() -> Stamp {
 
 /// An alarm on the boot clock.
 #[derive(Debug)]
-pub struct Alarm {
+pub(super) struct Alarm {
     timer: Arc<OwnedFd>,
     rings: Arc<Notify>,
 }
@@ -41,7 +41,7 @@ impl Alarm {
     ///
     /// # Errors
     /// When the kernel gives no timer or no thread.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let timer = Arc::new(timerfd_create(
             TimerfdClockId::Boottime,
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
@@ -64,7 +64,7 @@ impl Alarm {
     }
 
     /// Returns at `boot_ms` (never for `None`), and whenever the wall clock was set before that.
-    pub async fn sleep_until(&self, boot_ms: Option<u64>) {
+    pub(super) async fn sleep_until(&self, boot_ms: Option<u64>) {
         // 0 disarms a timer; nobody needs the first millisecond of a boot.
         let at_ms = boot_ms.map_or(0, |at| at.max(1));
         let spec = Itimerspec {

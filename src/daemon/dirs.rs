@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Where this daemon keeps things.
 #[derive(Clone, Debug)]
-pub struct Dirs {
+pub(super) struct Dirs {
     /// Database, logs, attempts.
     pub state: PathBuf,
     /// The socket.
@@ -21,7 +21,7 @@ impl Dirs {
     ///
     /// # Errors
     /// With the directory that cannot be made, and why.
-    pub fn make(&self, runtime_mode: u32) -> Result<()> {
+    pub(super) fn make(&self, runtime_mode: u32) -> Result<()> {
         make(&self.state, 0o700)?;
         make(&self.attempts(), 0o700)?;
         make(&self.logs(), 0o700)?;
@@ -30,25 +30,25 @@ impl Dirs {
 
     /// Directory of the attempts' directories.
     #[must_use]
-    pub fn attempts(&self) -> PathBuf {
+    pub(super) fn attempts(&self) -> PathBuf {
         self.state.join("attempts")
     }
 
     /// Directory of the attempts' logs.
     #[must_use]
-    pub fn logs(&self) -> PathBuf {
+    pub(super) fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
 
     /// The API socket.
     #[must_use]
-    pub fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         self.runtime.join(crate::config::paths::SOCKET_NAME)
     }
 
     /// The log of a daemon that has left its terminal.
     #[must_use]
-    pub fn daemon_log(&self) -> PathBuf {
+    pub(super) fn daemon_log(&self) -> PathBuf {
         self.state.join("stoked.log")
     }
 }
@@ -63,7 +63,7 @@ fn make(path: &Path, mode: u32) -> Result<()> {
 
 /// The claim of one daemon on one state directory; ends with the process, however that ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(super) struct Lock {
     _file: File,
 }
 
@@ -72,7 +72,7 @@ impl Lock {
     ///
     /// # Errors
     /// When another daemon has it, or it cannot be written.
-    pub fn take(state: &Path) -> Result<Self> {
+    pub(super) fn take(state: &Path) -> Result<Self> {
         let path = state.join("lock");
         let mut file = OpenOptions::new()
             .read(true)

@@ -30,7 +30,7 @@ const HISTORY_SPACING_MS: i64 = 1_000;
 
 /// What the engine needs besides the stored rows.
 #[derive(Clone, Debug)]
-pub struct HostFacts {
+pub(super) struct HostFacts {
     /// Which boot of the host this is.
     pub boot_id: String,
     /// Limit of the default group, where it is not stored.
@@ -40,7 +40,7 @@ pub struct HostFacts {
 impl HostFacts {
     /// What the engine recovers from.
     #[must_use]
-    pub fn recovery(&self, recovered: Recovered) -> Recovery {
+    pub(super) fn recovery(&self, recovered: Recovered) -> Recovery {
         Recovery {
             boot_id: self.boot_id.clone(),
             next_job: recovered.next_job,
@@ -52,7 +52,7 @@ impl HostFacts {
 }
 
 /// The adapters that the control task's decisions go to.
-pub struct Adapters {
+pub(super) struct Adapters {
     /// Where changes are stored.
     pub store: Store,
     /// Where events are published.
@@ -187,6 +187,7 @@ impl Adapters {
         let traces = Traces {
             log_dir: context.log_dir(attempt),
             progress_file: context.progress_file(attempt, &job.spec),
+            uid: job.owner.uid,
         };
         self.feeds.expect(attempt, traces);
     }
@@ -263,5 +264,8 @@ fn target(to: SignalTarget) -> shim::SignalTarget {
     reason = "it is what map_err passes on"
 )]
 fn trouble(error: StoreError) -> StoreTrouble {
-    StoreTrouble(error.to_string())
+    StoreTrouble {
+        why: error.to_string(),
+        is_final: matches!(error, StoreError::Corrupt { .. }),
+    }
 }

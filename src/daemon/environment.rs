@@ -8,7 +8,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// A clean environment for `owner`.
 #[must_use]
-pub fn clean(owner: &Owner) -> Environment {
+pub(super) fn clean(owner: &Owner) -> Environment {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(owner.uid));
     let home = match user {
         Ok(Some(user)) => user.dir.to_string_lossy().into_owned(),

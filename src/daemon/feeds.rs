@@ -38,16 +38,18 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Where the traces of an attempt are.
 #[derive(Clone, Debug)]
-pub struct Traces {
+pub(super) struct Traces {
     /// Its logs.
     pub log_dir: PathBuf,
     /// The file it may write its progress to.
     pub progress_file: PathBuf,
+    /// As whom it runs: a file of somebody else is not read for it.
+    pub uid: u32,
 }
 
 /// All feeds.
 #[derive(Debug)]
-pub struct Feeds {
+pub(super) struct Feeds {
     control: Handle,
     watcher: Watcher,
     tasks: TaskTracker,
@@ -65,7 +67,7 @@ struct Feed {
 impl Feeds {
     /// Feeds that report to `control`.
     #[must_use]
-    pub fn new(control: Handle, watcher: Watcher, tasks: TaskTracker) -> Self {
+    pub(super) fn new(control: Handle, watcher: Watcher, tasks: TaskTracker) -> Self {
         Self {
             control,
             watcher,
@@ -75,19 +77,19 @@ impl Feeds {
     }
 
     /// Tells where the traces of an attempt will be, before it is launched or adopted.
-    pub fn expect(&self, attempt: AttemptId, traces: Traces) {
+    pub(super) fn expect(&self, attempt: AttemptId, traces: Traces) {
         self.attempts()
             .entry(attempt)
             .or_insert(Feed { traces, end: None });
     }
 
     /// An attempt whose end is stored needs no feed.
-    pub fn forget(&self, attempt: AttemptId) {
+    pub(super) fn forget(&self, attempt: AttemptId) {
         self.attempts().remove(&attempt);
     }
 
     /// Takes what the supervisor reports.
-    pub fn take(self: &Arc<Self>, report: Report) {
+    pub(super) fn take(self: &Arc<Self>, report: Report) {
         match report {
             Report::Started {
                 attempt,
@@ -184,7 +186,9 @@ impl Feeds {
         if last.is_err() {
             tracing::warn!(%attempt, "its last progress could not be read in time");
         }
-        end.into_iter().flatten().for_each(|end| self.control.report(end));
+        end.into_iter()
+            .flatten()
+            .for_each(|end| self.control.report(end));
         while let Ok(again) = ends.try_recv() {
             self.control.report(again);
         }
@@ -261,7 +265,7 @@ impl Eyes {
         if let Err(error) = self.look_at_output(&traces, &mut seen) {
             tracing::debug!(%error, dir = %traces.log_dir.display(), "output cannot be read");
         }
-        match file::read(&traces.progress_file) {
+        match file::read_owned(&traces.progress_file, traces.uid) {
             Ok(found) if found != self.last_file => {
                 seen.extend(found.clone());
                 self.last_file = found;

@@ -1,28 +1,28 @@
 //! How well the parts of the daemon are, and what is in force: for `GET /v1/health` and `stoke doctor`.
 
 use crate::api::ports::HealthSource;
+use crate::daemon::launch::Launcher;
 use crate::logs::watch::Watcher;
 use crate::store::Condition;
 use crate::supervise::{Containing, Supervisor};
 use crate::wire::service::{ComponentView, Health};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Everything that is looked at.
 #[derive(Debug)]
-pub struct Vitals {
+pub(super) struct Vitals {
     /// What the store says of itself.
     pub store: watch::Receiver<Condition>,
     /// What the control task says of the store.
     pub trouble: watch::Receiver<Option<String>>,
-    /// What holds the processes of jobs together.
-    pub containing: Containing,
+    /// Who launches, and with what containment.
+    pub launcher: Arc<Launcher>,
     /// Who attends to running attempts.
     pub supervisor: Supervisor,
     /// Who watches files.
     pub watcher: Watcher,
-    /// The socket.
-    pub socket: PathBuf,
     /// Where everything is kept.
     pub state: PathBuf,
 }
@@ -56,7 +56,7 @@ impl Vitals {
     }
 
     fn containment(&self) -> ComponentView {
-        match &self.containing {
+        match &self.launcher.context().containing {
             Containing::Cgroup(base) => {
                 let message = format!("cgroup v2 below {}", base.parent().display());
                 component("containment", Health::Healthy, message)
@@ -64,6 +64,11 @@ impl Vitals {
             Containing::Tree { why } => {
                 let message = format!("process tree, because {why}");
                 component("containment", Health::Healthy, message)
+            }
+            Containing::Nothing { why } => {
+                let message =
+                    format!("jobs.containment asks for a cgroup, and no job can start: {why}");
+                component("containment", Health::Unhealthy, message)
             }
         }
     }

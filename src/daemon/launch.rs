@@ -5,14 +5,14 @@ use crate::model::change::Environment;
 use crate::model::id::{AttemptId, EnvId};
 use crate::model::job::Job;
 use crate::store::Reader;
-use crate::supervise::{LaunchContext, record};
+use crate::supervise::{Containing, LaunchContext, record};
 use crate::wire::shim::LaunchRecord;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes launch records.
 #[derive(Debug)]
-pub struct Launcher {
-    context: LaunchContext,
+pub(super) struct Launcher {
+    context: Mutex<Arc<LaunchContext>>,
     reader: Reader,
     /// The environment used last: a batch of jobs shares one.
     last: Mutex<Option<(EnvId, Arc<Environment>)>>,
@@ -21,31 +21,46 @@ pub struct Launcher {
 impl Launcher {
     /// A launcher that reads environments from the store.
     #[must_use]
-    pub fn new(context: LaunchContext, reader: Reader) -> Self {
+    pub(super) fn new(context: LaunchContext, reader: Reader) -> Self {
         Self {
-            context,
+            context: Mutex::new(Arc::new(context)),
             reader,
             last: Mutex::new(None),
         }
     }
 
-    /// What launches have in common.
+    /// What launches have in common now.
     #[must_use]
-    pub fn context(&self) -> &LaunchContext {
-        &self.context
+    pub(super) fn context(&self) -> Arc<LaunchContext> {
+        Arc::clone(&self.context.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what later launches have in common.
+    pub(super) fn set_context(&self, context: LaunchContext) {
+        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(context);
     }
 
     /// The launch record of an attempt.
     ///
     /// # Errors
     /// With a sentence, when its environment cannot be read.
-    pub async fn record(&self, job: &Job, attempt: AttemptId) -> Result<LaunchRecord, String> {
+    pub(super) async fn record(
+        &self,
+        job: &Job,
+        attempt: AttemptId,
+    ) -> Result<LaunchRecord, String> {
+        let context = self.context();
+        if let Containing::Nothing { why } = &context.containing {
+            return Err(format!(
+                "jobs.containment asks for a cgroup, and none can be made: {why}"
+            ));
+        }
         let environment = match &job.spec.env {
             Some(id) => self.environment(id).await?,
             None => Arc::new(environment::clean(&job.owner)),
         };
         let token = token().map_err(|error| format!("cannot make its token: {error}"))?;
-        Ok(record(&self.context, job, attempt, &environment, token))
+        Ok(record(&context, job, attempt, &environment, token))
     }
 
     async fn environment(&self, id: &EnvId) -> Result<Arc<Environment>, String> {

@@ -13,9 +13,11 @@ const LOG_LIMIT_BYTES: u64 = 16 << 20;
 ///
 /// # Errors
 /// When the log file cannot be opened.
-pub fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
+pub(super) fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false);
     match detached {
         None => builder.with_writer(std::io::stderr).init(),
         Some(dirs) => {

@@ -1,7 +1,6 @@
 //! Composition root of the daemon: settings, adapters, doors, drain.
 
 mod app;
-pub(crate) mod archive;
 mod args;
 mod clock;
 mod dirs;
@@ -15,8 +14,9 @@ mod strays;
 mod upkeep;
 
 use crate::auth::{Mode, Policy};
+use crate::config::Settings;
+use crate::config::load::{self, Loaded, Sources};
 use crate::config::paths::{self, Surroundings};
-use crate::config::{Settings, load};
 use crate::daemon::app::{App, Parts};
 use crate::daemon::args::Args;
 use crate::daemon::dirs::{Dirs, Lock};
@@ -48,7 +48,10 @@ pub fn main() -> ExitCode {
 }
 
 /// Says what keeps it from running: to who started it, and to the log where there is one.
-#[expect(clippy::print_stderr, reason = "the one place where the daemon's end is told")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where the daemon's end is told"
+)]
 fn complain(args: &Args, message: &str) {
     if args.detach {
         tell_starter(message);
@@ -63,13 +66,13 @@ fn complain(args: &Args, message: &str) {
 fn run(args: &Args) -> Result<()> {
     let around = Surroundings::of_process();
     let mode = mode(args, &around)?;
-    let loaded = load::load(args.config.as_deref(), mode.is_system(), &around)?;
+    let sources = sources(args, mode, &around)?;
+    let loaded = load::load(&sources)?;
     if args.check_config {
-        let _ = loaded;
-        return Ok(());
+        return show_config(&loaded);
     }
     let settings = Arc::new(loaded.settings);
-    let dirs = directories(args, mode, &settings, &around)?;
+    let dirs = directories(mode, &settings, &around)?;
     dirs.make(if mode.is_system() { 0o755 } else { 0o700 })?;
     if args.detach {
         // It may lead its process group already, when somebody starts it by hand; then it stays.
@@ -93,7 +96,7 @@ fn run(args: &Args) -> Result<()> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let outcome = runtime.block_on(serve(args, parts));
+    let outcome = runtime.block_on(serve(args, &sources, parts));
     // Tasks that attend to shims wait for ever; the shims go on without them.
     runtime.shutdown_background();
     drop(lock);
@@ -101,12 +104,10 @@ fn run(args: &Args) -> Result<()> {
 }
 
 /// Serves until a signal ends it.
-async fn serve(args: &Args, parts: Parts) -> Result<()> {
+async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to hear SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to hear SIGINT")?;
     let mut reload = signal(SignalKind::hangup()).context("failed to hear SIGHUP")?;
-    let around = Surroundings::of_process();
-    let system = parts.policy.mode.is_system();
     let mut settings = Arc::clone(&parts.settings);
     let socket = parts.dirs.socket();
     let mut app = parts.start().await?;
@@ -119,12 +120,10 @@ async fn serve(args: &Args, parts: Parts) -> Result<()> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             why = app.failed() => bail!("{why}"),
-            _ = reload.recv() => {
-                match load::load(args.config.as_deref(), system, &around) {
-                    Ok(loaded) => settings = apply(&app, &settings, loaded.settings),
-                    Err(error) => tracing::error!("the configuration stays as it was: {error}"),
-                }
-            }
+            _ = reload.recv() => match load::load(sources) {
+                Ok(loaded) => settings = apply(&app, &settings, loaded.settings).await,
+                Err(error) => tracing::error!("the configuration stays as it was: failed to {error}"),
+            },
         }
     }
     tracing::info!("going down; running jobs go on");
@@ -133,21 +132,58 @@ async fn serve(args: &Args, parts: Parts) -> Result<()> {
 }
 
 /// Applies what can be applied live, and says what cannot.
-fn apply(app: &App, old: &Settings, new: Settings) -> Arc<Settings> {
-    let changes = old.live_changes(&new);
+async fn apply(app: &App, old: &Settings, new: Settings) -> Arc<Settings> {
+    let changes = Settings::live_changes(old, &new);
+    app.apply(old, &new).await;
+    tracing::info!(
+        applied = changes.applied.join(", "),
+        "the configuration was read again"
+    );
     if !changes.needs_restart.is_empty() {
-        tracing::warn!(keys = changes.needs_restart.join(", "), "these settings count after a restart");
+        let keys = changes.needs_restart.join(", ");
+        tracing::warn!(keys, "these settings count after a restart of the daemon");
     }
-    app.apply(&new);
-    tracing::info!(keys = changes.applied.join(", "), "configuration read again");
     Arc::new(new)
+}
+
+/// Where the configuration comes from.
+fn sources(args: &Args, mode: Mode, around: &Surroundings) -> Result<Sources> {
+    let mut sources = if mode.is_system() {
+        let (state, runtime) = (around.system_state_dir(), around.system_runtime_dir());
+        let defaults = Settings::of_system(&state, &runtime);
+        Sources::of(defaults, Path::new(paths::SYSTEM_CONFIG_DIR))
+    } else {
+        let (state, runtime) = (around.user_state_dir()?, around.user_runtime_dir());
+        let defaults = Settings::of_user(&state, &runtime.path);
+        Sources::of(defaults, &around.user_config_dir()?)
+    };
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    sources.only = args.config.clone().or(variable("STOKED_CONFIG"));
+    sources.state_dir = args.state_dir.clone().or(around.stoked_state_dir.clone());
+    sources.runtime_dir = args
+        .runtime_dir
+        .clone()
+        .or(around.stoked_runtime_dir.clone());
+    Ok(sources)
+}
+
+/// Prints what is in force and which files say so.
+#[expect(clippy::print_stdout, reason = "it is what --check-config is for")]
+fn show_config(loaded: &Loaded) -> Result<()> {
+    for file in &loaded.files {
+        println!("# {}", file.display());
+    }
+    for line in loaded.settings.lines() {
+        println!("{line}");
+    }
+    Ok(())
 }
 
 fn mode(args: &Args, around: &Surroundings) -> Result<Mode> {
     match (args.user, args.system) {
-        (_, true) if around.uid != 0 => bail!(
-            "--system serves every user and needs root: start it with sudo, or use --user"
-        ),
+        (_, true) if around.uid != 0 => {
+            bail!("--system serves every user and needs root: start it with sudo, or use --user")
+        }
         (_, true) => Ok(Mode::System),
         (true, _) => Ok(Mode::User { uid: around.uid }),
         (false, false) if around.uid == 0 => Ok(Mode::System),
@@ -155,34 +191,19 @@ fn mode(args: &Args, around: &Surroundings) -> Result<Mode> {
     }
 }
 
-fn directories(
-    args: &Args,
-    mode: Mode,
-    settings: &Settings,
-    around: &Surroundings,
-) -> Result<Dirs> {
-    let state = match (&args.state_dir, &settings.daemon.state_dir) {
-        (Some(dir), _) | (None, Some(dir)) => dir.clone(),
-        (None, None) if mode.is_system() => around.system_state_dir(),
-        (None, None) => around.user_state_dir()?,
-    };
-    let runtime = match (&args.runtime_dir, &settings.daemon.runtime_dir) {
-        (Some(dir), _) | (None, Some(dir)) => dir.clone(),
-        (None, None) if mode.is_system() => around.system_runtime_dir(),
-        (None, None) => {
-            let dir = around.user_runtime_dir();
-            if dir.in_shared_place && dir.path.exists() {
-                paths::check_private(&dir.path, around.uid)
-                    .context("failed to trust the runtime directory")?;
-            }
-            dir.path
-        }
-    };
-    let absolute = |dir: PathBuf| {
-        std::path::absolute(&dir).with_context(|| format!("failed to resolve {}", dir.display()))
+/// The directories, absolute; refuses a runtime directory that a stranger may have put there.
+fn directories(mode: Mode, settings: &Settings, around: &Surroundings) -> Result<Dirs> {
+    let runtime = &settings.daemon.runtime_dir;
+    let usual = around.user_runtime_dir();
+    if !mode.is_system() && usual.in_shared_place && usual.path == *runtime && runtime.exists() {
+        paths::check_private(runtime, around.uid)
+            .context("failed to trust the runtime directory")?;
+    }
+    let absolute = |dir: &Path| {
+        std::path::absolute(dir).with_context(|| format!("failed to resolve {}", dir.display()))
     };
     Ok(Dirs {
-        state: absolute(state)?,
+        state: absolute(&settings.daemon.state_dir)?,
         runtime: absolute(runtime)?,
     })
 }
@@ -218,7 +239,10 @@ fn bind(socket: &Path, mode: Mode) -> Result<UnixListener> {
 fn find_shim() -> Result<PathBuf> {
     let own = std::env::current_exe().context("failed to find the own executable")?;
     let dir = own.parent().unwrap_or(Path::new("/"));
-    let places = [dir.join("stoked-shim"), dir.join("../libexec/stoked/stoked-shim")];
+    let places = [
+        dir.join("stoked-shim"),
+        dir.join("../libexec/stoked/stoked-shim"),
+    ];
     match places.iter().find(|place| place.is_file()) {
         Some(place) => Ok(place.clone()),
         None => bail!(
@@ -242,12 +266,15 @@ fn raise_file_limit() {
 }
 
 /// The client that started this daemon reads one line from its standard output.
-#[expect(clippy::print_stdout, reason = "the contract between a client and the daemon it starts")]
 fn tell_starter(line: &str) {
     let mut out = std::io::stdout();
     // A starter that has left does not wait for this line.
     let _told = writeln!(out, "{line}").and_then(|()| out.flush());
-    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+    if let Ok(null) = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+    {
         let _closed = rustix::stdio::dup2_stdout(&null);
         let _closed = rustix::stdio::dup2_stderr(&null);
         let _closed = rustix::stdio::dup2_stdin(&null);

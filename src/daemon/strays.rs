@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// What to do with strays.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// Their end is stored, or they never were: their shims leave, their directories go.
     pub dismissed: Vec<AttemptId>,
     /// Unknown to the store, but their shims told who they are: they become jobs again.
@@ -24,7 +24,7 @@ pub struct Verdict {
 /// Judges the attempt directories. `live` are the attempts that the store says hold a place,
 /// `stored` the jobs it knows at all.
 #[must_use]
-pub fn judge(
+pub(super) fn judge(
     strays: Vec<Stray>,
     live: &BTreeSet<AttemptId>,
     stored: &BTreeSet<JobId>,
@@ -74,7 +74,7 @@ fn revive(stray: &Stray, now: Stamp) -> Option<Job> {
 
 /// The largest job number in the directories: none up to it may be given out again.
 #[must_use]
-pub fn largest_number(names: impl Iterator<Item = std::ffi::OsString>) -> JobId {
+pub(super) fn largest_number(names: impl Iterator<Item = std::ffi::OsString>) -> JobId {
     let numbers = names.filter_map(|name| name.to_str()?.parse::<AttemptId>().ok());
     numbers.map(|attempt| attempt.job).max().unwrap_or_default()
 }

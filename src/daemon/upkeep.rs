@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 const PROBE: Duration = Duration::from_secs(1);
 
 /// How many new events make it worth looking for old ones.
-pub const TRIM_EVERY: usize = 10_000;
+pub(super) const TRIM_EVERY: usize = 10_000;
 
 /// Looks at a degraded store until it is well, whenever it is degraded.
-pub async fn probe(store: Store, stop: CancellationToken) {
+pub(super) async fn probe(store: Store, stop: CancellationToken) {
     let mut condition = store.condition();
     loop {
         let degraded = *condition.borrow_and_update() != Condition::Healthy;
@@ -35,7 +35,7 @@ pub async fn probe(store: Store, stop: CancellationToken) {
 
 /// What is kept, from the settings.
 #[derive(Clone, Copy, Debug)]
-pub struct Keeping {
+pub(super) struct Keeping {
     /// How many of the newest events.
     pub events: u64,
     /// How long idempotency keys, milliseconds.
@@ -43,7 +43,7 @@ pub struct Keeping {
 }
 
 /// Lets go of old events and keys: at the start, and whenever `due` says that there are many new ones.
-pub async fn trim(
+pub(super) async fn trim(
     store: Store,
     bus: Bus,
     keeping: watch::Receiver<Keeping>,

@@ -58,7 +58,8 @@ impl Engine {
                 .as_ref()
                 .is_none_or(|it| it.boot_id != engine.boot_id)
             {
-                rebase(&mut job.state, now);
+                let longest_wait_ms = job.spec.retry.longest_wait_ms();
+                rebase(&mut job.state, longest_wait_ms, now);
             }
             if engine.queue.group(&job.spec.group).is_none() {
                 // A group cannot be removed while it has jobs, so this is a repaired database.
@@ -113,9 +114,17 @@ fn cut_off(job: &Arc<Job>) -> Vec<Action> {
 }
 
 /// Moves the instants of a state that was written before a reboot to the boot clock of this one.
-fn rebase(state: &mut JobState, now: Stamp) {
+///
+/// A host whose wall clock starts in another year must not wait for years: no wait is longer than its policy allows.
+fn rebase(state: &mut JobState, longest_wait_ms: u64, now: Stamp) {
     match state {
-        JobState::Backoff { until, .. } => *until = until.rebased(now),
+        JobState::Backoff { until, .. } => {
+            let longest = now.plus_ms(longest_wait_ms);
+            *until = until.rebased(now);
+            if until.boot_ms > longest.boot_ms {
+                *until = longest;
+            }
+        }
         JobState::Starting { since }
         | JobState::Running { since, .. }
         | JobState::Paused { since, .. } => *since = since.rebased(now),

@@ -80,7 +80,10 @@ impl Engine {
         };
         if starts {
             // `apply` allows this move for every job that is starting.
-            let _running = self.shift(attempt.job, &JobEvent::Started, now, step, note);
+            let began = JobEvent::Started {
+                at: if at.boot_ms < now.boot_ms { at } else { now },
+            };
+            let _running = self.shift(attempt.job, &began, now, step, note);
         } else if let Some(job) = self.mutate(attempt.job, note) {
             // It was asked to end while it was being started: the facts count, its state stays, and
             // now there is somebody to ask.

@@ -91,7 +91,7 @@ pub struct StateBody {
     /// The state it came from; absent when it was just submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<StateName>,
-    /// Why it waits, where it is queued.
+    /// Why it waits, where that lies in the job itself: `Dependency` or `NotBefore`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<QueueReason>,
     /// Number of its present attempt.
@@ -131,7 +131,10 @@ impl StateBody {
             user: job.owner.user.clone(),
             state: job.state.name(),
             from,
-            reason: job.queue_reason(None, now_wall_ms),
+            reason: job.queue_reason(None, now_wall_ms).filter(|reason| {
+                // The others depend on the group, which moves on without an event of this job.
+                matches!(reason, QueueReason::Dependency | QueueReason::NotBefore)
+            }),
             attempt: attempt.map(|attempt| attempt.id.attempt),
             pid: attempt
                 .filter(|_| job.state.holds_place())

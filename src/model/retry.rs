@@ -66,6 +66,12 @@ impl RetryPolicy {
         again.then(|| self.backoff_ms(id, tries))
     }
 
+    /// The longest wait that can come of it, jitter included.
+    #[must_use]
+    pub fn longest_wait_ms(&self) -> u64 {
+        self.backoff_cap_ms.saturating_add(self.backoff_cap_ms / 10)
+    }
+
     /// The wait after `tries` attempts: base · 2ⁿ⁻¹, capped, plus up to a tenth of jitter.
     ///
     /// The jitter spreads jobs that failed together. It comes from the attempt's identity instead of

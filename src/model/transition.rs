@@ -16,7 +16,10 @@ pub enum JobEvent {
     /// It was given a place.
     Claimed,
     /// Its command runs.
-    Started,
+    Started {
+        /// Since when: before now where it is told late, after a restart of the daemon.
+        at: Stamp,
+    },
     /// Somebody froze it.
     Pause,
     /// Somebody lets it go on.
@@ -69,7 +72,7 @@ impl JobEvent {
             Self::Release => "released",
             Self::Approve => "approved",
             Self::Claimed => "claimed",
-            Self::Started => "started",
+            Self::Started { .. } => "started",
             Self::Pause => "paused",
             Self::Resume => "resumed",
             Self::StopAsked { .. } => "stopped",
@@ -106,8 +109,8 @@ impl JobState {
                 E::Approve,
             ) => S::Queued,
             (S::Queued, E::Claimed) => S::Starting { since: now },
-            (S::Starting { .. }, E::Started) => S::Running {
-                since: now,
+            (S::Starting { .. }, E::Started { at }) => S::Running {
+                since: *at,
                 ran_before_ms: 0,
             },
             (

@@ -239,3 +239,6 @@ fn step(value: Value) -> Option<StepReport> {
         message,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,3 +85,6 @@ fn step(report: &str) -> Option<StepReport> {
         message: None,
     })
 }
+
+#[cfg(test)]
+mod tests;

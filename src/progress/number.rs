@@ -69,6 +69,15 @@ pub(super) fn scale(text: &str) -> (f64, &str) {
     }
 }
 
+/// So many of a scaled unit; whole, because a bar shows three digits and not a fraction of a byte.
+pub(super) fn scaled(number: f64, factor: f64) -> f64 {
+    if factor > 1.0 {
+        (number * factor).round()
+    } else {
+        number
+    }
+}
+
 /// `00:12` or `1:00:12` in seconds.
 pub(super) fn clock(text: &str) -> Option<f64> {
     let mut seconds = 0.0;

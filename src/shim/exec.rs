@@ -31,6 +31,9 @@ use super::lookup::{self, failed};
 /// Exit code of a start that failed, as shells have it.
 const NOT_STARTED: u8 = 127;
 
+/// Most launches are no longer than this.
+const LAUNCH_BYTES: usize = 16 << 10;
+
 /// What the shim adds to the launch record; the first line on the channel.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Setup {
@@ -95,7 +98,8 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
 }
 
 fn read_launch(channel: &mut UnixStream) -> io::Result<(Setup, LaunchRecord)> {
-    let mut received = Vec::new();
+    // Room for the common launch, so that it comes with one read.
+    let mut received = Vec::with_capacity(LAUNCH_BYTES);
     channel.read_to_end(&mut received)?;
     let mut lines = received.split(|&byte| byte == b'\n');
     let mut next = || lines.next().unwrap_or_default();
@@ -194,11 +198,11 @@ fn take_identity(user: &UserSpec) -> Result<(), SpawnError> {
         let uid = rustix::process::Uid::from_raw(user.uid);
         let _ = rustix::fs::fchown(output, Some(uid), None);
     }
-    let name = std::ffi::CString::new(user.name.as_str())
-        .map_err(io::Error::from)
-        .map_err(failed("read the user's name"))?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    nix::unistd::initgroups(&name, gid)
+    let mut groups = vec![gid];
+    let others = user.groups.iter().filter(|other| **other != user.gid);
+    groups.extend(others.map(|other| Gid::from_raw(*other)));
+    nix::unistd::setgroups(&groups)
         .map_err(io::Error::from)
         .map_err(failed("set the groups"))?;
     nix::unistd::setresgid(gid, gid, gid)

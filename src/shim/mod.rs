@@ -32,6 +32,10 @@ use launch::Launch;
 /// First argument with which the shim starts itself as the process that becomes the command.
 const EXEC: &str = "exec";
 
+/// Size of the one read buffer. From this size on the C library takes memory from the kernel that
+/// is zero already; less would be cleared, and so be used whole, by a job that says nothing.
+const BUFFER_BYTES: usize = 128 << 10;
+
 /// Entry point of the `stoked-shim` binary.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -86,7 +90,9 @@ fn run() -> Result<(), ShimError> {
     let signals = serve::block_signals().map_err(ShimError::at("block signals"))?;
     rustix::process::chdir("/").map_err(ShimError::at("leave the working directory"))?;
 
-    let Some((line, rest)) = first_launch(&link).map_err(ShimError::at("read the launch"))? else {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let launched = first_launch(&link, &mut buffer);
+    let Some((line, rest)) = launched.map_err(ShimError::at("read the launch"))? else {
         return Ok(());
     };
     let launch: Launch = match serde_json::from_slice(&line) {
@@ -94,7 +100,7 @@ fn run() -> Result<(), ShimError> {
         Err(error) => return refuse(link, bad_request(&error)),
     };
     match serve::Shim::claim(launch, link, rest, signals) {
-        Ok(shim) => shim.run(line),
+        Ok(shim) => shim.run(line, buffer),
         Err(refusal) => {
             let (mut link, frame) = *refusal;
             tell(&mut link, &frame)
@@ -110,16 +116,15 @@ fn take_stdin() -> io::Result<UnixStream> {
 }
 
 /// The first launch frame, and what was read behind it; `None` when the daemon left before.
-fn first_launch(mut link: &UnixStream) -> io::Result<Option<(Vec<u8>, Lines)>> {
+fn first_launch(mut link: &UnixStream, buffer: &mut [u8]) -> io::Result<Option<(Vec<u8>, Lines)>> {
     let mut lines = Lines::new(MAX_FRAME_BYTES);
-    let mut buffer = vec![0; 64 << 10];
     loop {
         while let Some(line) = lines.next_line() {
             if launch::is_launch(&line) {
                 return Ok(Some((line, lines)));
             }
         }
-        let count = match link.read(&mut buffer) {
+        let count = match link.read(buffer) {
             Ok(0) => return Ok(None),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -32,9 +32,6 @@ use super::start::{self, Start};
 /// How long the job's processes may take to stand still; the loop waits meanwhile.
 const FREEZE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Size of the one read buffer.
-const BUFFER_BYTES: usize = 64 << 10;
-
 /// The owner of one attempt.
 #[derive(Debug)]
 pub(super) struct Shim {
@@ -149,14 +146,13 @@ impl Shim {
     }
 
     /// Start the command and stay until its end is in safe hands.
-    pub(super) fn run(mut self, line: Vec<u8>) -> Result<(), ShimError> {
+    pub(super) fn run(mut self, line: Vec<u8>, mut buffer: Vec<u8>) -> Result<(), ShimError> {
         self.begin(line);
         let hello = self.hello();
         self.connections.send_all(&hello);
         for frame in self.connections.received_before() {
             self.obey(frame);
         }
-        let mut buffer = vec![0; BUFFER_BYTES];
         self.advance();
         while !matches!(self.phase, Phase::Done) {
             let ready = self.wait()?;

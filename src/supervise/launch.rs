@@ -7,7 +7,9 @@ use crate::model::job::{Job, Owner};
 use crate::model::spec::JobSpec;
 use crate::supervise::Containing;
 use crate::wire::shim::{Bytes, ContainmentSpec, LaunchRecord, Stdin, TtySize, UserSpec, VERSION};
+use nix::unistd::Gid;
 use serde::{Deserialize, Serialize};
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 /// What the daemon gives every shim along, and gets back from its claim: enough to know the job again
@@ -77,12 +79,13 @@ pub fn record(
             parent: base.parent().to_owned(),
             name: attempt.to_string(),
         },
-        Containing::Tree { .. } => ContainmentSpec::Tree,
+        Containing::Tree { .. } | Containing::Nothing { .. } => ContainmentSpec::Tree,
     };
     let user = (job.owner.uid != context.uid).then(|| UserSpec {
         uid: job.owner.uid,
         gid: job.owner.gid,
         name: job.owner.user.clone(),
+        groups: Vec::new(),
     });
     let meta = Meta {
         spec: JobSpec::clone(spec),
@@ -114,6 +117,22 @@ pub fn record(
         meta: serde_json::to_value(meta).unwrap_or_default(),
         notify: true,
     }
+}
+
+/// Adds the groups of the user it runs as. This asks the host's user database, which may be on another host:
+/// it blocks.
+pub(super) fn find_groups(mut record: LaunchRecord) -> Result<LaunchRecord, String> {
+    let Some(user) = &mut record.user else {
+        return Ok(record);
+    };
+    let failed = |reason: &dyn std::fmt::Display| {
+        format!("cannot find the groups of user {:?}: {reason}", user.name)
+    };
+    let name = CString::new(user.name.as_str()).map_err(|error| failed(&error))?;
+    let groups = nix::unistd::getgrouplist(&name, Gid::from_raw(user.gid))
+        .map_err(|error| failed(&error))?;
+    user.groups = groups.into_iter().map(Gid::as_raw).collect();
+    Ok(record)
 }
 
 /// The job's own variables, and those stoked adds.

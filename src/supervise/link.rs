@@ -4,6 +4,7 @@ use crate::model::attempt::{Process, Usage};
 use crate::model::failure::{Ending, Exit, Failure, FailureClass};
 use crate::model::id::AttemptId;
 use crate::model::time::Stamp;
+use crate::supervise::launch::find_groups;
 use crate::supervise::leftovers;
 use crate::supervise::{Order, Report, Shared, adopt};
 use crate::wire::shim::{
@@ -118,7 +119,7 @@ impl Link {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(attempt = %self.attempt, %error, "cannot wait for a shim")
+                    tracing::warn!(attempt = %self.attempt, %error, "cannot wait for a shim");
                 }
             }
         }
@@ -224,7 +225,10 @@ pub(super) async fn launch<F>(
 {
     let mut link = Link::new(Arc::clone(&shared), attempt, orders);
     let started = match record.await {
-        Ok(record) => start_shim(&shared.shim, &record).await,
+        Ok(record) => match with_groups(&shared, record).await {
+            Ok(record) => start_shim(&shared.shim, &record).await,
+            Err(message) => Err(message),
+        },
         Err(message) => Err(message),
     };
     match started {
@@ -241,6 +245,18 @@ pub(super) async fn launch<F>(
         }
     }
     link.finish().await;
+}
+
+/// The record with the groups of its user, who is another one only under a system daemon.
+async fn with_groups(shared: &Shared, record: LaunchRecord) -> Result<LaunchRecord, String> {
+    if record.user.is_none() {
+        return Ok(record);
+    }
+    let found = shared
+        .tasks
+        .spawn_blocking(move || find_groups(record))
+        .await;
+    found.unwrap_or_else(|error| Err(format!("cannot find the groups of its user: {error}")))
 }
 
 /// Starts a shim with one end of a socket pair as its standard input, and sends it the record.

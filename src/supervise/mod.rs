@@ -259,4 +259,9 @@ pub enum Containing {
         /// Why no cgroup can be used.
         why: String,
     },
+    /// A cgroup is asked for and there is none: nothing may start.
+    Nothing {
+        /// Why no cgroup can be used.
+        why: String,
+    },
 }

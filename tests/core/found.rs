@@ -204,3 +204,58 @@ fn a_restart_is_refused_while_a_cancel_is_under_way() {
     rig.ended(id, 143);
     assert_eq!(rig.state(id), StateName::Cancelled);
 }
+
+/// Claimed, never launched because the daemon died, cancelled before the new one had looked.
+#[test]
+fn what_never_ran_ends_as_it_was_asked_to() {
+    for (verb, state) in [
+        (Verb::Cancel { grace_ms: None }, StateName::Cancelled),
+        (Verb::Restart { grace_ms: None }, StateName::Starting),
+    ] {
+        let mut rig = Rig::new(1);
+        let id = rig.one(spec(), &[]);
+        rig.restart();
+        rig.verb(id, verb).unwrap();
+        let attempt = rig.attempt(id);
+        rig.report(Input::NeverStarted { attempt });
+        assert_eq!(rig.state(id), state);
+    }
+}
+
+/// The boot clock starts anew; the wall clock says how long is still to wait, unless it is nonsense.
+#[test]
+fn a_wait_goes_on_over_a_reboot_and_never_grows() {
+    for (set_back_ms, still_to_wait_ms) in [(0, 6_000), (1_000_000_000_000, 11_000)] {
+        let mut rig = Rig::new(1);
+        let mut stubborn = spec();
+        stubborn.retry.max_attempts = 2;
+        stubborn.retry.backoff_ms = 10_000;
+        stubborn.retry.backoff_cap_ms = 10_000;
+        let id = rig.one(stubborn, &[]);
+        rig.started(id);
+        rig.ended(id, 1);
+        let due = rig.engine.next_wakeup(rig.now).unwrap();
+        let wait_ms = due - rig.now.boot_ms;
+        rig.now.wall_ms += i64::try_from(wait_ms).unwrap() - 6_000 - set_back_ms;
+        rig.reboot();
+        let due = rig.engine.next_wakeup(rig.now).unwrap();
+        assert_eq!(due - rig.now.boot_ms, still_to_wait_ms);
+    }
+}
+
+/// Edges of a job that began are gone: who it waited for may run again without it noticing.
+#[test]
+fn what_runs_does_not_notice_that_what_it_waited_for_runs_again() {
+    let mut rig = Rig::new(2);
+    let first = rig.one(spec(), &[]);
+    let second = rig.one(spec(), &[first]);
+    rig.started(first);
+    rig.ended(first, 0);
+    rig.started(second);
+    rig.verb(first, Verb::Retry).unwrap();
+    rig.started(first);
+    rig.ended(first, 1);
+    assert_eq!(rig.state(second), StateName::Running);
+    rig.ended(second, 0);
+    assert_eq!(rig.state(second), StateName::Completed);
+}

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use stoked::engine::command::{Dependency, Draft, Refusal, Verb};
 use stoked::model::id::JobId;
+use stoked::model::job::Job;
 use stoked::model::spec::JobSpec;
 use stoked::model::state::StateName;
 
@@ -104,6 +105,11 @@ fn a_decision_does_not_grow_with_the_queue() {
     timed("submit 10,000 chains of ten", || rig.submit(drafts)).unwrap();
     let per_job = resident_bytes().saturating_sub(before) / MANY as u64;
     println!("about {per_job} bytes per queued job, with the rig's copy of the rows");
+    println!(
+        "of which {} are the job and {} its spec, before texts and lists",
+        size_of::<Job>(),
+        size_of::<JobSpec>()
+    );
     let mut times = BTreeMap::new();
     let mut running = runners;
     for round in 0..2_000usize {

@@ -130,7 +130,7 @@ fn verbs() -> Vec<(&'static str, Verb)> {
     };
     let report = |attempt| Verb::Report {
         attempt,
-        observation: Box::new(Observation::default()),
+        observation: Box::new(Observation::new(stoked::model::progress::Source::Api)),
     };
     vec![
         ("cancel", Verb::Cancel { grace_ms: None }),

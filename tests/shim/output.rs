@@ -171,6 +171,7 @@ fn another_user_has_a_notify_socket_it_can_reach() {
         uid: 65534,
         gid: 65534,
         name: "nobody".to_owned(),
+        groups: Vec::new(),
     });
     let (mut shim, mut daemon, _) = attempt.start();
     let record = daemon.exited();

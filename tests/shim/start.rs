@@ -256,14 +256,16 @@ fn input_comes_from_a_file() {
 
 #[test]
 fn another_user_is_taken_on_whole() {
-    let mut attempt =
-        Attempt::shell("id -u; id -g; echo again > /dev/stdout; cat /proc/self/oom_score_adj");
+    let mut attempt = Attempt::shell(
+        "id -u; id -g; id -G; echo again > /dev/stdout; cat /proc/self/oom_score_adj",
+    );
     let me = rustix::process::getuid();
     if !me.is_root() {
         attempt.record.user = Some(UserSpec {
             uid: 0,
             gid: 0,
             name: "root".to_owned(),
+            groups: Vec::new(),
         });
         assert_eq!(fails(&attempt).0, SpawnErrorKind::User);
         return;
@@ -272,10 +274,11 @@ fn another_user_is_taken_on_whole() {
         uid: 65534,
         gid: 65534,
         name: "nobody".to_owned(),
+        groups: vec![65534, 12345],
     });
     attempt.record.oom_score_adj = Some(7);
     assert_eq!(attempt.run().code, Some(0));
-    assert_eq!(attempt.text(), "65534\n65534\nagain\n7\n");
+    assert_eq!(attempt.text(), "65534\n65534\n65534 12345\nagain\n7\n");
 }
 
 #[test]

@@ -5,7 +5,6 @@ use crate::api::call::audience;
 use crate::api::events::render::{Format, heartbeat, message};
 use crate::api::events::snapshot::{Shown, Snapshot, Stage, present};
 use crate::api::limits::Slot;
-use crate::api::ports::JobRecord;
 use crate::api::pull::Pull;
 use crate::auth::Subject;
 use crate::events::Subscription;
@@ -13,6 +12,7 @@ use crate::events::queue::Delivery;
 use crate::events::ring::Replay;
 use crate::model::event::Event;
 use crate::model::id::Seq;
+use crate::store::{EventFilter, JobHistory};
 use crate::wire::convert::Audience;
 use crate::wire::event::{Bye, Gap, Hello};
 use axum::body::Bytes;
@@ -37,7 +37,7 @@ pub(super) struct Opening {
     pub(super) after: Option<Seq>,
     pub(super) snapshot: bool,
     /// The one job that is watched, as it was after the stream was registered.
-    pub(super) watched: Option<JobRecord>,
+    pub(super) watched: Option<JobHistory>,
 }
 
 /// What makes a stream.
@@ -51,7 +51,7 @@ pub(super) struct Feed {
     after: Option<Seq>,
     snapshot: bool,
     shown: Shown,
-    watched: Option<JobRecord>,
+    watched: Option<JobHistory>,
     /// Whether the newest event of the watched job that was replayed is a final one.
     replayed_final: Option<bool>,
     /// The cursor that the client has.
@@ -151,12 +151,16 @@ impl Feed {
 
     async fn stored(&self, after: Seq, up_to: Seq) -> io::Result<Vec<Arc<Event>>> {
         let limit = usize::try_from(REPLAY_STEP).unwrap_or(usize::MAX);
-        let events = self
+        let filter = EventFilter {
+            up_to: Some(up_to),
+            ..EventFilter::default()
+        };
+        let page = self
             .shared
-            .read(move |archive| archive.events(after, up_to, limit))
+            .read(move |archive| archive.events(after, limit, &filter))
             .await
             .map_err(|failure| io::Error::other(failure.0.title))?;
-        Ok(events.into_iter().map(Arc::new).collect())
+        Ok(page.events.into_iter().map(Arc::new).collect())
     }
 
     async fn snapshot(&mut self, mut snapshot: Snapshot) -> io::Result<()> {

@@ -1,13 +1,13 @@
 //! The present state of everything a watcher asked for, page by page.
 
 use crate::api::Shared;
-use crate::api::ports::JobFilter;
 use crate::events::pattern::Filter;
 use crate::model::event::{Channel, Event, StateBody};
 use crate::model::group::Group;
 use crate::model::id::{JobId, Seq};
 use crate::model::job::Job;
 use crate::model::state::StateName;
+use crate::store::{JobFilter, Reader};
 use std::io;
 use std::sync::Arc;
 
@@ -119,12 +119,12 @@ impl Snapshot {
             .map_err(|failure| io::Error::other(failure.0.title))?;
         let lowest = page.items.last().map(|job| job.id);
         self.stage = match lowest {
-            Some(lowest) if page.more && one.is_none() => Stage::Jobs(Some(lowest)),
+            Some(lowest) if page.next.is_some() && one.is_none() => Stage::Jobs(Some(lowest)),
             Some(_) | None => Stage::Telemetry,
         };
         // Below the last page there is no live job: what it shows holds down to the first number.
         let covers = lowest
-            .filter(|_| page.more && one.is_none())
+            .filter(|_| page.next.is_some() && one.is_none())
             .unwrap_or(JobId(0));
         self.shown.pages.push((covers, page.as_of));
         let events = page.items.iter().map(|job| Arc::new(present(job)));
@@ -137,7 +137,7 @@ async fn groups(shared: &Shared, filter: &Filter) -> io::Result<Vec<Arc<Event>>>
         return Ok(Vec::new());
     }
     let groups = shared
-        .read(|archive| archive.groups())
+        .read(Reader::groups)
         .await
         .map_err(|failure| io::Error::other(failure.0.title))?;
     let events = groups.iter().map(|group| Arc::new(group_event(group)));

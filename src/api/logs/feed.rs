@@ -2,15 +2,15 @@
 
 use crate::api::Shared;
 use crate::api::logs::missing_attempt;
-use crate::api::ports::{
-    JobRecord, LogChunk, LogContent, LogReader, LogSelection, LogStart, LogWatch,
-};
-use crate::api::problem::{Failure, not_found};
+use crate::api::problem::{Failure, internal, not_found};
 use crate::api::pull::Pull;
 use crate::events::Subscription;
 use crate::events::pattern::{Filter, Pattern, Sight};
 use crate::events::queue::{Delivery, QueueOptions};
+use crate::logs::read::{self, Chunk, Content, Cursor, From, Reader, Selection};
+use crate::logs::watch::Watch;
 use crate::model::id::{AttemptId, JobId};
+use crate::store::JobHistory;
 use crate::wire::convert::timestamp;
 use crate::wire::log::LogPiece;
 use axum::body::Bytes;
@@ -41,10 +41,10 @@ pub(super) enum Attempts {
 }
 
 /// The attempt and the place of a cursor as clients get them, `ATTEMPT:PLACE`.
-pub(super) fn attempt_cursor(cursor: &str) -> Option<(u32, &str)> {
+pub(super) fn attempt_cursor(cursor: &str) -> Option<(u32, Cursor)> {
     let (attempt, place) = cursor.split_once(':')?;
     let attempt = attempt.parse().ok().filter(|number| *number > 0)?;
-    Some((attempt, place))
+    Some((attempt, place.parse().ok()?))
 }
 
 /// What makes the answer.
@@ -53,9 +53,9 @@ pub(super) struct Feed {
     attempt: AttemptId,
     /// Whether the attempts after this one follow.
     goes_on: bool,
-    selection: LogSelection,
+    selection: Selection,
     format: Format,
-    reader: Box<dyn LogReader>,
+    reader: Reader,
     follow: Option<Follow>,
     standing: Standing,
     ended: bool,
@@ -64,7 +64,7 @@ pub(super) struct Feed {
 /// What wakes a follower.
 struct Follow {
     events: Subscription,
-    watch: Box<dyn LogWatch>,
+    watch: Watch,
 }
 
 /// What is known of the attempt that is read. Learned before its files are read: what was written
@@ -77,7 +77,7 @@ struct Standing {
     has_next: bool,
 }
 
-fn standing(record: &JobRecord, number: u32) -> Standing {
+fn standing(record: &JobHistory, number: u32) -> Standing {
     let newest = record
         .attempts
         .iter()
@@ -100,8 +100,8 @@ impl Feed {
         shared: &Arc<Shared>,
         id: JobId,
         wanted: Attempts,
-        selection: LogSelection,
-        start: LogStart,
+        selection: Selection,
+        start: From,
         format: Format,
         follow: bool,
     ) -> Result<Self, Failure> {
@@ -129,10 +129,10 @@ impl Feed {
             events,
             watch: shared.logs.watch(attempt),
         });
-        let logs = Arc::clone(&shared.logs);
-        let opened = shared.blocking(move || logs.open(attempt, selection, &start));
+        let dir = shared.logs.of(attempt);
+        let opened = shared.blocking(move || read::open(&dir, selection, start));
         Ok(Self {
-            reader: opened.await??,
+            reader: opened.await?.map_err(internal)?,
             shared: Arc::clone(shared),
             attempt,
             goes_on,
@@ -163,25 +163,21 @@ impl Feed {
             .map_err(io::Error::other)?
     }
 
-    fn write(&self, chunk: &LogChunk, text: &mut Vec<u8>) {
+    fn write(&self, chunk: &Chunk, text: &mut Vec<u8>) {
         match (self.format, &chunk.content) {
-            (Format::Text, LogContent::Bytes(bytes)) => text.extend_from_slice(bytes),
-            (Format::Text, LogContent::Gap(bytes)) => {
-                let line = format!("\n[stoked: {bytes} bytes dropped here]\n");
-                text.extend_from_slice(line.as_bytes());
-            }
+            (Format::Text, _) => text.extend_from_slice(&chunk.plain()),
             (Format::Json, content) => {
                 let mut piece = LogPiece {
                     attempt: Some(self.attempt.attempt),
-                    stream: Some(chunk.stream.to_owned()),
+                    stream: Some(chunk.stream.as_str().to_owned()),
                     offset: Some(chunk.offset),
                     time: Some(timestamp(chunk.at_wall_ms)),
                     cursor: Some(self.cursor()),
                     ..LogPiece::default()
                 };
                 match content {
-                    LogContent::Gap(bytes) => piece.gap_bytes = Some(*bytes),
-                    LogContent::Bytes(bytes) => match std::str::from_utf8(bytes) {
+                    Content::Gap { bytes } => piece.gap_bytes = Some(*bytes),
+                    Content::Bytes(bytes) => match std::str::from_utf8(bytes) {
                         Ok(utf8) => piece.text = Some(utf8.to_owned()),
                         Err(_) => piece.base64 = Some(STANDARD.encode(bytes)),
                     },
@@ -202,10 +198,10 @@ impl Feed {
         if let Some(follow) = &mut self.follow {
             follow.watch = self.shared.logs.watch(attempt);
         }
-        let (logs, selection) = (Arc::clone(&self.shared.logs), self.selection);
-        let open = move || logs.open(attempt, selection, &LogStart::Start);
+        let (dir, selection) = (self.shared.logs.of(attempt), self.selection);
+        let open = move || read::open(&dir, selection, From::Start);
         let opened = self.shared.blocking(open).await.map_err(broken)?;
-        self.reader = opened.map_err(io::Error::other)?;
+        self.reader = opened?;
         self.look_again().await
     }
 
@@ -300,7 +296,7 @@ fn subscribe(shared: &Shared, id: JobId) -> Subscription {
     shared.bus.subscribe(filter, QueueOptions::default())
 }
 
-async fn record(shared: &Shared, id: JobId) -> Result<JobRecord, Failure> {
+async fn record(shared: &Shared, id: JobId) -> Result<JobHistory, Failure> {
     let record = shared.read(move |archive| archive.job(id)).await?;
     record.ok_or_else(|| not_found(format_args!("job {id}")))
 }

@@ -1,14 +1,13 @@
 //! A daemon without processes, and a client for it.
 
 use crate::api::limits::Limits;
-use crate::api::ports::HealthSource;
+use crate::api::ports::{HealthSource, Output};
 use crate::api::routes::router;
 use crate::api::{Api, Shared, serve};
 use crate::auth::{Mode, Policy, Subject};
 use crate::control::command::{Command, Draft, Reply, Submission};
 use crate::control::ports::{Effects, StoreTrouble};
 use crate::control::{Handle, door};
-use crate::daemon::archive::{Logs, Stored};
 use crate::engine::Engine;
 use crate::engine::input::Input;
 use crate::engine::needs::{Cold, Needs};
@@ -62,7 +61,10 @@ struct World {
 }
 
 fn trouble(error: &StoreError) -> StoreTrouble {
-    StoreTrouble(error.to_string())
+    StoreTrouble {
+        why: error.to_string(),
+        is_final: false,
+    }
 }
 
 fn recovery(recovered: Recovered) -> Recovery {
@@ -141,7 +143,7 @@ impl Effects for World {
     fn store_is(&mut self, _trouble: Option<&StoreTrouble>) {}
 
     async fn sleep_until(&self, _boot_ms: Option<u64>) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -204,14 +206,14 @@ impl Daemon {
         let api = Api {
             control: control.clone(),
             bus: bus.clone(),
-            archive: Arc::new(Stored::new(store.reader())),
-            logs: Arc::new(Logs::new(
-                directory.path().join("logs"),
-                Watcher::start().unwrap(),
-            )),
+            archive: store.reader(),
+            logs: Output {
+                dir: directory.path().join("logs"),
+                watcher: Watcher::start().unwrap(),
+            },
             health: Arc::new(Well),
             policy: Policy::new(mode),
-            stop_policy: StopPolicy::default(),
+            stop_policy: tokio::sync::watch::channel(StopPolicy::default()).1,
             version: "0.0.0-test".to_owned(),
         };
         let socket = directory.path().join("stoked.sock");

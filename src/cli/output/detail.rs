@@ -3,7 +3,7 @@
 use crate::cli::output::progress;
 use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::table::{plain, state_text, took};
-use crate::cli::output::text::{bytes, command_line, duration, harmless, rough};
+use crate::cli::output::text::{ago, bytes, command_line, duration, harmless, rough};
 use crate::wire::job::{AttemptView, ExitView, JobView};
 use jiff::Timestamp;
 
@@ -89,8 +89,8 @@ impl Page<'_> {
             self.field("Step", &text);
         }
         if let (Some(source), Some(at)) = (&shown.source, shown.updated_at) {
-            let ago = rough(self.look.seconds_since(at));
-            let text = format!("{ago} ago, from {}", harmless(source));
+            let ago = ago(self.look.seconds_since(at));
+            let text = format!("{ago}, from {}", harmless(source));
             self.field("Reported", &self.look.paint(Tone::Faint, &text));
         }
     }
@@ -198,7 +198,7 @@ impl Page<'_> {
         let distance = if seconds < 0.0 {
             format!("in {}", rough(-seconds))
         } else {
-            format!("{} ago", rough(seconds))
+            ago(seconds)
         };
         let distance = self.look.paint(Tone::Faint, &format!("({distance})"));
         self.field(label, &format!("{} {distance}", self.look.date_time(time)));

@@ -2,7 +2,7 @@
 
 use crate::cli::output::progress;
 use crate::cli::output::style::{self, Look, Tone};
-use crate::cli::output::text::{duration, harmless, rough};
+use crate::cli::output::text::{ago, duration, harmless, rough};
 use crate::wire::group::GroupView;
 use crate::wire::job::JobView;
 use comfy_table::{
@@ -248,8 +248,11 @@ impl Column {
     }
 }
 
-/// A finished job has either succeeded, or its percentage is where it stopped.
+/// Of a job that succeeded the percentage says nothing; of one that did not, it says how far it came.
 fn shown_percent(job: &JobView) -> Option<f64> {
+    if job.state == "completed" {
+        return None;
+    }
     progress::known_percent(job.progress.as_ref()?)
 }
 
@@ -274,7 +277,7 @@ pub fn took(job: &JobView, look: &Look) -> Option<String> {
 /// When it ended; else when it starts, where that is known; else since when it waits.
 fn when(job: &JobView, look: &Look) -> String {
     if let Some(ended) = job.finished_at {
-        return format!("{} ago", rough(look.seconds_since(ended)));
+        return ago(look.seconds_since(ended));
     }
     let starts = job
         .retry_at

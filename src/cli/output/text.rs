@@ -139,6 +139,15 @@ pub fn rough(seconds: f64) -> String {
     }
 }
 
+/// How long ago something was.
+#[must_use]
+pub fn ago(seconds: f64) -> String {
+    if seconds < 1.0 {
+        return "just now".to_owned();
+    }
+    format!("{} ago", rough(seconds))
+}
+
 /// Bytes in the unit that fits: `512 B`, `1.5 MiB`.
 #[must_use]
 pub fn bytes(count: u64) -> String {

@@ -1,2 +1,1 @@
 //! The rules of merging, as tables.
-use super::*;

@@ -92,7 +92,7 @@ fn events() -> Vec<(&'static str, JobEvent)> {
         ("release", JobEvent::Release),
         ("approve", JobEvent::Approve),
         ("claimed", JobEvent::Claimed),
-        ("started", JobEvent::Started),
+        ("started", JobEvent::Started { at: T0 }),
         ("pause", JobEvent::Pause),
         ("resume", JobEvent::Resume),
         ("stop cancel", stop(StopCause::Cancel)),

@@ -49,3 +49,6 @@ fn unquoted(text: &str) -> Option<&str> {
         .into_iter()
         .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,3 +228,6 @@ fn plain_run(bytes: &[u8]) -> (usize, Marks) {
     }
     (bytes.len(), Marks(marks))
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,10 +46,38 @@ fn recognisers() -> Vec<Box<dyn Recogniser>> {
 }
 
 /// Reads one stream of output as it grows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TextFeed {
     lines: Lines,
-    recognisers: Vec<Slot>,
+    readers: Readers,
+}
+
+impl TextFeed {
+    /// Takes the next bytes; adds at most one observation per recogniser, so that a flood of bars is one.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Observation>) {
+        let Self { lines, readers } = self;
+        lines.feed(bytes, |line, marks, end| readers.take(line, marks, end));
+        readers.read_held();
+        // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
+        let (open, marks) = lines.open();
+        if readers.want(marks) {
+            readers.read(open, marks, End::Open);
+        }
+        out.extend(readers.slots.iter_mut().filter_map(|slot| slot.seen.take()));
+    }
+}
+
+/// The recognisers, and what keeps a flood from them.
+///
+/// A line that looks like the last one that was read says the same thing with newer numbers, so of many such
+/// lines in a chunk only the last is read.
+#[derive(Debug)]
+struct Readers {
+    slots: Vec<Slot>,
+    /// What the last line looked like, if it was read.
+    shape: Option<u64>,
+    /// The newest line of that shape that has not been read.
+    held: Option<(Vec<u8>, Marks, End)>,
 }
 
 /// A recogniser and what it saw in the present chunk.
@@ -60,7 +88,7 @@ struct Slot {
     seen: Option<Observation>,
 }
 
-impl Default for TextFeed {
+impl Default for Readers {
     fn default() -> Self {
         let slot = |recogniser: Box<dyn Recogniser>| Slot {
             wants: recogniser.wants(),
@@ -68,39 +96,70 @@ impl Default for TextFeed {
             seen: None,
         };
         Self {
-            lines: Lines::default(),
-            recognisers: recognisers().into_iter().map(slot).collect(),
+            slots: recognisers().into_iter().map(slot).collect(),
+            shape: None,
+            held: None,
         }
     }
 }
 
-impl TextFeed {
-    /// Takes the next bytes; adds at most one observation per recogniser, so that a flood of bars is one.
-    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Observation>) {
-        let Self { lines, recognisers } = self;
-        lines.feed(bytes, |line, marks, end| {
-            read(recognisers, line, marks, end);
-        });
-        // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
-        let (open, marks) = lines.open();
-        read(recognisers, open, marks, End::Open);
-        out.extend(recognisers.iter_mut().filter_map(|slot| slot.seen.take()));
+impl Readers {
+    fn want(&self, marks: Marks) -> bool {
+        self.slots.iter().any(|slot| marks.has(slot.wants))
     }
-}
 
-fn read(recognisers: &mut [Slot], line: &[u8], marks: Marks, end: End) {
-    if !marks.has(Marks::DIGIT) || !recognisers.iter().any(|slot| marks.has(slot.wants)) {
-        return;
-    }
-    let text = String::from_utf8_lossy(line);
-    let line = Line { text: &text, end };
-    for slot in recognisers.iter_mut().filter(|it| marks.has(it.wants)) {
-        if let Some(seen) = slot.recogniser.read(line) {
-            match &mut slot.seen {
-                Some(before) => before.absorb(seen),
-                none => *none = Some(seen),
-            }
+    fn take(&mut self, line: &[u8], marks: Marks, end: End) {
+        if !self.want(marks) {
             return;
         }
+        if self.shape.is_some() && self.shape == Some(shape(line, end)) {
+            let (held, held_marks, held_end) =
+                self.held.get_or_insert_with(|| (Vec::new(), marks, end));
+            held.clear();
+            held.extend_from_slice(line);
+            (*held_marks, *held_end) = (marks, end);
+            return;
+        }
+        self.read_held();
+        self.shape = self.read(line, marks, end).then(|| shape(line, end));
+    }
+
+    fn read_held(&mut self) {
+        if let Some((line, marks, end)) = self.held.take() {
+            self.read(&line, marks, end);
+        }
+    }
+
+    /// Shows a line to the recognisers; whether one could read it.
+    fn read(&mut self, line: &[u8], marks: Marks, end: End) -> bool {
+        let text = String::from_utf8_lossy(line);
+        let line = Line { text: &text, end };
+        for slot in self.slots.iter_mut().filter(|it| marks.has(it.wants)) {
+            if let Some(seen) = slot.recogniser.read(line) {
+                match &mut slot.seen {
+                    Some(before) => before.absorb(seen),
+                    none => *none = Some(seen),
+                }
+                return true;
+            }
+        }
+        false
     }
 }
+
+/// What a line looks like without its numbers and without the length of its bars.
+fn shape(line: &[u8], end: End) -> u64 {
+    let mut hash = end as u64 ^ 0xcbf2_9ce4_8422_2325;
+    let mut before = b' ';
+    for &byte in line {
+        let changes = byte.is_ascii_digit() || byte >= 0x80 || b" .,?".contains(&byte);
+        if !changes && byte != before {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            before = byte;
+        }
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests;

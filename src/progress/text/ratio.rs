@@ -103,3 +103,6 @@ impl Ratio {
 fn is_numeric(c: char) -> bool {
     c.is_ascii_digit() || c == '.' || c == ' '
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ pub(super) struct Tqdm {
     inner: Option<Known>,
     /// How much of the inner bar was done at most since the outer one moved.
     inner_part: f64,
+    /// The outer bar had bars below it.
+    nests: bool,
 }
 
 /// A bar that was seen, and how it looked last.
@@ -48,12 +50,20 @@ impl Recogniser for Tqdm {
         let is_inner = is_same(self.inner.as_ref(), &identity);
         match line.end {
             // Whether it stands below another bar is only known when it has ended.
-            End::Open if self.outer.is_none() || (is_outer && !is_inner) => Some(outermost(&bar)),
+            End::Open if self.outer.is_none() || (is_outer && !is_inner) => {
+                Some(self.on_top(&bar, &identity))
+            }
             End::Open => None,
-            End::Up if self.outer.is_some() => Some(self.below(bar, identity)),
+            End::Up if self.outer.is_some() => Some(self.take_below(bar, identity)),
             // A finished inner bar that stays on the screen is drawn once more, in the outer one's place.
-            _ if is_inner && !is_outer && self.outer_goes_on() => Some(self.below(bar, identity)),
-            _ => Some(self.on_top(bar, identity)),
+            End::Newline | End::Return | End::Moved
+                if is_inner && !is_outer && (self.outer_goes_on() || self.ends_inner(&bar)) =>
+            {
+                Some(self.take_below(bar, identity))
+            }
+            End::Newline | End::Return | End::Up | End::Moved => {
+                Some(self.take_on_top(bar, identity))
+            }
         }
     }
 }
@@ -65,28 +75,48 @@ impl Tqdm {
             .is_some_and(|outer| outer.bar.total.is_none_or(|total| outer.bar.done < total))
     }
 
-    fn on_top(&mut self, bar: Bar, identity: Identity) -> Observation {
-        let stands = self
-            .outer
+    /// Whether the bar is the inner one as it was drawn last.
+    fn ends_inner(&self, bar: &Bar) -> bool {
+        self.inner
             .as_ref()
-            .is_some_and(|outer| outer.identity == identity && outer.bar.done == bar.done);
-        if !stands {
+            .is_some_and(|inner| inner.bar.done == bar.done)
+    }
+
+    /// Whether the bar is the outer one, redrawn before its next unit is done.
+    fn has_not_moved(&self, bar: &Bar, identity: &Identity) -> bool {
+        is_same(self.outer.as_ref(), identity)
+            && self
+                .outer
+                .as_ref()
+                .is_some_and(|outer| outer.bar.done == bar.done)
+    }
+
+    fn on_top(&self, bar: &Bar, identity: &Identity) -> Observation {
+        let inner = self
+            .inner
+            .as_ref()
+            .filter(|_| self.has_not_moved(bar, identity));
+        let mut seen = match inner {
+            Some(inner) => nested(bar, &inner.bar, self.inner_part),
+            None => alone(bar, self.nests && is_same(self.outer.as_ref(), identity)),
+        };
+        seen.metrics = bar.metrics.clone();
+        seen
+    }
+
+    fn take_on_top(&mut self, bar: Bar, identity: Identity) -> Observation {
+        let seen = self.on_top(&bar, &identity);
+        if !self.has_not_moved(&bar, &identity) {
             self.inner = None;
             self.inner_part = 0.0;
         }
-        let seen = match &self.inner {
-            Some(inner) => {
-                let mut seen = nested(&bar, &inner.bar, self.inner_part);
-                seen.metrics.extend(bar.metrics.clone());
-                seen
-            }
-            None => outermost(&bar),
-        };
+        self.nests &= is_same(self.outer.as_ref(), &identity);
         self.outer = Some(Known { identity, bar });
         seen
     }
 
-    fn below(&mut self, bar: Bar, identity: Identity) -> Observation {
+    fn take_below(&mut self, bar: Bar, identity: Identity) -> Observation {
+        self.nests = true;
         let counts = self
             .inner
             .as_ref()
@@ -125,31 +155,38 @@ fn identity(bar: &Bar) -> Identity {
     }
 }
 
-/// What a bar says that no bar stands below.
-fn outermost(bar: &Bar) -> Observation {
+/// What a bar says by itself; `nests` where other bars stand below it at times.
+fn alone(bar: &Bar, nests: bool) -> Observation {
     let mut seen = Observation::new(source());
     seen.step = Some(bar.done);
     seen.total_steps = bar.total;
     seen.rate = bar.rate;
     seen.unit = Some(bar.unit.clone());
     seen.eta_seconds = bar.left_seconds;
-    seen.metrics = bar.metrics.clone();
-    match epoch::leading(&bar.description) {
-        Some((epoch, more)) => {
-            seen.epoch = Some(epoch.now);
-            seen.total_epochs = epoch.total;
-            seen.steps_in_epoch = true;
-            seen.phase = words(more);
+    if let Some((epoch, more)) = epoch::leading(&bar.description) {
+        seen.epoch = Some(epoch.now);
+        seen.total_epochs = epoch.total;
+        seen.steps_in_epoch = true;
+        seen.phase = words(more);
+        return seen;
+    }
+    seen.phase = words(&bar.description);
+    if let Some(total) = bar.total.filter(|_| epoch::counts_epochs(&bar.description)) {
+        seen.epoch = Some((bar.done + 1.0).min(total));
+        seen.total_epochs = Some(total);
+        seen.percent = Some(bar.done / total * 100.0);
+        if nests {
+            // The steps shown are those of the bar below, and it has just gone.
+            (seen.step, seen.total_steps) = (None, None);
+            (seen.rate, seen.unit) = (None, None);
         }
-        None => seen.phase = words(&bar.description),
     }
     seen
 }
 
 /// What a bar says together with the one below it.
 fn nested(outer: &Bar, inner: &Bar, part: f64) -> Observation {
-    let mut seen = outermost(outer);
-    seen.metrics.clear();
+    let mut seen = alone(outer, true);
     let Some(total) = outer.total else {
         return seen;
     };
@@ -157,15 +194,11 @@ fn nested(outer: &Bar, inner: &Bar, part: f64) -> Observation {
     if let Some(phase) = words(&inner.description) {
         seen.phase = Some(phase);
     }
-    if epoch::counts_epochs(&outer.description) && seen.epoch.is_none() {
-        seen.epoch = Some((outer.done + 1.0).min(total));
-        seen.total_epochs = Some(total);
-        seen.steps_in_epoch = true;
+    if seen.step.is_none() {
         seen.step = Some(inner.done);
         seen.total_steps = inner.total;
         seen.rate = inner.rate;
         seen.unit = Some(inner.unit.clone());
-        seen.eta_seconds = None;
     }
     seen
 }
@@ -174,3 +207,6 @@ fn words(description: &str) -> Option<String> {
     let words = description.trim_matches(|c: char| c.is_whitespace() || ":,-|".contains(c));
     (!words.is_empty()).then(|| words.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

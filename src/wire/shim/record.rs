@@ -130,8 +130,12 @@ pub struct UserSpec {
     pub uid: u32,
     /// Primary group id.
     pub gid: u32,
-    /// Login name, for the supplementary groups.
+    /// Login name, for messages.
     pub name: String,
+    /// All groups, as the daemon found them: who asks the host's user database needs the host's
+    /// own C library, and the shim is linked with one of its own. None is the primary alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
 }
 
 /// How an attempt ended; also the content of `exit.json`.

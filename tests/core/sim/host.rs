@@ -325,7 +325,8 @@ impl Host {
     /// What a new daemon finds of an attempt that its rows know.
     fn adopt(&mut self, job: &Job, now: Stamp) {
         let id = job.attempt.as_ref().expect("only attempts are adopted").id;
-        let at = self.delay(now);
+        // A client may be quicker than the look at an attempt.
+        let at = self.delay(now) + self.chance.below(60);
         let report = match self.dirs.get(&id) {
             None => Some(Input::NeverStarted { attempt: id }),
             Some(proc) if proc.phase == Phase::Running => Some(started(id, proc)),

@@ -56,11 +56,19 @@ fn target(chance: &mut Chance, store: &Store) -> JobId {
         rows.keys().copied().rev().nth(index)
     };
     let found = match chance.below(100) {
-        0..75 => of(&store.live, chance),
+        0..65 => of(&store.live, chance),
+        65..75 => awaited(chance, store),
         75..95 => newest_done(chance, store),
         _ => None,
     };
     found.unwrap_or(JobId(store.newest.0 + chance.below(4)))
+}
+
+/// What a live job waits for, or waited for before it began.
+fn awaited(chance: &mut Chance, store: &Store) -> Option<JobId> {
+    let waiters = store.live.values().flat_map(|job| &job.spec.after_ok);
+    let waiters: Vec<&JobId> = waiters.collect();
+    (!waiters.is_empty()).then(|| **chance.pick(&waiters))
 }
 
 fn newest_done(chance: &mut Chance, store: &Store) -> Option<JobId> {

@@ -255,7 +255,7 @@ impl World {
         for change in &step.changes {
             self.store.apply(change, self.now);
         }
-        let dies = (2..6).contains(&fate);
+        let dies = (2..12).contains(&fate);
         for action in &step.actions {
             if dies && self.chance.hits(500) {
                 self.host.miss(action);

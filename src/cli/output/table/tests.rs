@@ -18,7 +18,7 @@ fn look(width: u16, colour: bool) -> Look {
     }
 }
 
-fn ago(seconds: i64) -> Timestamp {
+fn before(seconds: i64) -> Timestamp {
     now() - SignedDuration::from_secs(seconds)
 }
 
@@ -34,7 +34,7 @@ fn job(id: u64, name: &str, state: &str) -> JobView {
 
 fn some_jobs() -> Vec<JobView> {
     let mut running = job(142, "train-llama-with-a-rather-long-name", "running");
-    running.started_at = Some(ago(484));
+    running.started_at = Some(before(484));
     running.group = "gpu".into();
     running.progress = Some(ProgressView {
         percent: Some(52.0),
@@ -44,7 +44,7 @@ fn some_jobs() -> Vec<JobView> {
     let mut queued = job(143, "eval", "queued");
     queued.reason = Some("GroupLimit".into());
     let mut backoff = job(144, "fetch", "backoff");
-    backoff.retry_at = Some(ago(-8));
+    backoff.retry_at = Some(before(-8));
     backoff.failure = Some(FailureView {
         class: "exit".into(),
         message: None,
@@ -55,14 +55,14 @@ fn some_jobs() -> Vec<JobView> {
         core_dumped: false,
     });
     let mut failed = job(9, "evil\u{1b}[2J\nname", "failed");
-    (failed.started_at, failed.finished_at) = (Some(ago(7201)), Some(ago(7200)));
+    (failed.started_at, failed.finished_at) = (Some(before(7201)), Some(before(7200)));
     failed.exit = backoff.exit;
     failed.owner = OwnerView {
         uid: 2,
         user: "bob".into(),
     };
     let mut done = job(8, "漢字の仕事", "completed");
-    (done.started_at, done.finished_at) = (Some(ago(90_000)), Some(ago(86_400)));
+    (done.started_at, done.finished_at) = (Some(before(90_000)), Some(before(86_400)));
     vec![running, queued, backoff, failed, done]
 }
 

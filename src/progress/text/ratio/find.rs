@@ -12,104 +12,21 @@ const MAX_LINE_METRICS: usize = 16;
 const BAR_SIGNS: usize = 6;
 
 /// What is counted, as the word before or behind a count.
-const COUNTED: &[&str] = &[
-    "step",
-    "steps",
-    "iter",
-    "iters",
-    "iteration",
-    "iterations",
-    "it",
-    "batch",
-    "batches",
-    "file",
-    "files",
-    "item",
-    "items",
-    "sample",
-    "samples",
-    "example",
-    "examples",
-    "chunk",
-    "chunks",
-    "page",
-    "pages",
-    "part",
-    "parts",
-    "frame",
-    "frames",
-    "episode",
-    "episodes",
-    "round",
-    "rounds",
-    "image",
-    "images",
-    "record",
-    "records",
-    "row",
-    "rows",
-    "task",
-    "tasks",
-    "shard",
-    "shards",
-    "fold",
-    "folds",
-    "trial",
-    "trials",
-    "stage",
-    "stages",
-    "layer",
-    "layers",
-    "block",
-    "blocks",
-    "object",
-    "objects",
-    "package",
-    "packages",
-    "progress",
-    "done",
-    "completed",
-    "complete",
-    "finished",
-    "processed",
-];
+const COUNTED: &str = "\
+    step steps iter iters iteration iterations it batch batches file files item items sample \
+    samples example examples chunk chunks page pages part parts frame frames episode \
+    episodes round rounds image images record records row rows task tasks shard shards fold \
+    folds trial trials stage stages layer layers block blocks object objects package \
+    packages progress done completed complete finished processed";
 /// Words that make a percent one of progress.
-const PROGRESS: &[&str] = &[
-    "progress",
-    "complete",
-    "completed",
-    "done",
-    "finished",
-    "processed",
-    "percent",
-    "downloading",
-    "downloaded",
-    "uploading",
-    "uploaded",
-    "extracting",
-    "extracted",
-    "copying",
-    "copied",
-    "loading",
-    "loaded",
-    "compressing",
-    "compressed",
-    "decompressing",
-    "decompressed",
-    "processing",
-    "training",
-    "evaluating",
-    "building",
-    "converting",
-    "indexing",
-    "syncing",
-    "objects",
-    "deltas",
-];
+const PROGRESS: &str = "\
+    progress complete completed done finished processed percent downloading downloaded \
+    uploading uploaded extracting extracted copying copied loading loaded compressing \
+    compressed decompressing decompressed processing training evaluating building converting \
+    indexing syncing objects deltas";
 /// Names that stand before numbers which are no metrics.
-const NO_METRICS: &[&str] = &[
-    "epoch", "epochs", "eta", "elapsed", "time", "line", "pid", "port", "seed",
-];
+const NO_METRICS: &str = "\
+    epoch epochs eta elapsed time line pid port seed";
 
 /// How much a count looks like progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +52,12 @@ pub(super) fn is_worth(line: &str) -> bool {
     let bytes = line.as_bytes();
     let is_count = |at: Option<&u8>| at.is_some_and(|b| b.is_ascii_digit() || *b == b' ');
     bytes.iter().enumerate().any(|(at, byte)| match byte {
-        b'/' => is_count(bytes.get(at + 1)) && at > 0 && is_count(bytes.get(at - 1)),
+        b'/' => {
+            let is_number = at > 0 && is_count(bytes.get(at - 1)) && is_count(bytes.get(at + 1));
+            is_number
+                && !is_stroked(bytes[..at].iter().rev())
+                && !is_stroked(bytes[at + 1..].iter())
+        }
         b'%' => at > 0 && is_count(bytes.get(at - 1)),
         b'p' | b'P' => bytes
             .get(at..at + 4)
@@ -143,6 +65,11 @@ pub(super) fn is_worth(line: &str) -> bool {
         b'o' => bytes.get(at..at + 3) == Some(b"of "),
         _ => false,
     })
+}
+
+/// Whether a number has a second stroke behind it, as those of dates and paths have.
+fn is_stroked<'a>(mut bytes: impl Iterator<Item = &'a u8>) -> bool {
+    bytes.find(|byte| !byte.is_ascii_digit()) == Some(&b'/')
 }
 
 /// Reads a line.
@@ -174,11 +101,11 @@ pub(super) fn read(line: &str) -> Option<Found> {
 /// `name: value` and `name=value` of a line that is known to be one of progress.
 pub(super) fn metrics(line: &str) -> BTreeMap<String, f64> {
     let mut metrics = BTreeMap::new();
-    let mut words = line
+    let words = line
         .split([' ', '\t', ',', '|', '(', ')', '[', ']'])
         .filter(|it| !it.is_empty());
     let mut name = None;
-    while let Some(word) = words.next() {
+    for word in words {
         let (label, value) = match (name.take(), word.split_once(['=', ':'])) {
             (Some(label), None) => (label, word),
             (_, Some((label, ""))) => {
@@ -188,10 +115,9 @@ pub(super) fn metrics(line: &str) -> BTreeMap<String, f64> {
             (_, Some(pair)) => pair,
             (None, None) => continue,
         };
-        let lowered = label.to_ascii_lowercase();
         let is_name = label.starts_with(|c: char| c.is_alphabetic())
-            && !COUNTED.contains(&lowered.as_str())
-            && !NO_METRICS.contains(&lowered.as_str());
+            && !is_among(label, COUNTED)
+            && !is_among(label, NO_METRICS);
         if let Some(value) = number::measured(value).filter(|_| is_name)
             && metrics.len() < MAX_LINE_METRICS
         {
@@ -270,7 +196,9 @@ fn trust_of_count(tokens: &[Token<'_>], at: usize, end: usize, has_bar: bool) ->
     if tokens[at + 1].kind != Kind::Sign('/') {
         return None;
     }
-    (round && opens_apart && at_edge || is_first || is_last).then_some(Trust::Doubtful)
+    let after_percent = before.is_some_and(|it| it.kind == Kind::Sign('%'));
+    let rounded = round && opens_apart && (at_edge || after_percent);
+    (rounded || is_first || is_last).then_some(Trust::Doubtful)
 }
 
 /// `12/340` or `12 of 340` at a place: both numbers and where it ends.
@@ -392,11 +320,17 @@ fn skip_signs(tokens: &[Token<'_>], at: usize) -> usize {
 }
 
 fn is_epoch(token: &Token<'_>) -> bool {
-    is_word(token, &["epoch", "epochs"])
+    is_word(token, "epoch epochs")
 }
 
-fn is_word(token: &Token<'_>, words: &[&str]) -> bool {
-    matches!(token.kind, Kind::Word(word) if words.iter().any(|it| word.eq_ignore_ascii_case(it)))
+fn is_word(token: &Token<'_>, words: &str) -> bool {
+    matches!(token.kind, Kind::Word(word) if is_among(word, words))
+}
+
+fn is_among(word: &str, words: &str) -> bool {
+    words
+        .split_ascii_whitespace()
+        .any(|it| word.eq_ignore_ascii_case(it))
 }
 
 /// Whether a bar is drawn: the same sign many times over, or in brackets with room to grow.

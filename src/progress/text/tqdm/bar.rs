@@ -111,7 +111,7 @@ fn times(inside: &str) -> Option<Times<'_>> {
     let (factor, unit) = number::scale(per.strip_suffix("/s")?);
     Some(Times {
         left_seconds,
-        rate: value.map(|value| value * factor),
+        rate: value.map(|value| number::scaled(value, factor)),
         unit: unit.trim(),
         in_1024: unit == "iB",
         postfix,
@@ -124,14 +124,17 @@ fn amount(text: &str, base: f64) -> Option<f64> {
     let power = ["", "k", "M", "G", "T", "P"]
         .into_iter()
         .position(|it| it == prefix)?;
-    Some(number * base.powi(i32::try_from(power).ok()?))
+    Some(number::scaled(
+        number,
+        base.powi(i32::try_from(power).ok()?),
+    ))
 }
 
 /// `512kB` or `30 examples`: a count with its unit, and what stands before it.
 fn counted<'a>(before: &'a str, count: &'a str) -> Option<(f64, &'a str, &'a str)> {
     if let Some((number, unit)) = number::leading(count) {
         let (factor, unit) = number::scale(unit);
-        return Some((number * factor, unit, before));
+        return Some((number::scaled(number, factor), unit, before));
     }
     let (before, number) = before
         .trim_end()
@@ -139,7 +142,8 @@ fn counted<'a>(before: &'a str, count: &'a str) -> Option<(f64, &'a str, &'a str
         .unwrap_or(("", before.trim_end()));
     let (number, prefix) = number::leading(number)?;
     let (factor, rest) = number::scale(prefix);
-    rest.is_empty().then_some((number * factor, count, before))
+    rest.is_empty()
+        .then_some((number::scaled(number, factor), count, before))
 }
 
 /// The words before a bar: `Epoch 2:  45%|████▌     |` is described by `Epoch 2`.

@@ -1,0 +1,206 @@
+//! Recordings of real programs, and what holds for any output however it is cut into chunks.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::progress::{Progress, Source};
+use crate::model::time::Stamp;
+
+/// All that a feed sees in a stream that arrives in these chunks.
+fn readings<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Observation> {
+    let mut feed = TextFeed::default();
+    let mut out = Vec::new();
+    for chunk in chunks {
+        feed.push(chunk, &mut out);
+    }
+    out
+}
+
+/// The last word of each source.
+fn last_words(seen: Vec<Observation>) -> Vec<Observation> {
+    let mut last: Vec<Observation> = Vec::new();
+    for observation in seen {
+        match last.iter_mut().find(|it| it.source == observation.source) {
+            Some(before) => before.absorb(observation),
+            None => last.push(observation),
+        }
+    }
+    last.sort_by(|a, b| a.source.cmp(&b.source));
+    last
+}
+
+fn recordings() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/output");
+    let mut found: Vec<PathBuf> = ["tqdm", "other"]
+        .into_iter()
+        .flat_map(|dir| std::fs::read_dir(root.join(dir)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|it| it == "pipe" || it == "pty")
+        })
+        .collect();
+    found.sort();
+    assert!(found.len() > 20);
+    found
+}
+
+/// Drawn bar by drawn bar, as a program writes them.
+fn drawn(bytes: &[u8]) -> Vec<&[u8]> {
+    bytes
+        .split_inclusive(|&b| b == b'\r' || b == b'\n')
+        .collect()
+}
+
+/// What a recording comes to: the course of its percent by phase, and its last word.
+fn summary(bytes: &[u8]) -> Value {
+    let seen = readings(drawn(bytes));
+    let mut progress = Progress::default();
+    let mut course: Vec<Value> = Vec::new();
+    for (at, observation) in (0..).zip(&seen) {
+        let at = Stamp {
+            wall_ms: at,
+            boot_ms: u64::try_from(at).unwrap(),
+        };
+        progress.observe(observation.clone(), at);
+        let percent = progress.percent.map(f64::round);
+        let point = json!([progress.phase_number, percent.or(progress.step)]);
+        if course.last() != Some(&point) {
+            course.push(point);
+        }
+    }
+    json!({ "course": course, "last": seen.last() })
+}
+
+#[test]
+fn recordings_read_as_expected() {
+    let mut wrong = Vec::new();
+    for path in recordings() {
+        let actual = summary(&std::fs::read(&path).unwrap());
+        let expected_path = PathBuf::from(format!("{}.json", path.display()));
+        let expected = std::fs::read(&expected_path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        if expected.as_ref() != Some(&actual) {
+            wrong.push(format!("{}\n{actual}", expected_path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "not as expected:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn chunks_do_not_change_what_a_recording_says() {
+    for path in recordings() {
+        let bytes = std::fs::read(&path).unwrap();
+        let whole = last_words(readings([bytes.as_slice()]));
+        for size in [1, 2, 3, 7, 64, 1000] {
+            let cut = last_words(readings(bytes.chunks(size)));
+            assert_eq!(cut, whole, "{} by {size}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_bar_is_read_before_its_line_ends() {
+    let bar = " 45%|████▌     | 450/1000 [00:12<00:15, 35.9it/s]";
+    let seen = readings([bar.as_bytes()]);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].step, Some(450.0));
+    assert!(readings([&bar.as_bytes()[..bar.len() - 1]]).is_empty());
+}
+
+#[test]
+fn a_flood_is_one_observation() {
+    let flood: String = (0..=5000).map(|n| format!("[{n}/5000]\n")).collect();
+    let seen = readings([flood.as_bytes()]);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].step, Some(5000.0));
+}
+
+#[test]
+fn the_first_that_knows_a_line_reads_it() {
+    let seen =
+        readings([b"Epoch 1/3:  40%|####      | 4/10 [00:00<00:00, 32.71it/s]\n".as_slice()]);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].source, Source::Adapter("tqdm".to_owned()));
+}
+
+/// Pieces that come near to what is recognised.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let bar = (0..12_u32, "[a-c]{0,2}").prop_map(|(n, words)| {
+        format!(
+            "{words}: {n}%|##| {n}/11 [00:0{}<00:15, 35.9it/s, loss=0.{n}]",
+            n % 10
+        )
+    });
+    let known = prop::sample::select(vec![
+        "\r",
+        "\n",
+        "\x1b[A",
+        "\x1b[",
+        "\x1b]0;",
+        "\x07",
+        "\x1b\\",
+        "\x08",
+        "█",
+        "[",
+        "]",
+        "[1/2]",
+        "45%",
+        "46%",
+        "Epoch 2/3",
+        "step 5 of 9",
+        "{'loss': 0.2, 'epoch': 0.5}",
+        "12/340",
+        " ",
+        "progress: ",
+        "450it [00:12, 35.9it/s]",
+    ]);
+    prop_oneof![
+        bar.prop_map(String::into_bytes),
+        known.prop_map(|it| it.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..8),
+        "[0-9/%\\[\\]:<,. a-z]{0,12}".prop_map(String::into_bytes),
+    ]
+}
+
+fn soup() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_printed_does_harm(bytes in soup(), cuts in prop::collection::vec(1..40_usize, 0..40)) {
+        let mut rest = bytes.as_slice();
+        let mut chunks = Vec::new();
+        for cut in cuts {
+            let (chunk, more) = rest.split_at(cut.min(rest.len()));
+            chunks.push(chunk);
+            rest = more;
+        }
+        chunks.push(rest);
+        let mut progress = Progress::default();
+        let mut before = (0, None);
+        for (boot_ms, seen) in (0..).zip(readings(chunks.iter().copied())) {
+            progress.observe(seen, Stamp { wall_ms: 0, boot_ms });
+            let now = (progress.phase_number, progress.percent);
+            prop_assert!(now.1.is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+            if let (true, Some(old), Some(new)) = (now.0 == before.0, before.1, now.1) {
+                prop_assert!(new >= old);
+            }
+            before = now;
+        }
+    }
+
+    #[test]
+    fn chunks_do_not_change_the_readings(mut bytes in soup(), size in 1..30_usize) {
+        // Once all lines have ended, nothing may remain of how they came.
+        bytes.extend(b"\x1b\\\n");
+        let cut = last_words(readings(bytes.chunks(size)));
+        let whole = last_words(readings([bytes.as_slice()]));
+        prop_assert_eq!(cut, whole);
+    }
+}
