@@ -91,9 +91,7 @@ pub(super) async fn shim_died(link: &mut Link) {
     match read_claim(&dir) {
         Some(claim) => after_death(link, &claim, link.main(), true).await,
         None => {
-            let message = link.spawn_error.take().unwrap_or_else(|| {
-                "its supervisor (stoked-shim) ended before it started the command".to_owned()
-            });
+            let message = "its supervisor (stoked-shim) ended before it started the command";
             let failure = Failure::new(FailureClass::Spawn, message);
             let now = (link.shared.now)();
             link.end(Ending::NotStarted { failure }, None, now);

@@ -39,8 +39,6 @@ pub(super) struct Link {
     /// Orders that make no sense before the command runs.
     deferred: Vec<Order>,
     started: Option<Report>,
-    /// Why its command could not be started, as the shim said.
-    pub(super) spawn_error: Option<String>,
     ended: Option<Report>,
     /// The end is committed.
     pub(super) forgotten: bool,
@@ -58,7 +56,6 @@ impl Link {
             orders,
             deferred: Vec::new(),
             started: None,
-            spawn_error: None,
             ended: None,
             forgotten: false,
         }
@@ -157,8 +154,12 @@ impl Link {
             FromShim::Refused { request, message } => {
                 tracing::warn!(attempt = %self.attempt, request, message, "a shim refused");
             }
-            // A record of the end follows, unless there was no place to write one.
-            FromShim::SpawnFailed(error) => self.spawn_error = Some(error.message),
+            // Nothing follows: a shim that has an attempt waits until this is committed, one that has none leaves.
+            FromShim::SpawnFailed(error) => {
+                let failure = Failure::new(FailureClass::Spawn, error.message);
+                let now = (self.shared.now)();
+                self.end(Ending::NotStarted { failure }, None, now);
+            }
             FromShim::Hello(_)
             | FromShim::Claimed {}
             | FromShim::Frozen {}

@@ -1,0 +1,11 @@
+//! The whole with its real binaries: real sockets, real processes, real disks, and things being killed.
+
+mod ends;
+mod gate;
+mod harness;
+mod http;
+mod order;
+mod outside;
+mod progress;
+mod reading;
+mod stream;
