@@ -70,6 +70,16 @@ impl Base {
         Cgroup::in_parent(&self.parent, name)
     }
 
+    /// Moves this process to where it is already, which moves nothing.
+    ///
+    /// Entering a cgroup waits for a grace period of the kernel (about 10 ms on an idle host), unless
+    /// somebody has begun to wait for one shortly before. Called a moment ahead of a start, this is that
+    /// somebody. It takes as long as the wait itself, so it belongs on a thread of its own.
+    pub fn hasten(&self) -> io::Result<()> {
+        let own = self.parent.parent().unwrap_or(&self.parent);
+        fs::write(own.join("cgroup.procs"), "0")
+    }
+
     /// Names of the cgroups that exist here, for a start that looks for strays.
     pub fn names(&self) -> Result<Vec<String>, ContainError> {
         let failed = |source| ContainError::access(&self.parent, source);

@@ -11,6 +11,7 @@ use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
 use crate::daemon::feeds::Feeds;
+use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
 use crate::daemon::strays;
@@ -106,6 +107,10 @@ impl Parts {
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
         let context = launch_context(&settings, &dirs, open_files);
+        let hastener = match &context.containing {
+            Containing::Cgroup(base) => Hastener::start(base.clone()),
+            Containing::Tree { .. } | Containing::Nothing { .. } => None,
+        };
         let launcher = Arc::new(Launcher::new(context, store.reader()));
         let feeds = Arc::new(Feeds::new(
             control.clone(),
@@ -144,6 +149,7 @@ impl Parts {
             alarm: Alarm::start().context("failed to set up the alarm clock")?,
             host: host.clone(),
             trouble,
+            hastener,
             trim_due: Arc::clone(&trim_due),
             published: 0,
             tasks: core_tasks.clone(),

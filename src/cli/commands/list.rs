@@ -2,7 +2,9 @@
 
 use crate::cli::Session;
 use crate::cli::error::CliError;
-use crate::cli::output::style::{FINAL_STATES, LIVE_STATES, Look, Tone};
+use crate::cli::output::style::{
+    ACTIVE_STATES, FINAL_STATES, LIVE_STATES, Look, Tone, WAITING_STATES,
+};
 use crate::cli::output::table;
 use crate::cli::values;
 use crate::client::{Client, JobQuery};
@@ -13,6 +15,8 @@ use std::process::ExitCode;
 
 /// So many finished jobs are shown unless more are asked for.
 const FEW: u32 = 8;
+/// So many waiting jobs are shown unless more are asked for: of a long queue nobody reads the rest.
+const MANY: u32 = 50;
 /// The longest page the daemon gives.
 const LONGEST_PAGE: u32 = 1000;
 
@@ -57,6 +61,12 @@ struct Found {
     has_more: bool,
 }
 
+impl Found {
+    fn count(&self) -> u32 {
+        u32::try_from(self.jobs.len()).unwrap_or(u32::MAX)
+    }
+}
+
 /// `stoke ls`
 pub async fn run(session: &Session, args: ListArgs) -> Result<ExitCode, CliError> {
     let client = session.connect().await?;
@@ -88,11 +98,20 @@ async fn find(client: &Client, args: &ListArgs) -> Result<Found, CliError> {
         let states: Vec<_> = args.state.iter().map(String::as_str).collect();
         return pages(client, query(&states), limit).await;
     }
-    let live = pages(client, query(&LIVE_STATES), limit).await?;
-    let count = u32::try_from(live.jobs.len()).unwrap_or(u32::MAX);
     let is_open_ended = args.all || args.since.is_some() || args.limit.is_some();
+    let mut live = pages(client, query(&ACTIVE_STATES), limit).await?;
+    let places = if is_open_ended {
+        limit.saturating_sub(live.count())
+    } else {
+        MANY
+    };
+    if places > 0 {
+        let waiting = pages(client, query(&WAITING_STATES), places).await?;
+        live.jobs.extend(waiting.jobs);
+        live.has_more |= waiting.has_more;
+    }
     let left = if is_open_ended {
-        limit.saturating_sub(count)
+        limit.saturating_sub(live.count())
     } else {
         FEW
     };

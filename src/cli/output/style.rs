@@ -123,6 +123,12 @@ pub const FINAL_STATES: [&str; 6] = [
     "lost",
 ];
 
+/// States of jobs that have a place, or had one and will have it again.
+pub const ACTIVE_STATES: [&str; 5] = ["starting", "running", "paused", "stopping", "backoff"];
+
+/// States of jobs that wait.
+pub const WAITING_STATES: [&str; 2] = ["held", "queued"];
+
 /// The states of jobs that have not.
 pub const LIVE_STATES: [&str; 7] = [
     "held", "queued", "starting", "running", "paused", "stopping", "backoff",
