@@ -8,4 +8,6 @@ mod order;
 mod outside;
 mod progress;
 mod reading;
+mod restart;
+mod storm;
 mod stream;
