@@ -1,52 +1,10 @@
 //! The environment and the file creation mask a job gets: the caller's, without what belongs to the caller's session.
 
 use crate::cli::error::CliError;
+use crate::config;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-
-/// Variables that mean something only inside of the session or the service they were made for. A job outlives both.
-///
-/// `SSH_AUTH_SOCK` and `DISPLAY` stay: jobs of people who sit before the host use them, and where they are
-/// stale they do no harm.
-const SESSION_VARIABLES: &[&str] = &[
-    // Buses and directories that vanish with the session.
-    "DBUS_SESSION_BUS_ADDRESS",
-    "DBUS_STARTER_ADDRESS",
-    "DBUS_STARTER_BUS_TYPE",
-    "XDG_RUNTIME_DIR",
-    "XDG_SEAT",
-    "XDG_VTNR",
-    // What systemd tells one service about itself.
-    "CREDENTIALS_DIRECTORY",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "MANAGERPID",
-    "MEMORY_PRESSURE_WATCH",
-    "MEMORY_PRESSURE_WRITE",
-    "NOTIFY_SOCKET",
-    "SYSTEMD_EXEC_PID",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    // The terminal and the connection the caller sits at.
-    "COLUMNS",
-    "LINES",
-    "SSH_CLIENT",
-    "SSH_CONNECTION",
-    "SSH_TTY",
-    "STY",
-    "WINDOW",
-    "WINDOWID",
-    // What a shell keeps for itself; it would also make every submission's environment a new one.
-    "_",
-    "OLDPWD",
-    "SHLVL",
-    // The client's own; inside of a job the daemon sets what is right there.
-    "STOKE_SOCKET",
-];
-
-/// The same, by how the name begins.
-const SESSION_PREFIXES: &[&str] = &["LISTEN_", "STOKED_", "TMUX", "XDG_SESSION_"];
 
 /// How the environment of a job is made.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +15,8 @@ pub struct EnvironmentOptions {
     pub files: Vec<std::path::PathBuf>,
     /// Single variables; they win.
     pub variables: Vec<(String, String)>,
+    /// What belongs to the caller's session and stays behind ([`crate::config::JobSettings::session_variables`]).
+    pub session_variables: Vec<String>,
 }
 
 /// An environment; `None` stands for the daemon's small clean one.
@@ -73,7 +33,7 @@ pub fn environment(
 ) -> Result<(Variables, Vec<String>), CliError> {
     let (mut variables, mut left_out) = (BTreeMap::new(), Vec::new());
     if !options.clean {
-        (variables, left_out) = without_session(caller);
+        (variables, left_out) = without_session(caller, &options.session_variables);
         variables.insert("PWD".to_owned(), cwd.to_owned());
     }
     for path in &options.files {
@@ -86,12 +46,13 @@ pub fn environment(
 
 fn without_session(
     caller: impl Iterator<Item = (OsString, OsString)>,
+    session: &[String],
 ) -> (BTreeMap<String, String>, Vec<String>) {
     let mut left_out = Vec::new();
     let mut variables = BTreeMap::new();
     for (name, value) in caller {
         match (name.to_str(), value.to_str()) {
-            (Some(name), _) if is_of_session(name) => {}
+            (Some(name), _) if config::matches_any(session, name) => {}
             (Some(name), Some(value)) => {
                 variables.insert(name.to_owned(), value.to_owned());
             }
@@ -99,13 +60,6 @@ fn without_session(
         }
     }
     (variables, left_out)
-}
-
-fn is_of_session(name: &str) -> bool {
-    SESSION_VARIABLES.contains(&name)
-        || SESSION_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
 }
 
 fn read_file(path: &Path) -> Result<Vec<(String, String)>, CliError> {
@@ -211,7 +165,10 @@ mod tests {
             ("PWD", "/old"),
         ]);
         all.push(("BAD".into(), OsString::from_vec(vec![0xff])));
-        let options = EnvironmentOptions::default();
+        let options = EnvironmentOptions {
+            session_variables: config::session_variables(),
+            ..EnvironmentOptions::default()
+        };
         let (variables, left_out) = environment(&options, all.into_iter(), "/new").unwrap();
         let variables = variables.unwrap();
         let names: Vec<_> = variables.keys().map(String::as_str).collect();
@@ -238,6 +195,7 @@ mod tests {
         )
         .unwrap();
         let mut options = EnvironmentOptions {
+            session_variables: config::session_variables(),
             clean: true,
             files: vec![file.path().to_owned()],
             variables: vec![("A".into(), "2".into())],

@@ -118,8 +118,11 @@ pub struct StoreSettings {
     pub key_age: Duration,
 }
 
-/// Variables that mean something in one session, to one shell or to one service only.
-const SESSION_VARIABLES: [&str; 29] = [
+/// Variables that mean something in one session, to one shell or to one service only. A job outlives these.
+///
+/// `SSH_AUTH_SOCK` and `DISPLAY` are not among them: jobs of people who sit before the host use them, and
+/// where they are stale they do no harm.
+const SESSION_VARIABLES: [&str; 30] = [
     "COLUMNS",
     "CREDENTIALS_DIRECTORY",
     "DBUS_SESSION_BUS_ADDRESS",
@@ -148,8 +151,26 @@ const SESSION_VARIABLES: [&str; 29] = [
     "XDG_RUNTIME_DIR",
     "XDG_SEAT",
     "XDG_SESSION_*",
+    "XDG_VTNR",
     "_",
 ];
+
+/// The variables that stay behind unless the configuration says otherwise.
+#[must_use]
+pub fn session_variables() -> Vec<String> {
+    SESSION_VARIABLES.map(str::to_owned).to_vec()
+}
+
+/// Whether `name` is one of `patterns`; one that ends in `*` stands for every name that begins so.
+#[must_use]
+pub fn matches_any(patterns: &[String], name: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == pattern,
+        })
+}
 
 impl Settings {
     /// The defaults of the system daemon.
@@ -167,7 +188,7 @@ impl Settings {
                 log_limit_bytes: 256 << 20,
                 containment: ContainmentChoice::Auto,
                 stop_signal: rustix::process::Signal::TERM.as_raw(),
-                session_variables: SESSION_VARIABLES.map(str::to_owned).to_vec(),
+                session_variables: session_variables(),
             },
             groups: BTreeMap::new(),
             api: ApiSettings {

@@ -57,6 +57,8 @@ pub(super) struct Parts {
     pub listener: UnixListener,
     /// The shim's executable.
     pub shim: PathBuf,
+    /// The soft limit of open files it was started with.
+    pub(super) open_files: Option<u64>,
 }
 
 /// The running daemon.
@@ -88,6 +90,7 @@ impl Parts {
             policy,
             listener,
             shim,
+            open_files,
         } = self;
         let boot_id = identity::boot_id().context("failed to read the boot id of this host")?;
         let (store, mut recovered) = open_store(&settings, &dirs)?;
@@ -102,7 +105,7 @@ impl Parts {
         let door_tasks = TaskTracker::new();
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
-        let context = launch_context(&settings, &dirs);
+        let context = launch_context(&settings, &dirs, open_files);
         let launcher = Arc::new(Launcher::new(context, store.reader()));
         let feeds = Arc::new(Feeds::new(
             control.clone(),
@@ -268,7 +271,7 @@ async fn recover_strays(store: &Store, recovered: &mut Recovered, dirs: &Dirs) -
     Ok(())
 }
 
-fn launch_context(settings: &Settings, dirs: &Dirs) -> LaunchContext {
+fn launch_context(settings: &Settings, dirs: &Dirs, open_files: Option<u64>) -> LaunchContext {
     // One daemon per state directory, so its name tells daemons of one host apart.
     let instance = instance_name(&dirs.state);
     let containing = match settings.jobs.containment {
@@ -290,6 +293,7 @@ fn launch_context(settings: &Settings, dirs: &Dirs) -> LaunchContext {
         socket: dirs.socket(),
         log_limit_bytes: settings.jobs.log_limit_bytes,
         containing,
+        open_files,
         uid: rustix::process::geteuid().as_raw(),
     }
 }
@@ -364,7 +368,9 @@ impl App {
     pub(super) async fn apply(&self, old: &Settings, new: &Settings) {
         self.keeping.send_replace(keeping_of(new));
         self.stopping.send_replace(stop_policy(new));
-        self.launcher.set_context(launch_context(new, &self.dirs));
+        let open_files = self.launcher.context().open_files;
+        self.launcher
+            .set_context(launch_context(new, &self.dirs, open_files));
         let changed = new
             .groups
             .iter()

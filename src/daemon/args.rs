@@ -29,3 +29,11 @@ pub(super) struct Args {
     #[arg(long)]
     pub check_config: bool,
 }
+
+impl Args {
+    /// The command line of this process; ends it with help or a usage error where that is due.
+    #[must_use]
+    pub(super) fn of_process() -> Self {
+        Self::parse()
+    }
+}

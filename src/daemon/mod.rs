@@ -21,7 +21,6 @@ use crate::daemon::app::{App, Parts};
 use crate::daemon::args::Args;
 use crate::daemon::dirs::{Dirs, Lock};
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +36,7 @@ const WORKERS: usize = 2;
 /// Runs the daemon; returns what the process ends with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_process();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -80,7 +79,7 @@ fn run(args: &Args) -> Result<()> {
     }
     logging::start(&settings.daemon.log, args.detach.then_some(&dirs))?;
     let lock = Lock::take(&dirs.state)?;
-    raise_file_limit();
+    let open_files = raise_file_limit();
     let listener = bind(&dirs.socket(), mode)?;
     let shim = find_shim()?;
     let parts = Parts {
@@ -89,6 +88,7 @@ fn run(args: &Args) -> Result<()> {
         policy: Policy::new(mode),
         listener,
         shim,
+        open_files,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -253,8 +253,8 @@ fn find_shim() -> Result<PathBuf> {
     }
 }
 
-/// Every client and every running attempt costs a descriptor. Jobs get the old soft limit back from their shim.
-fn raise_file_limit() {
+/// Every client and every running attempt costs a descriptor. Says what the soft limit was: jobs get it back.
+fn raise_file_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -263,6 +263,7 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files stays low");
     }
+    limit.current
 }
 
 /// The client that started this daemon reads one line from its standard output.

@@ -132,18 +132,22 @@ impl Engine {
     /// Whether an attempt that ended `at` had not been asked to before: the report may come late,
     /// above all from a record that waited for a new daemon.
     fn ended_unasked(&self, job: &Job, at: Stamp) -> bool {
-        let JobState::Stopping { since, .. } = &job.state else {
+        let JobState::Stopping { since, cause, .. } = &job.state else {
             return true;
         };
-        let this_boot = job
-            .attempt
-            .as_ref()
-            .is_some_and(|attempt| attempt.boot_id == self.boot_id);
-        if this_boot {
-            at.boot_ms < since.boot_ms
-        } else {
-            at.wall_ms < since.wall_ms
+        let attempt = job.attempt.as_ref();
+        if attempt.is_some_and(|attempt| attempt.boot_id == self.boot_id) {
+            return at.boot_ms < since.boot_ms;
         }
+        // It ran in an earlier boot, so its timeout may have been noticed only now, on a wall clock
+        // that is not to be trusted. How long it ran is known from its own boot.
+        let started = attempt.and_then(|attempt| attempt.started);
+        let in_time = started
+            .zip(job.spec.timeout_ms)
+            .is_some_and(|(started, timeout_ms)| {
+                *cause == StopCause::Timeout && at.since_ms(started) < timeout_ms
+            });
+        in_time || at.wall_ms < since.wall_ms
     }
 
     fn never_started(&mut self, attempt: AttemptId, now: Stamp, step: &mut Step) {

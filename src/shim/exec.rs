@@ -18,6 +18,7 @@ use std::process::{Command, ExitCode};
 use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::contain::Cgroup;
@@ -162,6 +163,15 @@ fn take_limits(record: &LaunchRecord) -> Result<(), SpawnError> {
             .map_err(|error| system("set oom_score_adj", &error))?;
     } else {
         drop_oom_protection();
+    }
+    if let Some(soft) = record.open_files {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit {
+            current: Some(maximum.map_or(soft, |hard| soft.min(hard))),
+            maximum,
+        };
+        setrlimit(Resource::Nofile, limit)
+            .map_err(|error| system("set the limit of open files", &error.into()))?;
     }
     if let Some(nice) = record.nice {
         rustix::process::setpriority_process(None, nice)

@@ -37,6 +37,8 @@ pub struct LaunchContext {
     pub log_limit_bytes: u64,
     /// What holds processes together.
     pub containing: Containing,
+    /// The soft limit of open files that the daemon was started with: jobs get it back.
+    pub open_files: Option<u64>,
     /// The daemon's own user: jobs of another one need a switch of identity.
     pub uid: u32,
 }
@@ -112,6 +114,7 @@ pub fn record(
         user,
         oom_score_adj: None,
         nice: None,
+        open_files: context.open_files,
         token,
         // A description that cannot be written is left out: it only helps a lost database.
         meta: serde_json::to_value(meta).unwrap_or_default(),

@@ -38,7 +38,12 @@ fn in_both(check: impl Fn(&Host, &str)) {
 #[test]
 fn run_ends_with_the_status_of_the_job() {
     let host = Host::start();
-    for (script, status) in [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -9 $$", 137)] {
+    for (script, status) in [
+        ("exit 0", 0),
+        ("exit 3", 3),
+        ("kill -TERM $$", 143),
+        ("kill -9 $$", 137),
+    ] {
         let output = host.stoke(&["run", "--", "sh", "-c", script]);
         assert_eq!(output.status.code(), Some(status), "{script}: {output:?}");
         assert_eq!(output.status.signal(), None);
@@ -48,8 +53,16 @@ fn run_ends_with_the_status_of_the_job() {
     let output = host.stoke(&["run", "--timeout", "100ms", "--", "sleep", "1000"]);
     assert_eq!(output.status.code(), Some(124), "{output:?}");
     let jobs = host.get("/v1/jobs");
-    let states: Vec<_> = jobs["items"].as_array().unwrap().iter().map(|job| &job["state"]).collect();
-    assert_eq!(states, ["timed_out", "failed", "failed", "failed", "completed"]);
+    let states: Vec<_> = jobs["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| &job["state"])
+        .collect();
+    assert_eq!(
+        states,
+        ["timed_out", "failed", "failed", "failed", "completed"]
+    );
 }
 
 #[test]
@@ -63,7 +76,10 @@ fn a_detached_job_is_awaited_by_its_number() {
     gate.open();
     assert_eq!(host.finish(waiting).status.code(), Some(7));
     let job = host.job(id);
-    assert_eq!((&job["exit"]["code"], &job["failure"]["class"]), (&json!(7), &json!("exit")));
+    assert_eq!(
+        (&job["exit"]["code"], &job["failure"]["class"]),
+        (&json!(7), &json!("exit"))
+    );
     assert_eq!(job["attempts"].as_array().unwrap().len(), 1);
 }
 
@@ -76,8 +92,18 @@ fn output_is_kept_and_shown_byte_for_byte() {
     let script = "cat out & cat err >&2; wait";
     let output = host.stoke(&["run", "--", "sh", "-c", script]);
     assert!(output.status.success());
-    assert!(output.stdout == out, "{} of {} bytes", output.stdout.len(), out.len());
-    assert!(output.stderr == err, "{} of {} bytes", output.stderr.len(), err.len());
+    assert!(
+        output.stdout == out,
+        "{} of {} bytes",
+        output.stdout.len(),
+        out.len()
+    );
+    assert!(
+        output.stderr == err,
+        "{} of {} bytes",
+        output.stderr.len(),
+        err.len()
+    );
     assert!(host.output(1, "stdout") == out);
     assert!(host.output(1, "stderr") == err);
     let shown = host.stoke(&["logs", "1", "--stdout"]);
@@ -121,7 +147,10 @@ fn what_a_job_leaves_behind_ends_with_it_and_is_counted() {
         go.open();
         let job = host.ended(id);
         assert_eq!(job["exit"]["code"], 5, "{job:#}");
-        assert!(strays.iter().all(|it| !it.is_alive()), "{kind}: a descendant lives");
+        assert!(
+            strays.iter().all(|it| !it.is_alive()),
+            "{kind}: a descendant lives"
+        );
         let killed = &job["attempts"][0]["usage"]["killed_leftovers"];
         assert!(killed.as_u64() >= Some(2), "{job:#}");
     });
@@ -149,8 +178,10 @@ fn a_job_that_ignores_the_signal_is_killed_after_its_grace() {
 fn a_job_that_ends_when_asked_keeps_its_word() {
     let host = Host::start();
     let ready = host.gate("ready");
-    let script = "trap 'echo bye; exit 0' INT; echo up > $W/ready; while :; do sleep 1000 & wait; done";
-    let id = host.submit(json!({"command": ["sh", "-c", script], "stop_signal": "INT", "grace": 60}));
+    let script =
+        "trap 'echo bye; exit 0' INT; echo up > $W/ready; while :; do sleep 1000 & wait; done";
+    let id =
+        host.submit(json!({"command": ["sh", "-c", script], "stop_signal": "INT", "grace": 60}));
     ready.hear();
     host.act(id, "cancel");
     let job = host.ended(id);
@@ -173,7 +204,8 @@ fn a_job_runs_no_longer_than_it_may() {
 fn a_signal_reaches_the_job_and_changes_no_state() {
     let host = Host::start();
     let said = host.gate("said");
-    let script = "trap 'echo usr1 > $W/said' USR1; echo up > $W/said; while :; do sleep 1000 & wait; done";
+    let script =
+        "trap 'echo usr1 > $W/said' USR1; echo up > $W/said; while :; do sleep 1000 & wait; done";
     let id = host.sh(script);
     assert_eq!(said.hear(), "up");
     host.stoke_ok(&["signal", "USR1", &id.to_string()]);
@@ -196,7 +228,13 @@ fn standard_input_comes_from_a_file_or_is_empty() {
     let id = host.submit(json!({"command": ["cat"], "stdin": host.path("absent")}));
     let job = host.ended(id);
     assert_eq!(job["failure"]["class"], "spawn");
-    assert!(job["failure"]["message"].as_str().unwrap().contains("absent"), "{job:#}");
+    assert!(
+        job["failure"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("absent"),
+        "{job:#}"
+    );
 }
 
 #[test]
@@ -225,5 +263,8 @@ fn jobs_run_where_and_as_what_they_were_told() {
     let names = job["env_names"].as_array().unwrap();
     assert!(names.contains(&json!("OWN")), "{job:#}");
     let everything = host.send(&Ask::get("/v1/jobs")).text();
-    assert!(!everything.contains("a b"), "a value of the environment is in a list");
+    assert!(
+        !everything.contains("a b"),
+        "a value of the environment is in a list"
+    );
 }

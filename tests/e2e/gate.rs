@@ -18,7 +18,11 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(path: PathBuf) -> Self {
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
-        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
         Self { path, file }
     }
 
@@ -28,7 +32,9 @@ impl Gate {
 
     /// Says a line: one `read` of a job returns.
     pub(crate) fn say(&self, line: &str) {
-        (&self.file).write_all(format!("{line}\n").as_bytes()).unwrap();
+        (&self.file)
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap();
     }
 
     /// Lets one job pass.

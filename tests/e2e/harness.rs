@@ -50,7 +50,10 @@ impl Host {
     /// A host whose daemon is not started yet.
     pub(crate) fn prepare(config: &str) -> Self {
         // Sockets have short names or none, so not below a TMPDIR that may be deep.
-        let root = tempfile::Builder::new().prefix("st.").tempdir_in("/tmp").unwrap();
+        let root = tempfile::Builder::new()
+            .prefix("st.")
+            .tempdir_in("/tmp")
+            .unwrap();
         for dir in ["state", "run", "home", "config/stoked", "work"] {
             fs::create_dir_all(root.path().join(dir)).unwrap();
         }
@@ -223,7 +226,9 @@ impl Host {
     pub(crate) fn complete(&self, mut spec: Value) -> Value {
         let fields = spec.as_object_mut().unwrap();
         fields.entry("env").or_insert_with(|| self.environment());
-        fields.entry("cwd").or_insert_with(|| json!(self.root().join("work")));
+        fields
+            .entry("cwd")
+            .or_insert_with(|| json!(self.root().join("work")));
         spec
     }
 
@@ -271,7 +276,11 @@ impl Host {
     pub(crate) fn ended(&self, id: u64) -> Value {
         let last = self.events(&format!("job={id}")).rest();
         let is_whole = last.last().is_some_and(|it| it.kind == "end");
-        assert!(is_whole, "the stream of job {id} has no end: {last:#?}\n{}", self.said());
+        assert!(
+            is_whole,
+            "the stream of job {id} has no end: {last:#?}\n{}",
+            self.said()
+        );
         let job = self.job(id);
         assert!(job["finished_at"].is_string(), "{job:#}");
         job
@@ -296,7 +305,11 @@ impl Host {
 
     /// The shim of an attempt.
     pub(crate) fn shim(&self, attempt: &str) -> Process {
-        let path = self.state_dir().join("attempts").join(attempt).join("claim");
+        let path = self
+            .state_dir()
+            .join("attempts")
+            .join(attempt)
+            .join("claim");
         let claim: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         Process::of(claim["shim"]["pid"].as_u64().unwrap())
     }
@@ -333,7 +346,11 @@ impl Host {
     /// What the client printed, where it succeeded.
     pub(crate) fn stoke_ok(&self, args: &[&str]) -> String {
         let output = self.stoke(args);
-        assert!(output.status.success(), "stoke {args:?}: {output:?}\n{}", self.said());
+        assert!(
+            output.status.success(),
+            "stoke {args:?}: {output:?}\n{}",
+            self.said()
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 

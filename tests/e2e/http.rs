@@ -124,7 +124,10 @@ impl Answer {
         let problem = self.json();
         assert_eq!(problem["type"], format!("stoked:{kind}"), "{problem}");
         assert_eq!(problem["status"], self.status, "{problem}");
-        assert!(problem["title"].as_str().is_some_and(|it| it.len() > 8), "{problem}");
+        assert!(
+            problem["title"].as_str().is_some_and(|it| it.len() > 8),
+            "{problem}"
+        );
         problem
     }
 }
@@ -138,7 +141,10 @@ pub(crate) fn answer(stream: UnixStream) -> io::Result<(u16, Body)> {
     let mut rest = Rest::ToTheEnd;
     loop {
         let header = line(&mut reader)?.to_ascii_lowercase();
-        match header.split_once(':').map(|(name, value)| (name, value.trim())) {
+        match header
+            .split_once(':')
+            .map(|(name, value)| (name, value.trim()))
+        {
             None if header.is_empty() => break,
             None => return Err(broken(format!("not a header: {header:?}"))),
             Some(("content-length", value)) => {
@@ -189,7 +195,9 @@ impl Read for Body {
         if *left == 0 || buffer.is_empty() {
             return Ok(0);
         }
-        let most = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        let most = buffer
+            .len()
+            .min(usize::try_from(*left).unwrap_or(usize::MAX));
         let count = self.reader.read(&mut buffer[..most])?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -30,13 +30,24 @@ fn urgent_jobs_go_first_and_a_group_keeps_to_its_places() {
     let go = host.gate("go");
     let first = host.submit(json!({"command": ["sh", "-c", "read x < $W/go"], "group": "one"}));
     host.reaches(first, "running");
-    let spec = |priority: u8| host.complete(json!({"command": ["true"], "group": "one", "priority": priority}));
+    let spec = |priority: u8| {
+        host.complete(json!({"command": ["true"], "group": "one", "priority": priority}))
+    };
     let specs: Vec<Value> = [5, 1, 9, 1, 5].map(spec).into();
     let answer = host.post("/v1/jobs", &json!({"jobs": specs})).ok();
-    let ids: Vec<u64> = answer["ids"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+    let ids: Vec<u64> = answer["ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_u64)
+        .collect();
     for id in &ids {
         let job = host.job(*id);
-        assert_eq!((&job["state"], &job["reason"]), (&json!("queued"), &json!("GroupLimit")), "{job:#}");
+        assert_eq!(
+            (&job["state"], &job["reason"]),
+            (&json!("queued"), &json!("GroupLimit")),
+            "{job:#}"
+        );
     }
     go.open();
     ids.iter().for_each(|id| drop(host.ended(*id)));
@@ -78,7 +89,9 @@ fn a_chain_runs_in_order_and_breaks_as_a_whole() {
     let order = host.path("order");
     let say = |name: &str, code: u8| format!("echo {name} >> {}; exit {code}", order.display());
     let job = |name: &str, code: u8, after: Value| {
-        host.complete(json!({"name": name, "command": ["sh", "-c", say(name, code)], "after_ok": after}))
+        host.complete(
+            json!({"name": name, "command": ["sh", "-c", say(name, code)], "after_ok": after}),
+        )
     };
     let jobs = json!({"jobs": [
         job("c", 0, json!(["b"])),
@@ -91,7 +104,17 @@ fn a_chain_runs_in_order_and_breaks_as_a_whole() {
     let answer = host.post("/v1/jobs", &jobs).ok();
     assert_eq!(answer["ids"], json!([1, 2, 3, 4, 5, 6]));
     let states: Vec<Value> = (1..=6).map(|id| host.ended(id)["state"].clone()).collect();
-    assert_eq!(states, ["completed", "completed", "completed", "failed", "skipped", "skipped"]);
+    assert_eq!(
+        states,
+        [
+            "completed",
+            "completed",
+            "completed",
+            "failed",
+            "skipped",
+            "skipped"
+        ]
+    );
     assert_eq!(fs::read_to_string(&order).unwrap(), "a\nb\nc\nbad\n");
     let skipped = host.job(6);
     assert_eq!(skipped["failure"]["class"], "dependency", "{skipped:#}");
@@ -99,7 +122,10 @@ fn a_chain_runs_in_order_and_breaks_as_a_whole() {
 
     let cycle = json!({"jobs": [job("x", 0, json!(["y"])), job("y", 0, json!(["x"]))]});
     let problem = host.post("/v1/jobs", &cycle).problem("dependency-cycle");
-    assert!(problem["title"].as_str().unwrap().contains('x'), "{problem:#}");
+    assert!(
+        problem["title"].as_str().unwrap().contains('x'),
+        "{problem:#}"
+    );
     assert!(problem["hint"].is_string());
     assert_eq!(host.get("/v1/jobs")["items"].as_array().unwrap().len(), 6);
 }
@@ -113,16 +139,23 @@ fn a_held_job_waits_for_its_owner_and_an_unapproved_one_for_approval() {
     // Another job that comes later and runs shows that there was a place for them.
     let other = host.sh("exit 0");
     assert_eq!(host.ended(other)["state"], "completed");
-    assert_eq!((&host.job(held)["state"], &host.job(held)["reason"]), (&json!("held"), &json!("Owner")));
+    assert_eq!(
+        (&host.job(held)["state"], &host.job(held)["reason"]),
+        (&json!("held"), &json!("Owner"))
+    );
     assert_eq!(host.job(asking)["reason"], "Approval");
-    host.post(&format!("/v1/jobs/{asking}/release"), &json!({})).problem("wrong-state");
+    host.post(&format!("/v1/jobs/{asking}/release"), &json!({}))
+        .problem("wrong-state");
     host.act(held, "release");
     host.act(asking, "approve");
     host.act(refused, "reject");
     assert_eq!(host.ended(held)["state"], "completed");
     assert_eq!(host.ended(asking)["state"], "completed");
     assert_eq!(host.ended(refused)["state"], "cancelled");
-    assert!(host.job(refused)["attempts"].is_null(), "a refused job has run");
+    assert!(
+        host.job(refused)["attempts"].is_null(),
+        "a refused job has run"
+    );
 }
 
 #[test]
@@ -138,10 +171,17 @@ fn a_waiting_job_can_be_held_edited_and_let_go() {
     host.ended(first);
     let edit = json!({"command": ["sh", "-c", "echo edited"], "name": "new", "priority": 0, "labels": {"k": "v"}});
     let edited = host.act_with(id, "edit", &edit);
-    assert_eq!((&edited["name"], &edited["priority"]), (&json!("new"), &json!(0)), "{edited:#}");
+    assert_eq!(
+        (&edited["name"], &edited["priority"]),
+        (&json!("new"), &json!(0)),
+        "{edited:#}"
+    );
     host.act(id, "release");
     let job = host.ended(id);
-    assert_eq!((&job["state"], &job["labels"]["k"]), (&json!("completed"), &json!("v")));
+    assert_eq!(
+        (&job["state"], &job["labels"]["k"]),
+        (&json!("completed"), &json!("v"))
+    );
     assert_eq!(host.text(id), "edited\n");
     let late = host.post(&format!("/v1/jobs/{id}/edit"), &json!({"priority": 1}));
     late.problem("wrong-state");
@@ -189,7 +229,10 @@ fn await_frozen(host: &Host, id: u64) {
     };
     let patience_ends = std::time::Instant::now() + crate::http::PATIENCE;
     while !is_frozen() {
-        assert!(std::time::Instant::now() < patience_ends, "it is not frozen");
+        assert!(
+            std::time::Instant::now() < patience_ends,
+            "it is not frozen"
+        );
         std::thread::yield_now();
     }
 }
@@ -205,8 +248,15 @@ fn a_job_starts_not_before_its_time() {
     if waiting["state"] == "queued" {
         assert_eq!(waiting["reason"], "NotBefore", "{waiting:#}");
     }
-    let started: jiff::Timestamp = host.ended(id)["started_at"].as_str().unwrap().parse().unwrap();
-    assert!(started.as_millisecond() >= at.as_millisecond(), "{started} is before {at}");
+    let started: jiff::Timestamp = host.ended(id)["started_at"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(
+        started.as_millisecond() >= at.as_millisecond(),
+        "{started} is before {at}"
+    );
     let far = host.submit(json!({"command": ["true"], "not_before": "2999-01-01T00:00:00Z"}));
     host.act_with(far, "edit", &json!({"not_before": "now"}));
     assert_eq!(host.ended(far)["state"], "completed");
@@ -222,10 +272,22 @@ fn a_job_that_fails_starts_again_after_a_while() {
     }));
     let job = host.ended(id);
     let messages = history(&host);
-    assert_eq!((&job["state"], &job["attempt"]), (&json!("completed"), &json!(3)), "{job:#}");
-    let codes: Vec<_> = job["attempts"].as_array().unwrap().iter().map(|it| &it["exit"]["code"]).collect();
+    assert_eq!(
+        (&job["state"], &job["attempt"]),
+        (&json!("completed"), &json!(3)),
+        "{job:#}"
+    );
+    let codes: Vec<_> = job["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["exit"]["code"])
+        .collect();
     assert_eq!(codes, [1, 1, 0]);
-    let backoffs: Vec<_> = messages.iter().filter(|it| it.is_state(id, "backoff")).collect();
+    let backoffs: Vec<_> = messages
+        .iter()
+        .filter(|it| it.is_state(id, "backoff"))
+        .collect();
     assert_eq!(backoffs.len(), 2, "{messages:#?}");
     for attempt in 1..=3 {
         let log = host.send(&Ask::get(format!("/v1/jobs/{id}/logs?attempt={attempt}")));
@@ -235,7 +297,11 @@ fn a_job_that_fails_starts_again_after_a_while() {
         "command": ["sh", "-c", "exit 4"],
         "retry": {"attempts": 3, "backoff": 0, "exit_codes": [75]},
     }));
-    assert_eq!(host.ended(id)["attempt"], 1, "an exit code that does not count was retried");
+    assert_eq!(
+        host.ended(id)["attempt"],
+        1,
+        "an exit code that does not count was retried"
+    );
 }
 
 #[test]
@@ -249,8 +315,12 @@ fn a_finished_job_can_be_queued_again_and_removed() {
     assert_eq!(job["attempt"], 2, "{job:#}");
     assert_eq!(host.text(id), "2\n");
     host.stoke_ok(&["rm", &id.to_string()]);
-    host.send(&Ask::get(format!("/v1/jobs/{id}"))).problem("not-found");
-    assert_eq!(host.stoke(&["show", &id.to_string()]).status.code(), Some(4));
+    host.send(&Ask::get(format!("/v1/jobs/{id}")))
+        .problem("not-found");
+    assert_eq!(
+        host.stoke(&["show", &id.to_string()]).status.code(),
+        Some(4)
+    );
     assert_eq!(host.sh("exit 0"), id + 1, "a number was used twice");
     host.ended(id + 1);
 }
@@ -262,7 +332,8 @@ fn a_running_job_can_be_begun_anew() {
     let id = host.sh("echo $STOKED_ATTEMPT > $W/up; exec sleep 1000");
     assert_eq!(up.hear(), "1");
     let first = host.main_process(id);
-    host.post(&format!("/v1/jobs/{id}/remove"), &json!({})).problem("wrong-state");
+    host.post(&format!("/v1/jobs/{id}/remove"), &json!({}))
+        .problem("wrong-state");
     host.act(id, "restart");
     assert_eq!(up.hear(), "2");
     assert!(!first.is_alive());

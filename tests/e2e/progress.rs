@@ -14,9 +14,13 @@ fn reported(host: &Host, command: Value, is_there: impl Fn(&Value) -> bool) -> V
     let held = host.submit(json!({"command": command, "env": env, "hold": true}));
     let mut events = host.events(&format!("channel=job/{held}/*"));
     host.act(held, "release");
-    let message = events.until(|it| it.kind == "progress" && is_there(&it.data["body"]["progress"]));
+    let message =
+        events.until(|it| it.kind == "progress" && is_there(&it.data["body"]["progress"]));
     assert_eq!(message.data["channel"], format!("job/{held}/progress"));
-    assert!(message.seq().is_none() && message.id.is_none(), "progress is not durable");
+    assert!(
+        message.seq().is_none() && message.id.is_none(),
+        "progress is not durable"
+    );
     let shown = host.job(held)["progress"].clone();
     assert!(is_there(&shown), "{shown:#}");
     // A late joiner sees it at once.
@@ -28,7 +32,10 @@ fn reported(host: &Host, command: Value, is_there: impl Fn(&Value) -> bool) -> V
     let kept = &job["attempts"][0]["progress"];
     assert!(is_there(kept), "it is not kept: {job:#}");
     let history = host.get(&format!("/v1/jobs/{held}/progress"));
-    assert!(!history["items"].as_array().unwrap().is_empty(), "{history:#}");
+    assert!(
+        !history["items"].as_array().unwrap().is_empty(),
+        "{history:#}"
+    );
     shown
 }
 
@@ -37,8 +44,15 @@ fn a_job_reports_through_the_client() {
     let host = Host::start();
     let script = "\"$STOKE\" progress --step 3/10 --metric loss=0.25 evaluating && read x < $W/go";
     let shown = reported(&host, json!(["sh", "-c", script]), |it| it["step"] == 3.0);
-    assert_eq!((&shown["total_steps"], &shown["percent"]), (&json!(10.0), &json!(30.0)), "{shown:#}");
-    assert_eq!((&shown["message"], &shown["metrics"]["loss"]), (&json!("evaluating"), &json!(0.25)));
+    assert_eq!(
+        (&shown["total_steps"], &shown["percent"]),
+        (&json!(10.0), &json!(30.0)),
+        "{shown:#}"
+    );
+    assert_eq!(
+        (&shown["message"], &shown["metrics"]["loss"]),
+        (&json!("evaluating"), &json!(0.25))
+    );
     assert_eq!(shown["source"], "api");
 }
 
@@ -50,7 +64,11 @@ fn a_job_reports_in_a_file() {
         "echo '{file}' > $STOKED_PROGRESS_FILE.new && mv $STOKED_PROGRESS_FILE.new $STOKED_PROGRESS_FILE && read x < $W/go"
     );
     let shown = reported(&host, json!(["sh", "-c", script]), |it| it["step"] == 500.0);
-    assert_eq!((&shown["percent"], &shown["source"]), (&json!(50.0), &json!("file")), "{shown:#}");
+    assert_eq!(
+        (&shown["percent"], &shown["source"]),
+        (&json!(50.0), &json!("file")),
+        "{shown:#}"
+    );
     assert_eq!(shown["metrics"]["loss"], 0.5);
 }
 
@@ -60,7 +78,11 @@ fn a_job_is_understood_as_it_is() {
     let bar = " 45%|####5     | 450/1000 [00:12<00:15, 35.90it/s, loss=0.2]";
     let script = format!("printf '\\r{}' >&2; read x < $W/go", bar.replace('%', "%%"));
     let shown = reported(&host, json!(["sh", "-c", script]), |it| it["step"] == 450.0);
-    assert_eq!((&shown["percent"], &shown["total_steps"]), (&json!(45.0), &json!(1000.0)), "{shown:#}");
+    assert_eq!(
+        (&shown["percent"], &shown["total_steps"]),
+        (&json!(45.0), &json!(1000.0)),
+        "{shown:#}"
+    );
     assert_eq!(shown["source"], "tqdm", "{shown:#}");
 }
 
@@ -70,8 +92,15 @@ fn a_job_reports_as_services_do() {
     let own = std::env::current_exe().unwrap();
     let command = json!([own, "--exact", "progress::notifier", "--nocapture"]);
     let shown = reported(&host, command, |it| it["step"] == 7.0);
-    assert_eq!((&shown["percent"], &shown["source"]), (&json!(70.0), &json!("notify")), "{shown:#}");
-    assert_eq!((&shown["message"], &shown["metrics"]["loss"]), (&json!("well under way"), &json!(0.125)));
+    assert_eq!(
+        (&shown["percent"], &shown["source"]),
+        (&json!(70.0), &json!("notify")),
+        "{shown:#}"
+    );
+    assert_eq!(
+        (&shown["message"], &shown["metrics"]["loss"]),
+        (&json!("well under way"), &json!(0.125))
+    );
 }
 
 /// Not a test but the job of the one above, which has no program at hand that sends datagrams.
@@ -85,9 +114,12 @@ fn notifier() {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&name),
     };
-    let text = "READY=1\nSTATUS=well under way\nX_STOKED_PROGRESS=7/10\nX_STOKED_METRIC=loss=0.125\n";
+    let text =
+        "READY=1\nSTATUS=well under way\nX_STOKED_PROGRESS=7/10\nX_STOKED_METRIC=loss=0.125\n";
     let socket = UnixDatagram::unbound().unwrap();
-    socket.send_to_addr(text.as_bytes(), &address.unwrap()).unwrap();
+    socket
+        .send_to_addr(text.as_bytes(), &address.unwrap())
+        .unwrap();
     let gate = std::path::PathBuf::from(std::env::var_os("W").unwrap()).join("go");
     let mut line = [0; 3];
     std::io::Read::read_exact(&mut std::fs::File::open(gate).unwrap(), &mut line).unwrap();
@@ -100,14 +132,19 @@ fn a_report_for_another_attempt_is_refused() {
     let id = host.sh("echo up > $W/up; exec sleep 1000");
     up.hear();
     let target = format!("/v1/jobs/{id}/progress");
-    host.post(&target, &json!({"step": 1, "attempt": 2})).problem("wrong-state");
-    let problem = host.post(&target, &json!({"percent": 101})).problem("invalid-request");
+    host.post(&target, &json!({"step": 1, "attempt": 2}))
+        .problem("wrong-state");
+    let problem = host
+        .post(&target, &json!({"percent": 101}))
+        .problem("invalid-request");
     assert_eq!(problem["field"], "percent");
-    host.post(&target, &json!({"steps": [{"name": "x", "state": "odd"}]})).problem("invalid-request");
+    host.post(&target, &json!({"steps": [{"name": "x", "state": "odd"}]}))
+        .problem("invalid-request");
     assert!(host.job(id)["progress"]["step"].is_null());
     host.act_with(id, "cancel", &json!({"grace": 0}));
     host.ended(id);
-    host.post(&target, &json!({"step": 1})).problem("wrong-state");
+    host.post(&target, &json!({"step": 1}))
+        .problem("wrong-state");
 }
 
 #[test]

@@ -16,9 +16,15 @@ fn logs_have_a_tail_and_go_on_where_one_was() {
     let get = |query: &str| host.send(&Ask::get(format!("/v1/jobs/{id}/logs?{query}")));
     assert_eq!(get("stream=stdout&tail=2").text(), "line 4\nline 5\n");
     assert_eq!(get("stream=stderr").text(), "wrong\n");
-    assert_eq!(host.stoke_ok(&["logs", "--stdout", "-n", "1", "@"]), "line 5\n");
+    assert_eq!(
+        host.stoke_ok(&["logs", "--stdout", "-n", "1", "@"]),
+        "line 5\n"
+    );
     let text = get("format=json&stream=stdout").text();
-    let pieces: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let pieces: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(pieces.last().unwrap()["end"], true);
     let cursor = pieces[0]["cursor"].as_str().unwrap();
     let read: usize = pieces[0]["text"].as_str().unwrap().len();
@@ -50,14 +56,23 @@ fn a_log_is_followed_to_the_end_of_the_attempt() {
     body.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "last\n");
     let output = host.finish(client);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "first\nsecond\nlast\n");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "first\nsecond\nlast\n"
+    );
 }
 
 #[test]
 fn a_client_follows_across_a_restart() {
     let mut host = Host::start();
     let go = host.gate("go");
-    let mut client = host.start_stoke(&["run", "--", "sh", "-c", "while read x < $W/go; do echo $x; test $x = last && exit 9; done"]);
+    let mut client = host.start_stoke(&[
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "while read x < $W/go; do echo $x; test $x = last && exit 9; done",
+    ]);
     let mut shown = client.stdout.take().unwrap();
     let mut hear = |word: &str| {
         let mut heard = vec![0; word.len()];
@@ -85,7 +100,10 @@ fn the_same_key_is_the_same_submission() {
     let first = with_key(&host, "k", &spec).ok();
     assert!(first["repeated"].is_null());
     let again = with_key(&host, "k", &spec).ok();
-    assert_eq!((&again["ids"], &again["repeated"]), (&first["ids"], &json!(true)));
+    assert_eq!(
+        (&again["ids"], &again["repeated"]),
+        (&first["ids"], &json!(true))
+    );
     host.restart();
     assert_eq!(with_key(&host, "k", &spec).ok()["ids"], first["ids"]);
     let other = host.complete(json!({"command": ["false"]}));
@@ -134,9 +152,16 @@ fn cursors_that_mean_nothing_here_are_refused() {
     let id = host.sh("exit 0");
     host.ended(id);
     let hello = host.events("").hello;
-    let (epoch, head) = (hello["epoch"].as_str().unwrap(), hello["head"].as_u64().unwrap());
+    let (epoch, head) = (
+        hello["epoch"].as_str().unwrap(),
+        hello["head"].as_u64().unwrap(),
+    );
     let refused = |cursor: &str| Events::open(&host.socket(), "", Some(cursor)).unwrap_err();
-    for cursor in [format!("{epoch}:{}", head + 1), format!("{epoch}:{}", u64::MAX), "other:1".to_owned()] {
+    for cursor in [
+        format!("{epoch}:{}", head + 1),
+        format!("{epoch}:{}", u64::MAX),
+        "other:1".to_owned(),
+    ] {
         let answer = refused(&cursor);
         assert_eq!(answer.status, 410, "{cursor}");
         let problem = answer.problem("cursor-gone");
@@ -155,11 +180,21 @@ fn the_stream_of_a_finished_job_ends_at_once() {
     let host = Host::start();
     let id = host.sh("exit 6");
     host.ended(id);
-    for query in [format!("job={id}"), format!("job={id}&after=0"), format!("channel=job/{id}/*&snapshot=1")] {
+    for query in [
+        format!("job={id}"),
+        format!("job={id}&after=0"),
+        format!("channel=job/{id}/*&snapshot=1"),
+    ] {
         let messages = host.events(&query).rest();
-        let last = messages.iter().rfind(|it| it.kind != "end" && it.kind != "snapshot_end");
+        let last = messages
+            .iter()
+            .rfind(|it| it.kind != "end" && it.kind != "snapshot_end");
         let body = &last.unwrap().data["body"];
-        assert_eq!((&body["state"], &body["exit"]["code"]), (&json!("failed"), &json!(6)), "{query}");
+        assert_eq!(
+            (&body["state"], &body["exit"]["code"]),
+            (&json!("failed"), &json!(6)),
+            "{query}"
+        );
         assert_eq!(messages.last().unwrap().kind, "end", "{query}");
     }
     let answer = host.send(&Ask::get("/v1/events?job=99"));
@@ -188,8 +223,12 @@ fn a_shutdown_says_good_bye_and_jobs_go_on() {
 fn a_client_that_reads_nothing_stops_nobody() {
     let host = Host::start();
     let mut stuck = UnixStream::connect(host.socket()).unwrap();
-    stuck.write_all(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let specs: Vec<Value> = (0..300).map(|_| host.complete(json!({"command": ["true"]}))).collect();
+    stuck
+        .write_all(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let specs: Vec<Value> = (0..300)
+        .map(|_| host.complete(json!({"command": ["true"]})))
+        .collect();
     host.post("/v1/jobs", &json!({"jobs": specs})).ok();
     let last = host.ended(300);
     assert_eq!(last["state"], "completed");

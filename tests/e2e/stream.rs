@@ -57,7 +57,10 @@ impl Events {
         if status != 200 {
             let mut text = String::new();
             let read = body.read_to_string(&mut text);
-            return Err(refused(status, read.map_or_else(|error| error.to_string(), |_| text)));
+            return Err(refused(
+                status,
+                read.map_or_else(|error| error.to_string(), |_| text),
+            ));
         }
         let mut events = Self {
             lines: BufReader::new(body),
@@ -99,7 +102,10 @@ impl Events {
                 Err(_) => return None,
             }
             let line = line.trim_end_matches(['\r', '\n']);
-            match line.split_once(':').map(|(name, value)| (name, value.trim_start())) {
+            match line
+                .split_once(':')
+                .map(|(name, value)| (name, value.trim_start()))
+            {
                 None if line.is_empty() && !message.kind.is_empty() => return Some(message),
                 Some(("event", kind)) => kind.clone_into(&mut message.kind),
                 Some(("id", id)) => message.id = Some(id.to_owned()),
@@ -121,7 +127,10 @@ impl Events {
                 return message;
             }
             seen.push(message);
-            assert!(Instant::now() < patience_ends, "it did not come; seen {seen:#?}");
+            assert!(
+                Instant::now() < patience_ends,
+                "it did not come; seen {seen:#?}"
+            );
         }
     }
 

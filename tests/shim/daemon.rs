@@ -63,6 +63,7 @@ impl Attempt {
             user: None,
             oom_score_adj: None,
             nice: None,
+            open_files: None,
             token,
             meta: serde_json::json!({"name": "test"}),
             notify: false,

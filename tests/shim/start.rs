@@ -257,7 +257,7 @@ fn input_comes_from_a_file() {
 #[test]
 fn another_user_is_taken_on_whole() {
     let mut attempt = Attempt::shell(
-        "id -u; id -g; id -G; echo again > /dev/stdout; cat /proc/self/oom_score_adj",
+        "id -u; id -g; id -G; echo again > /dev/stdout; cat /proc/self/oom_score_adj; ulimit -Sn",
     );
     let me = rustix::process::getuid();
     if !me.is_root() {
@@ -277,8 +277,9 @@ fn another_user_is_taken_on_whole() {
         groups: vec![65534, 12345],
     });
     attempt.record.oom_score_adj = Some(7);
+    attempt.record.open_files = Some(77);
     assert_eq!(attempt.run().code, Some(0));
-    assert_eq!(attempt.text(), "65534\n65534\n65534 12345\nagain\n7\n");
+    assert_eq!(attempt.text(), "65534\n65534\n65534 12345\nagain\n7\n77\n");
 }
 
 #[test]

@@ -5,10 +5,14 @@ use crate::cli::error::CliError;
 use crate::cli::select::{self, Selection, Selector};
 use crate::cli::{Session, values};
 use crate::client::Client;
+use crate::config::load::{self, Sources};
+use crate::config::paths::{SYSTEM_CONFIG_DIR, Surroundings};
+use crate::config::{self, Settings};
 use crate::wire::request::{JobSubmit, RetrySubmit};
 use crate::wire::values::{JobRef, Span};
 use jiff::Timestamp;
 use std::ffi::OsString;
+use std::path::Path;
 use std::path::PathBuf;
 
 /// How a job shall run. What is not given is left to the file or the daemon.
@@ -171,6 +175,7 @@ impl JobOptions {
             clean: self.clean_env,
             files: self.env_file.clone(),
             variables,
+            session_variables: session_variables(session),
         };
         let cwd = job.cwd.clone().unwrap_or_default();
         let caller: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -182,6 +187,25 @@ impl JobOptions {
         }
         job.env = variables;
         Ok(())
+    }
+}
+
+/// The variables that stay behind. A configuration that cannot be read is the daemon's to refuse: here
+/// it is mentioned, and the usual ones stay behind.
+fn session_variables(session: &Session) -> Vec<String> {
+    let around = Surroundings::of_process();
+    let Ok(directory) = around.user_config_dir() else {
+        return config::session_variables();
+    };
+    let defaults = Settings::of_user(Path::new("/"), Path::new("/"));
+    let mut sources = Sources::of(defaults, Path::new(SYSTEM_CONFIG_DIR));
+    sources.directories.push(directory);
+    match load::load(&sources) {
+        Ok(loaded) => loaded.settings.jobs.session_variables,
+        Err(error) => {
+            session.output.note(&format!("failed to {error}"));
+            config::session_variables()
+        }
     }
 }
 

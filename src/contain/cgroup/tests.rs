@@ -1,3 +1,5 @@
+//! Cgroups: finding the mount, and living, freezing and dying in one.
+
 use super::*;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};

@@ -265,12 +265,15 @@ impl Progress {
             .find(|step| step.report.name == report.name)
         {
             let report = StepReport {
-                kind: report.kind.or(known.report.kind.take()),
+                kind: report.kind.or_else(|| known.report.kind.clone()),
                 ..report
             };
             let changed = known.report != report;
+            if known.report.state.is_final() && ended.is_none() {
+                known.started_at_ms = at.wall_ms;
+            }
             known.report = report;
-            known.finished_at_ms = known.finished_at_ms.filter(|_| ended.is_some()).or(ended);
+            known.finished_at_ms = ended.map(|now| known.finished_at_ms.unwrap_or(now));
             return changed;
         }
         if self.steps.len() >= MAX_STEPS {

@@ -66,6 +66,10 @@ pub struct LaunchRecord {
     /// Scheduling niceness; absent is inherited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nice: Option<i32>,
+    /// Soft limit of open files; absent is inherited. The daemon raises its own, which programs that
+    /// close every possible descriptor, or still use `select`, must not see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u64>,
     /// Unguessable text that marks the job's processes in their environment.
     #[serde(default)]
     pub token: String,

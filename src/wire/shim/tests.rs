@@ -1,3 +1,5 @@
+//! Frames: what both sides write, and what an older or newer side may send.
+
 use super::*;
 
 #[test]
