@@ -15,7 +15,7 @@ fn seed() -> u64 {
 
 #[test]
 fn nothing_is_lost_while_the_daemon_is_killed_again_and_again() {
-    storm(15, seed());
+    storm(20, seed());
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_job_goes_on_without_the_client_that_ran_it() {
     up.hear();
     Process::of(client.id().into()).kill();
     host.finish(client);
-    assert_eq!(host.job(1)["state"], "running");
+    host.reaches(1, "running");
     go.open();
     assert_eq!(host.ended(1)["exit"]["code"], 12);
     assert_eq!(host.text(1), "on\n");
