@@ -1,5 +1,7 @@
 //! The whole with its real binaries: real sockets, real processes, real disks, and things being killed.
 
+mod bad_input;
+mod bad_jobs;
 mod ends;
 mod gate;
 mod harness;

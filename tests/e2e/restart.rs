@@ -177,7 +177,7 @@ fn the_client_brings_a_killed_daemon_back() {
     }
     let is_daemon = |it: &&Process| it.words().contains("--detach");
     assert_eq!(host.processes().iter().filter(is_daemon).count(), 1);
-    ids.map(|_| go.open());
+    ids.iter().for_each(|_| go.open());
     for (id, main) in ids.iter().zip(mains) {
         assert_eq!(host.ended(*id)["state"], "completed");
         main.ends();
