@@ -11,5 +11,6 @@ mod outside;
 mod progress;
 mod reading;
 mod restart;
+mod storage;
 mod storm;
 mod stream;
