@@ -1,11 +1,17 @@
 //! The daemon's directories: made private, and held by one daemon at a time.
 
+use crate::contain::identity;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long the last child of a killed daemon may hold its lock.
+const INHERITANCE: Duration = Duration::from_secs(5);
 
 /// Where this daemon keeps things.
 #[derive(Clone, Debug)]
@@ -82,15 +88,12 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("failed to open {}", path.display()))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut pid = String::new();
-            // Only for the message: the lock itself says all that counts.
-            let _read = file.read_to_string(&mut pid);
+        let is_taken = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+        if is_taken && !inherits(&mut file)? {
+            let pid = holder(&mut file);
             bail!(
                 "another stoked{} serves {}: use it, or end it first",
-                Some(pid.trim())
-                    .filter(|pid| !pid.is_empty())
-                    .map(|pid| format!(" (process {pid})"))
+                pid.map(|pid| format!(" (process {pid})"))
                     .unwrap_or_default(),
                 state.display()
             );
@@ -105,4 +108,33 @@ impl Lock {
         }
         Ok(Self { _file: file })
     }
+}
+
+/// The daemon that noted itself in the lock file.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut pid = String::new();
+    // The lock itself says all that counts; this only tells who.
+    file.rewind().ok()?;
+    file.read_to_string(&mut pid).ok()?;
+    pid.trim().parse().ok()
+}
+
+/// Waits for the lock of a daemon that is dead already. One that was killed while it was starting a shim has
+/// a child that holds its files open until it executes the shim, a moment later.
+fn inherits(file: &mut File) -> Result<bool> {
+    let is_alive = |pid| identity::of_pid(pid).is_ok_and(|process| identity::is_alive(&process));
+    if holder(file).is_none_or(is_alive) {
+        return Ok(false);
+    }
+    let file = file.try_clone().context("failed to wait for the lock")?;
+    let (taken, is_taken) = mpsc::channel();
+    let waiting = move || {
+        // Nobody listens any more where it took too long; the process is about to end then.
+        let _heard = taken.send(flock(&file, FlockOperation::LockExclusive));
+    };
+    std::thread::Builder::new()
+        .name("lock".to_owned())
+        .spawn(waiting)
+        .context("failed to wait for the lock")?;
+    Ok(matches!(is_taken.recv_timeout(INHERITANCE), Ok(Ok(()))))
 }

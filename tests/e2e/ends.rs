@@ -210,7 +210,7 @@ fn a_signal_reaches_the_job_and_changes_no_state() {
     assert_eq!(said.hear(), "up");
     host.stoke_ok(&["signal", "USR1", &id.to_string()]);
     assert_eq!(said.hear(), "usr1");
-    assert_eq!(host.job(id)["state"], "running");
+    assert_eq!(host.reaches(id, "running")["attempt"], 1);
     let wrong = host.post(&format!("/v1/jobs/{id}/signal"), &json!({"signal": "NOPE"}));
     assert_eq!(wrong.problem("invalid-request")["field"], "signal");
     host.act_with(id, "cancel", &json!({"grace": 0}));

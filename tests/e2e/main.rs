@@ -1,5 +1,7 @@
 //! The whole with its real binaries: real sockets, real processes, real disks, and things being killed.
 
+mod bad_input;
+mod bad_jobs;
 mod ends;
 mod gate;
 mod harness;
@@ -8,4 +10,7 @@ mod order;
 mod outside;
 mod progress;
 mod reading;
+mod restart;
+mod storage;
+mod storm;
 mod stream;

@@ -193,6 +193,7 @@ fn a_paused_job_really_stands_still() {
         let host = Host::with_config(config);
         let (ask, reply) = (host.gate("ask"), host.gate("reply"));
         let id = host.sh("while read x < $W/ask; do echo $x > $W/reply; done");
+        host.reaches(id, "running");
         ask.say("one");
         assert_eq!(reply.hear(), "one");
         host.act(id, "pause");
