@@ -1,4 +1,10 @@
 //! The whole with its real binaries: real sockets, real processes, real disks, and things being killed.
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test stops at what it did not expect, and says what it skips and which seed it plays"
+)]
 
 mod bad_input;
 mod bad_jobs;

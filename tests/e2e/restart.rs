@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 fn seed() -> u64 {
     let given = std::env::var("STOKED_SEED").ok().and_then(|it| it.parse().ok());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    given.unwrap_or_else(|| now.as_nanos() as u64)
+    given.unwrap_or(now.as_nanos() as u64)
 }
 
 #[test]
