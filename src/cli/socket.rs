@@ -3,7 +3,7 @@
 use crate::cli::error::{CliError, Kind};
 use crate::client::{Client, ClientError};
 use crate::config::paths::{
-    RuntimeDir, SOCKET_NAME, SYSTEM_RUNTIME_DIR, Surroundings, check_private,
+    HELD_BY_ANOTHER, RuntimeDir, SOCKET_NAME, SYSTEM_RUNTIME_DIR, Surroundings, check_private,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 /// A daemon that starts takes at most this long to say so.
 const START_PATIENCE: Duration = Duration::from_secs(15);
-/// How often a daemon that somebody else is starting is looked for.
+/// How soon a daemon that another one keeps from starting is tried again, at first and at last.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_SELDOM: Duration = Duration::from_millis(320);
 /// What the daemon writes once it listens.
 const READY: &str = "ready";
 /// A daemon's complaint is not longer.
@@ -181,30 +182,27 @@ fn may_start(why: &io::Error) -> bool {
 }
 
 async fn start(dir: &RuntimeDir) -> Result<Client, CliError> {
-    let complaint = launch().await?;
     let deadline = Instant::now() + START_PATIENCE;
+    let mut pause = LOOK_EVERY;
     loop {
+        let complaint = launch().await?;
         match Client::connect(&dir.socket()).await {
             Ok(client) => return Ok(client),
-            // Somebody else may be starting one at the same time: then ours complains, and theirs answers soon.
-            Err(ClientError::NoDaemon { why, .. }) if may_start(&why) => {
-                let is_ours_gone = complaint.is_some();
-                if Instant::now() > deadline
-                    || is_ours_gone && !mentions_another(complaint.as_ref())
-                {
-                    return Err(not_started(
-                        complaint.as_deref().unwrap_or("it does not listen"),
-                    ));
-                }
-            }
+            Err(ClientError::NoDaemon { why, .. }) if may_start(&why) => {}
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        let complaint = complaint.unwrap_or_else(|| "it does not listen".to_owned());
+        // Another one that does not answer is being started by somebody else, or is going down: then theirs
+        // answers soon, or ours has its turn.
+        if Instant::now() > deadline || !complaint.contains(HELD_BY_ANOTHER) {
+            return Err(not_started(&complaint));
+        }
+        tokio::time::sleep(pause).await;
+        if let Ok(client) = Client::connect(&dir.socket()).await {
+            return Ok(client);
+        }
+        pause = (pause * 2).min(LOOK_SELDOM);
     }
-}
-
-fn mentions_another(complaint: Option<&String>) -> bool {
-    complaint.is_some_and(|text| text.contains("running") || text.contains("already"))
 }
 
 /// Starts `stoked`, and waits until it is ready or says why not.
