@@ -1,7 +1,7 @@
 //! Which daemon is talked to, and how one is started where none answers.
 
 use crate::cli::error::{CliError, Kind};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Revival};
 use crate::config::paths::{
     HELD_BY_ANOTHER, RuntimeDir, SOCKET_NAME, SYSTEM_RUNTIME_DIR, Surroundings, check_private,
 };
@@ -116,7 +116,7 @@ impl Plan {
     pub async fn connect(&self) -> Result<Client, CliError> {
         let mut last = None;
         for candidate in &self.candidates {
-            match candidate.connect().await {
+            match candidate.connect(self.revival(&candidate.socket)).await {
                 Ok(client) => return Ok(client),
                 Err(error) => last = last.or(Some(error)),
             }
@@ -128,6 +128,18 @@ impl Plan {
             (_, Some(error)) => Err(error.into()),
             (_, None) => Err(CliError::new(Kind::NoDaemon, "there is no socket to try")),
         }
+    }
+
+    /// What brings the daemon at `socket` back, where it may be started.
+    fn revival(&self, socket: &Path) -> Option<Revival> {
+        let dir = self.start_in.clone()?;
+        (dir.socket() == *socket).then(|| {
+            Revival::new(move || {
+                let dir = dir.clone();
+                // The caller asks again, and says what it finds.
+                async move { drop(start(&dir).await) }
+            })
+        })
     }
 
     /// Brings the daemon of `client` back where that is this client's business; else does nothing.
@@ -161,7 +173,7 @@ impl Candidate {
     ///
     /// # Errors
     /// [`ClientError::NoDaemon`]
-    pub async fn connect(&self) -> Result<Client, ClientError> {
+    pub async fn connect(&self, revival: Option<Revival>) -> Result<Client, ClientError> {
         if let Some(dir) = &self.suspect_dir {
             let uid = rustix::process::geteuid().as_raw();
             check_private(dir, uid).map_err(|why| ClientError::NoDaemon {
@@ -169,7 +181,7 @@ impl Candidate {
                 why,
             })?;
         }
-        Client::connect(&self.socket).await
+        Client::connect_for_good(&self.socket, revival).await
     }
 }
 
