@@ -180,6 +180,9 @@ impl Effects for Adapters {
 
     fn store_is(&mut self, now: Option<&StoreTrouble>) {
         let now = now.map(ToString::to_string);
+        if *self.trouble.borrow() == now {
+            return;
+        }
         match &now {
             Some(why) => tracing::error!(why, "nothing can be stored; what runs goes on"),
             None => tracing::info!("the store works again"),

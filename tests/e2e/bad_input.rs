@@ -78,16 +78,30 @@ fn wrong_fields_are_named() {
             let named = problem["field"].as_str().unwrap_or_default();
             assert!(named.starts_with(field), "{field}: {value}: {problem:#}");
             let text = problem.to_string();
-            assert!(!text.contains("\\u001b") && !text.contains('\u{202e}'), "{text}");
+            assert!(
+                !text.contains("\\u001b") && !text.contains('\u{202e}'),
+                "{text}"
+            );
         }
         let problem = refused(host, &with("comand", json!(1)));
-        assert_eq!((&problem["field"], problem["hint"].as_str().unwrap().contains("command")), (&json!("comand"), true));
+        assert_eq!(
+            (
+                &problem["field"],
+                problem["hint"].as_str().unwrap().contains("command")
+            ),
+            (&json!("comand"), true)
+        );
         let nul = refused(host, &json!({"command": ["a", "b\u{0}c"]}));
         assert_eq!(nul["field"], "command[1]", "{nul:#}");
-        let several = json!({"jobs": [{"command": ["true"]}, {"command": ["true"], "priority": 77}]});
+        let several =
+            json!({"jobs": [{"command": ["true"]}, {"command": ["true"], "priority": 77}]});
         assert_eq!(refused(host, &several)["field"], "jobs[1].priority");
         assert_eq!(refused(host, &json!({"jobs": []}))["field"], "jobs");
-        host.post("/v1/jobs", &json!({"command": ["true"], "group": "nowhere"})).problem("not-found");
+        host.post(
+            "/v1/jobs",
+            &json!({"command": ["true"], "group": "nowhere"}),
+        )
+        .problem("not-found");
     });
 }
 
@@ -100,45 +114,92 @@ fn requests_that_make_no_sense_are_told_so() {
         let send = |ask: Ask| host.send(&ask);
         send(Ask::get("/")).problem("unknown-route");
         let near = send(Ask::get("/v1/job")).problem("unknown-route");
-        assert!(near["hint"].as_str().unwrap().contains("/v1/jobs"), "{near:#}");
+        assert!(
+            near["hint"].as_str().unwrap().contains("/v1/jobs"),
+            "{near:#}"
+        );
         send(Ask::get("/v1/%00%1b[31m")).problem("unknown-route");
         send(Ask::new("PATCH", "/v1/jobs")).problem("method-not-allowed");
         send(Ask::new("DELETE", "/v1/version")).problem("method-not-allowed");
-        for target in ["/v1/jobs/0", "/v1/jobs/99", "/v1/jobs/99/logs", "/v1/jobs/99/progress"] {
+        for target in [
+            "/v1/jobs/0",
+            "/v1/jobs/99",
+            "/v1/jobs/99/logs",
+            "/v1/jobs/99/progress",
+        ] {
             send(Ask::get(target)).problem("not-found");
         }
-        for target in ["/v1/jobs/-1", "/v1/jobs/x", "/v1/jobs/99999999999999999999", "/v1/jobs/1e3"] {
+        for target in [
+            "/v1/jobs/-1",
+            "/v1/jobs/x",
+            "/v1/jobs/99999999999999999999",
+            "/v1/jobs/1e3",
+        ] {
             let answer = send(Ask::get(target));
-            assert!([400, 404].contains(&answer.status), "{target}: {}", answer.text());
+            assert!(
+                [400, 404].contains(&answer.status),
+                "{target}: {}",
+                answer.text()
+            );
             assert!(answer.json()["title"].is_string());
         }
         for query in [
-            "limit=0", "limit=-1", "limit=1001", "limit=x", "state=nope", "since=yesterday", "cursor=x",
-            "frobnicate=1", "limit=1&limit=2",
+            "limit=0",
+            "limit=-1",
+            "limit=1001",
+            "limit=x",
+            "state=nope",
+            "since=yesterday",
+            "cursor=x",
+            "frobnicate=1",
+            "limit=1&limit=2",
         ] {
             let problem = send(Ask::get(format!("/v1/jobs?{query}"))).problem("invalid-request");
             assert!(problem["field"].is_string(), "{query}: {problem:#}");
         }
-        for text in ["", "{", "[]", "null", "{\"command\": [\"a\"", "{}x", "\u{feff}{}", "nonsense"] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "{\"command\": [\"a\"",
+            "{}x",
+            "\u{feff}{}",
+            "nonsense",
+        ] {
             let ask = Ask::new("POST", "/v1/jobs").bytes("application/json", text);
             let problem = send(ask).problem("invalid-request");
             assert!(problem["detail"].is_string(), "{text}: {problem:#}");
         }
         let deep = "[".repeat(100_000);
-        send(Ask::new("POST", "/v1/jobs").bytes("application/json", deep)).problem("invalid-request");
+        send(Ask::new("POST", "/v1/jobs").bytes("application/json", deep))
+            .problem("invalid-request");
         let bytes = b"{\"command\": [\"\xff\xfe\"]}".to_vec();
-        send(Ask::new("POST", "/v1/jobs").bytes("application/json", bytes)).problem("invalid-request");
+        send(Ask::new("POST", "/v1/jobs").bytes("application/json", bytes))
+            .problem("invalid-request");
         let ask = Ask::new("POST", "/v1/jobs").bytes("text/xml", "<job/>");
         let problem = send(ask).problem("invalid-request");
-        assert!(problem["hint"].as_str().unwrap().contains("application/json"), "{problem:#}");
+        assert!(
+            problem["hint"]
+                .as_str()
+                .unwrap()
+                .contains("application/json"),
+            "{problem:#}"
+        );
         let long_key = Ask::post("/v1/jobs", &json!({"command": ["true"]}));
         send(long_key.header("Idempotency-Key", "k".repeat(300))).problem("invalid-request");
-        for verb in ["pause", "resume", "hold", "release", "approve", "reject", "cancel"] {
-            host.post(&format!("/v1/jobs/{id}/{verb}"), &json!({})).problem("wrong-state");
+        for verb in [
+            "pause", "resume", "hold", "release", "approve", "reject", "cancel",
+        ] {
+            host.post(&format!("/v1/jobs/{id}/{verb}"), &json!({}))
+                .problem("wrong-state");
         }
-        host.post(&format!("/v1/jobs/{id}/explode"), &json!({})).problem("unknown-route");
-        host.post(&format!("/v1/jobs/{id}/cancel"), &json!({"gracee": 1})).problem("invalid-request");
-        host.post(&format!("/v1/jobs/{id}/signal"), &json!({"signal": -1})).problem("invalid-request");
+        host.post(&format!("/v1/jobs/{id}/explode"), &json!({}))
+            .problem("unknown-route");
+        host.post(&format!("/v1/jobs/{id}/cancel"), &json!({"gracee": 1}))
+            .problem("invalid-request");
+        host.post(&format!("/v1/jobs/{id}/signal"), &json!({"signal": -1}))
+            .problem("invalid-request");
     });
 }
 
@@ -200,7 +261,11 @@ fn garbage_is_no_http() {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             let _sent = stream.write_all(bytes);
             if let Ok((status, _)) = answer(stream) {
-                assert!((400..600).contains(&status), "{status}: {:?}", String::from_utf8_lossy(bytes));
+                assert!(
+                    (400..600).contains(&status),
+                    "{status}: {:?}",
+                    String::from_utf8_lossy(bytes)
+                );
             }
         }
         host.get("/v1/version");
@@ -213,10 +278,15 @@ fn arguments_and_names_that_are_not_text_are_refused_by_the_client() {
     let mut command = host.command(env!("CARGO_BIN_EXE_stoke"));
     command.args(["run", "-d", "--", "echo"]);
     command.arg(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let output = host.finish(command.spawn().unwrap());
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("UTF-8"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("UTF-8"),
+        "{output:?}"
+    );
     for args in [
         &["run"][..],
         &["run", "-d", "--name", "a\nb", "--", "true"],
@@ -226,7 +296,10 @@ fn arguments_and_names_that_are_not_text_are_refused_by_the_client() {
         &["frobnicate"],
     ] {
         let output = host.stoke(args);
-        assert!(matches!(output.status.code(), Some(2 | 4)), "{args:?}: {output:?}");
+        assert!(
+            matches!(output.status.code(), Some(2 | 4)),
+            "{args:?}: {output:?}"
+        );
         assert!(!output.stderr.is_empty());
     }
     assert_eq!(host.stoke(&["show", "77"]).status.code(), Some(4));

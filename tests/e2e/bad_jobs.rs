@@ -11,9 +11,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 fn not_started(host: &Host, spec: Value) -> String {
     let id = host.submit(spec);
     let job = host.ended(id);
-    assert_eq!((&job["state"], &job["failure"]["class"]), (&json!("failed"), &json!("spawn")), "{job:#}");
+    assert_eq!(
+        (&job["state"], &job["failure"]["class"]),
+        (&json!("failed"), &json!("spawn")),
+        "{job:#}"
+    );
     assert!(job["exit"].is_null(), "{job:#}");
-    assert_eq!(host.stoke(&["wait", &id.to_string()]).status.code(), Some(127));
+    assert_eq!(
+        host.stoke(&["wait", &id.to_string()]).status.code(),
+        Some(127)
+    );
     job["failure"]["message"].as_str().unwrap().to_owned()
 }
 
@@ -28,14 +35,26 @@ fn what_cannot_start_says_why() {
     }
     fs::create_dir(host.path("dir")).unwrap();
     for (spec, word) in [
-        (json!({"command": ["no-such-command-here"]}), "no-such-command-here"),
+        (
+            json!({"command": ["no-such-command-here"]}),
+            "no-such-command-here",
+        ),
         (json!({"command": ["/no/such/file"]}), "/no/such/file"),
         (json!({"command": ["./plain"]}), "plain"),
         (json!({"command": ["./dir"]}), "dir"),
         (json!({"command": ["./no-shell"]}), "/no/such/shell"),
-        (json!({"command": ["true"], "cwd": "/no/such/dir"}), "/no/such/dir"),
-        (json!({"command": ["true"], "cwd": host.path("plain")}), "plain"),
-        (json!({"command": ["true"], "stdin": host.path("dir/none")}), "none"),
+        (
+            json!({"command": ["true"], "cwd": "/no/such/dir"}),
+            "/no/such/dir",
+        ),
+        (
+            json!({"command": ["true"], "cwd": host.path("plain")}),
+            "plain",
+        ),
+        (
+            json!({"command": ["true"], "stdin": host.path("dir/none")}),
+            "none",
+        ),
     ] {
         let message = not_started(&host, spec.clone());
         assert!(message.contains(word), "{spec}: {message}");
@@ -46,7 +65,13 @@ fn what_cannot_start_says_why() {
     fs::remove_dir(host.path("fleeting")).unwrap();
     host.act(id, "release");
     let job = host.ended(id);
-    assert!(job["failure"]["message"].as_str().unwrap().contains("fleeting"), "{job:#}");
+    assert!(
+        job["failure"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("fleeting"),
+        "{job:#}"
+    );
 }
 
 #[test]
@@ -55,7 +80,10 @@ fn arguments_and_environments_beyond_the_system_s_limits() {
     let message = not_started(&host, json!({"command": ["true", "x".repeat(10 << 20)]}));
     assert!(message.contains("argument"), "{message}");
     let many: Vec<String> = (0..80_000).map(|n| format!("{n:0>128}")).collect();
-    let command: Vec<&str> = ["true"].into_iter().chain(many.iter().map(String::as_str)).collect();
+    let command: Vec<&str> = ["true"]
+        .into_iter()
+        .chain(many.iter().map(String::as_str))
+        .collect();
     let message = not_started(&host, json!({"command": command}));
     assert!(message.contains("argument"), "{message}");
     let mut env = host.environment();
@@ -70,12 +98,21 @@ fn arguments_and_environments_beyond_the_system_s_limits() {
         assert_eq!(host.text(id), "50000 50000\n");
     } else {
         assert_eq!(job["failure"]["class"], "spawn", "{job:#}");
-        assert!(job["failure"]["message"].as_str().unwrap().contains("environment"), "{job:#}");
+        assert!(
+            job["failure"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("environment"),
+            "{job:#}"
+        );
     }
     let mut env = host.environment();
     env["HUGE"] = json!("z".repeat(2 << 20));
     let message = not_started(&host, json!({"command": ["true"], "env": env}));
-    assert!(message.contains("HUGE") || message.contains("environment"), "{message}");
+    assert!(
+        message.contains("HUGE") || message.contains("environment"),
+        "{message}"
+    );
     let id = host.sh("exit 0");
     assert_eq!(host.ended(id)["state"], "completed");
 }
@@ -135,7 +172,17 @@ fn bad_progress_files_harm_nobody() {
         &|path| fs::write(path, "{\"current_step\": 3, \"tot").unwrap(),
         &|path| fs::write(path, "").unwrap(),
         &|path| fs::write(path, "[".repeat(200_000)).unwrap(),
-        &|path| fs::write(path, format!("{{\"a\":{}1{}}}", "{\"a\":".repeat(50_000), "}".repeat(50_000))).unwrap(),
+        &|path| {
+            fs::write(
+                path,
+                format!(
+                    "{{\"a\":{}1{}}}",
+                    "{\"a\":".repeat(50_000),
+                    "}".repeat(50_000)
+                ),
+            )
+            .unwrap()
+        },
         &|path| fs::write(path, noise(3, 10_000)).unwrap(),
         &|path| fs::File::create(path).unwrap().set_len(100 << 20).unwrap(),
         &|path| mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap(),
@@ -150,7 +197,11 @@ fn bad_progress_files_harm_nobody() {
         events.until(|it| it.data["body"]["progress"]["step"] == f64::from(step));
     }
     let shown = host.job(id)["progress"].clone();
-    assert_eq!((&shown["step"], &shown["percent"]), (&json!(9.0), &json!(100.0)), "{shown:#}");
+    assert_eq!(
+        (&shown["step"], &shown["percent"]),
+        (&json!(9.0), &json!(100.0)),
+        "{shown:#}"
+    );
     go.open();
     assert_eq!(host.ended(id)["state"], "completed");
 }
@@ -176,7 +227,9 @@ fn notifications_that_make_no_sense_are_passed_over() {
     let own = std::env::current_exe().unwrap();
     let mut env = host.environment();
     env["BABBLES"] = json!("1");
-    let id = host.submit(json!({"command": [own, "--exact", "bad_jobs::babbler", "--nocapture"], "env": env}));
+    let id = host.submit(
+        json!({"command": [own, "--exact", "bad_jobs::babbler", "--nocapture"], "env": env}),
+    );
     let job = host.ended(id);
     assert_eq!(job["state"], "completed", "{job:#}");
     assert_eq!(job["attempts"][0]["progress"]["step"], 2.0, "{job:#}");
@@ -197,8 +250,19 @@ fn babbler() {
     };
     let (address, socket) = (address.unwrap(), UnixDatagram::unbound().unwrap());
     let long = vec![b'A'; 100_000];
-    for words in [&b""[..], b"=", b"\0\0", b"\xff\xfe=\xff", b"X_STOKED_PROGRESS=-1/0", b"X_STOKED_PROGRESS=1e999/2", b"WATCHDOG=\x1b[2J", &long] {
+    for words in [
+        &b""[..],
+        b"=",
+        b"\0\0",
+        b"\xff\xfe=\xff",
+        b"X_STOKED_PROGRESS=-1/0",
+        b"X_STOKED_PROGRESS=1e999/2",
+        b"WATCHDOG=\x1b[2J",
+        &long,
+    ] {
         socket.send_to_addr(words, &address).unwrap();
     }
-    socket.send_to_addr(b"X_STOKED_PROGRESS=2/4", &address).unwrap();
+    socket
+        .send_to_addr(b"X_STOKED_PROGRESS=2/4", &address)
+        .unwrap();
 }

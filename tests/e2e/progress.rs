@@ -46,7 +46,9 @@ fn reported(host: &mut Host, command: Value, is_there: impl Fn(&Value) -> bool) 
 fn a_job_reports_through_the_client() {
     let mut host = Host::start();
     let script = "\"$STOKE\" progress --step 3/10 --metric loss=0.25 evaluating && read x < $W/go";
-    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| it["step"] == 3.0);
+    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| {
+        it["step"] == 3.0
+    });
     assert_eq!(
         (&shown["total_steps"], &shown["percent"]),
         (&json!(10.0), &json!(30.0)),
@@ -66,7 +68,9 @@ fn a_job_reports_in_a_file() {
     let script = format!(
         "echo '{file}' > $STOKED_PROGRESS_FILE.new && mv $STOKED_PROGRESS_FILE.new $STOKED_PROGRESS_FILE && read x < $W/go"
     );
-    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| it["step"] == 500.0);
+    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| {
+        it["step"] == 500.0
+    });
     assert_eq!(
         (&shown["percent"], &shown["source"]),
         (&json!(50.0), &json!("file")),
@@ -80,7 +84,9 @@ fn a_job_is_understood_as_it_is() {
     let mut host = Host::start();
     let bar = " 45%|####5     | 450/1000 [00:12<00:15, 35.90it/s, loss=0.2]";
     let script = format!("printf '\\r{}' >&2; read x < $W/go", bar.replace('%', "%%"));
-    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| it["step"] == 450.0);
+    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| {
+        it["step"] == 450.0
+    });
     assert_eq!(
         (&shown["percent"], &shown["total_steps"]),
         (&json!(45.0), &json!(1000.0)),

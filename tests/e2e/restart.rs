@@ -10,7 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 fn seed() -> u64 {
-    let given = std::env::var("STOKED_SEED").ok().and_then(|it| it.parse().ok());
+    let given = std::env::var("STOKED_SEED")
+        .ok()
+        .and_then(|it| it.parse().ok());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     given.unwrap_or(now.as_nanos() as u64)
 }
@@ -30,17 +32,30 @@ fn a_long_soak() {
 
 /// A job that forks a process of its own session, and both of them.
 fn job_with_a_stray(host: &Host) -> (u64, [Process; 2]) {
-    let pids = host.gate(&format!("pids{}", host.get("/v1/jobs")["items"].as_array().unwrap().len()));
-    let script = format!("setsid sh -c 'echo $$ > {0}; exec sleep 1000' & wait", pids.path().display());
+    let pids = host.gate(&format!(
+        "pids{}",
+        host.get("/v1/jobs")["items"].as_array().unwrap().len()
+    ));
+    let script = format!(
+        "setsid sh -c 'echo $$ > {0}; exec sleep 1000' & wait",
+        pids.path().display()
+    );
     let id = host.sh(&script);
     let stray = Process::of(pids.hear().parse().unwrap());
     (id, [host.main_process(id), stray])
 }
 
 fn assert_broken(job: &Value, processes: &[Process]) {
-    assert_eq!((&job["state"], &job["failure"]["class"]), (&json!("failed"), &json!("signal")), "{job:#}");
+    assert_eq!(
+        (&job["state"], &job["failure"]["class"]),
+        (&json!("failed"), &json!("signal")),
+        "{job:#}"
+    );
     let message = job["failure"]["message"].as_str().unwrap();
-    assert!(message.contains("stoked-shim") && message.contains("killed"), "{message}");
+    assert!(
+        message.contains("stoked-shim") && message.contains("killed"),
+        "{message}"
+    );
     assert!(job["exit"].is_null(), "an exit was guessed: {job:#}");
     for process in processes {
         assert!(!process.is_alive(), "{} is left running", process.words());
@@ -54,7 +69,10 @@ fn a_killed_shim_is_a_failed_job_with_nothing_left() {
         let (id, processes) = job_with_a_stray(&host);
         host.shim(&format!("{id}.1")).kill();
         assert_broken(&host.ended(id), &processes);
-        assert_eq!(host.stoke(&["wait", &id.to_string()]).status.code(), Some(1));
+        assert_eq!(
+            host.stoke(&["wait", &id.to_string()]).status.code(),
+            Some(1)
+        );
     }
 }
 
@@ -87,7 +105,10 @@ fn daemon_and_shim_killed_together() {
         let job = host.ended(id);
         if job["state"] == "lost" {
             // The daemon ended what was left and died before it could say so: the next one cannot know.
-            assert!(shim_first && job["failure"]["class"] == "host_lost", "{job:#}");
+            assert!(
+                shim_first && job["failure"]["class"] == "host_lost",
+                "{job:#}"
+            );
             assert!(processes.iter().all(|it| !it.is_alive()));
         } else {
             assert_broken(&job, &processes);
@@ -172,11 +193,22 @@ fn a_job_and_its_shim_that_end_while_the_daemon_is_down_leave_the_truth() {
     }
     host.boot();
     let job = host.ended(ok);
-    assert_eq!((&job["state"], &job["exit"]["code"]), (&json!("failed"), &json!(23)), "{job:#}");
+    assert_eq!(
+        (&job["state"], &job["exit"]["code"]),
+        (&json!("failed"), &json!(23)),
+        "{job:#}"
+    );
     assert_eq!(host.text(ok), "done\n");
     let job = host.ended(gone);
-    assert_eq!((&job["state"], &job["failure"]["class"]), (&json!("lost"), &json!("host_lost")), "{job:#}");
-    assert_eq!(host.stoke(&["wait", &gone.to_string()]).status.code(), Some(125));
+    assert_eq!(
+        (&job["state"], &job["failure"]["class"]),
+        (&json!("lost"), &json!("host_lost")),
+        "{job:#}"
+    );
+    assert_eq!(
+        host.stoke(&["wait", &gone.to_string()]).status.code(),
+        Some(125)
+    );
 }
 
 #[test]
@@ -198,7 +230,9 @@ fn a_job_goes_on_without_the_client_that_ran_it() {
 fn what_was_acknowledged_starts_however_soon_the_daemon_dies() {
     let mut host = Host::start();
     for round in 0..8 {
-        let spec = host.complete(json!({"command": ["sh", "-c", "echo $STOKED_JOB.$STOKED_ATTEMPT >> starts; exit 5"]}));
+        let spec = host.complete(
+            json!({"command": ["sh", "-c", "echo $STOKED_JOB.$STOKED_ATTEMPT >> starts; exit 5"]}),
+        );
         let specs = vec![spec; 4];
         let answer = host.send(&Ask::post("/v1/jobs", &json!({"jobs": specs})));
         host.kill9();
@@ -206,7 +240,11 @@ fn what_was_acknowledged_starts_however_soon_the_daemon_dies() {
         host.boot();
         for id in 4 * round + 1..=4 * round + 4 {
             let job = host.ended(id);
-            assert_eq!((&job["exit"]["code"], &job["attempt"]), (&json!(5), &json!(1)), "{job:#}");
+            assert_eq!(
+                (&job["exit"]["code"], &job["attempt"]),
+                (&json!(5), &json!(1)),
+                "{job:#}"
+            );
         }
     }
     let text = std::fs::read_to_string(host.path("starts")).unwrap();
@@ -229,7 +267,10 @@ fn the_client_brings_a_killed_daemon_back() {
     assert_eq!(items.len(), 2);
     for (id, main) in ids.iter().zip(&mains) {
         let job = items.iter().find(|it| it["id"] == *id).unwrap();
-        assert!(job["state"] == "running" && job["pid"] == main.0.pid, "{job:#}");
+        assert!(
+            job["state"] == "running" && job["pid"] == main.0.pid,
+            "{job:#}"
+        );
     }
     // And once more, now with a daemon that a client started.
     host.kill9();
@@ -261,7 +302,8 @@ fn every_waiting_state_survives() {
     let held = host.submit(json!({"command": ["true"], "hold": true}));
     let after = host.submit(json!({"command": ["true"], "after_ok": [queued]}));
     let later = host.submit(json!({"command": ["true"], "not_before": "2999-01-01T00:00:00Z"}));
-    let again = host.submit(json!({"command": ["false"], "retry": {"attempts": 2, "backoff": 3600}}));
+    let again =
+        host.submit(json!({"command": ["false"], "retry": {"attempts": 2, "backoff": 3600}}));
     let paused = host.sh("read x < $W/go");
     host.reaches(running, "running");
     host.reaches(again, "backoff");
@@ -269,11 +311,24 @@ fn every_waiting_state_survives() {
     host.act(paused, "pause");
     let states = |host: &Host| {
         let ids = [running, queued, held, after, later, again, paused];
-        ids.map(|id| (host.job(id)["state"].clone(), host.job(id)["reason"].clone()))
+        ids.map(|id| {
+            (
+                host.job(id)["state"].clone(),
+                host.job(id)["reason"].clone(),
+            )
+        })
     };
     let before = states(&host);
-    let words: Vec<_> = before.iter().map(|(state, _)| state.as_str().unwrap()).collect();
-    assert_eq!(words, ["running", "queued", "held", "queued", "queued", "backoff", "paused"]);
+    let words: Vec<_> = before
+        .iter()
+        .map(|(state, _)| state.as_str().unwrap())
+        .collect();
+    assert_eq!(
+        words,
+        [
+            "running", "queued", "held", "queued", "queued", "backoff", "paused"
+        ]
+    );
     for _ in 0..3 {
         host.restart();
         assert_eq!(states(&host), before);
@@ -305,17 +360,30 @@ fn a_timeout_and_a_grace_count_on_while_the_daemon_is_down() {
     assert!(main.is_alive());
     host.boot();
     let job = host.ended(id);
-    assert_eq!((&job["state"], &job["exit"]["signal"]), (&json!("timed_out"), &json!(9)), "{job:#}");
+    assert_eq!(
+        (&job["state"], &job["exit"]["signal"]),
+        (&json!("timed_out"), &json!(9)),
+        "{job:#}"
+    );
 }
 
 #[test]
 fn a_second_daemon_is_refused_and_harms_nothing() {
     let host = Host::start();
     let mut command = host.command(env!("CARGO_BIN_EXE_stoked"));
-    let output = host.finish(command.arg("--user").stderr(std::process::Stdio::piped()).spawn().unwrap());
+    let output = host.finish(
+        command
+            .arg("--user")
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("another stoked") && said.contains("process"), "{said}");
+    assert!(
+        said.contains("another stoked") && said.contains("process"),
+        "{said}"
+    );
     let id = host.sh("exit 0");
     assert_eq!(host.ended(id)["state"], "completed");
 }

@@ -27,7 +27,11 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Takes every byte that is left.
 fn fill(path: &Path) {
-    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
     let mut block = vec![7; 1 << 16];
     while !block.is_empty() {
         match file.write(&block) {
@@ -41,7 +45,11 @@ fn fill(path: &Path) {
 fn store_health(host: &Host) -> Value {
     let health = host.get("/v1/health");
     let components = health["components"].as_array().unwrap();
-    components.iter().find(|it| it["name"] == "store").unwrap().clone()
+    components
+        .iter()
+        .find(|it| it["name"] == "store")
+        .unwrap()
+        .clone()
 }
 
 #[test]
@@ -52,15 +60,16 @@ fn a_full_disk_harms_no_running_job_and_heals_by_itself() {
     }
     host.boot();
     let gates = ["one", "two", "three"].map(|name| host.gate(name));
-    let ids = [21, 22, 0].map(|code| {
-        let gate = ["one", "two", "three"][code % 3];
+    let ids = [(21, "one"), (22, "two"), (0, "three")].map(|(code, gate)| {
         host.submit(json!({
             "command": ["sh", "-c", format!("read x < $W/{gate}; echo done; exit {code}")],
             "group": "default",
         }))
     });
     // As many as there are places run; the others wait.
-    let running: Vec<usize> = (0..3).filter(|n| host.job(ids[*n])["state"] != "queued").collect();
+    let running: Vec<usize> = (0..3)
+        .filter(|n| host.job(ids[*n])["state"] != "queued")
+        .collect();
     for n in &running {
         host.reaches(ids[*n], "running");
     }
@@ -78,7 +87,10 @@ fn a_full_disk_harms_no_running_job_and_heals_by_itself() {
     };
     assert_eq!(problem["status"], 507);
     let text = format!("{} {}", problem["detail"], problem["hint"]);
-    assert!(text.contains("space") && text.contains("room"), "{problem:#}");
+    assert!(
+        text.contains("space") && text.contains("room"),
+        "{problem:#}"
+    );
     assert_ne!(store_health(&host)["health"], "healthy");
     assert!(host.stoke(&["ls"]).status.success(), "nothing can be read");
     // Even what was kept in reserve is taken now, and the jobs end.
@@ -95,8 +107,15 @@ fn a_full_disk_harms_no_running_job_and_heals_by_itself() {
     assert_eq!(host.get("/v1/version"), version, "another daemon");
     let id = host.sh("exit 6");
     assert_eq!(host.ended(id)["exit"]["code"], 6);
-    let jobs = host.get("/v1/jobs?limit=1000")["items"].as_array().unwrap().len();
-    assert_eq!(jobs, 4 + accepted, "a refused job is there, or an accepted one is not");
+    let jobs = host.get("/v1/jobs?limit=1000")["items"]
+        .as_array()
+        .unwrap()
+        .len();
+    assert_eq!(
+        jobs,
+        4 + accepted,
+        "a refused job is there, or an accepted one is not"
+    );
     for job in host.get("/v1/jobs?limit=1000")["items"].as_array().unwrap() {
         host.ended(job["id"].as_u64().unwrap());
     }
@@ -124,7 +143,11 @@ fn a_daemon_that_dies_on_a_full_disk_comes_back_on_it() {
     host.boot();
     fs::remove_file(&filler).unwrap();
     let job = host.ended(id);
-    assert_eq!((&job["exit"]["code"], &job["attempt"]), (&json!(33), &json!(1)), "{job:#}");
+    assert_eq!(
+        (&job["exit"]["code"], &job["attempt"]),
+        (&json!(33), &json!(1)),
+        "{job:#}"
+    );
 }
 
 #[test]
@@ -141,7 +164,10 @@ fn a_read_only_disk_is_named_at_the_start() {
     host.processes().iter().for_each(|process| process.ends());
     host.remount_state("ro");
     let said = host.try_boot().unwrap_err();
-    assert!(said.contains("state") && said.to_lowercase().contains("read-only"), "{said}");
+    assert!(
+        said.contains("state") && said.to_lowercase().contains("read-only"),
+        "{said}"
+    );
     host.remount_state("rw");
     host.boot();
     assert_eq!(host.ended(id)["exit"]["code"], 4);
@@ -158,14 +184,24 @@ fn directories_that_cannot_be_used_are_named() {
     fs::remove_dir(host.runtime_dir()).unwrap();
     fs::write(host.runtime_dir(), "").unwrap();
     let said = host.try_boot().unwrap_err();
-    assert!(said.contains(host.runtime_dir().to_str().unwrap()), "{said}");
+    assert!(
+        said.contains(host.runtime_dir().to_str().unwrap()),
+        "{said}"
+    );
     // The client passes on what the daemon says.
     let output = host.stoke(&["ls"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     fs::remove_file(host.runtime_dir()).unwrap();
-    fs::write(host.root().join("config/stoked/stoked.toml"), "[jobs]\ncontainmnt = 1\n").unwrap();
+    fs::write(
+        host.root().join("config/stoked/stoked.toml"),
+        "[jobs]\ncontainmnt = 1\n",
+    )
+    .unwrap();
     let said = host.try_boot().unwrap_err();
-    assert!(said.contains("containmnt") && said.contains("containment"), "{said}");
+    assert!(
+        said.contains("containmnt") && said.contains("containment"),
+        "{said}"
+    );
     fs::write(host.root().join("config/stoked/stoked.toml"), "").unwrap();
     host.boot();
 }
@@ -199,11 +235,19 @@ fn damaged(host: &mut Host, graceful: bool, hit: impl Fn(&Path)) {
         let old = format!("{}:{}", hello["epoch"].as_str().unwrap(), hello["head"]);
         let refused = Events::open(&host.socket(), "", Some(&old)).unwrap_err();
         refused.problem("cursor-gone");
-        assert!(host.said().contains("damaged"), "nothing is said of it: {}", host.said());
+        assert!(
+            host.said().contains("damaged"),
+            "nothing is said of it: {}",
+            host.said()
+        );
     }
     go.open();
     let job = host.ended(running);
-    assert_eq!((&job["exit"]["code"], &job["attempt"]), (&json!(44), &json!(1)), "{job:#}");
+    assert_eq!(
+        (&job["exit"]["code"], &job["attempt"]),
+        (&json!(44), &json!(1)),
+        "{job:#}"
+    );
     assert_eq!(host.text(running), format!("{running}\n"));
     let next = host.sh("exit 0");
     assert!(next > running, "the number {next} was used twice");
@@ -284,7 +328,12 @@ fn damage_under_a_running_daemon_is_survived() {
     overwrite(&wal, 0, usize::try_from(size(&wal)).unwrap());
     // It may take this, or say why not; it may not fall.
     let answer = host.post("/v1/jobs", &host.complete(json!({"command": ["true"]})));
-    assert!([201, 507].contains(&answer.status), "{} {}", answer.status, answer.text());
+    assert!(
+        [201, 507].contains(&answer.status),
+        "{} {}",
+        answer.status,
+        answer.text()
+    );
     host.get("/v1/health");
     assert!(main.is_alive());
     host.restart();

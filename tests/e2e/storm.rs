@@ -68,7 +68,9 @@ impl Board {
     /// Waits until something is so, at most so long; says whether it is.
     fn wait(&self, most: Duration, mut is_so: impl FnMut(&Known) -> bool) -> bool {
         let known = self.known();
-        let waited = self.changed.wait_timeout_while(known, most, |known| !is_so(known));
+        let waited = self
+            .changed
+            .wait_timeout_while(known, most, |known| !is_so(known));
         !waited.unwrap().1.timed_out()
     }
 }
@@ -103,7 +105,10 @@ impl Plan {
             Self::Again => format!("i=0; {say} test $STOKED_ATTEMPT = 2"),
             Self::Long { gate } => {
                 let gate = root.join(format!("gate{gate}"));
-                format!("i=0; while read x < {}; do {say} test $x = last && exit 17; done", gate.display())
+                format!(
+                    "i=0; while read x < {}; do {say} test $x = last && exit 17; done",
+                    gate.display()
+                )
             }
             Self::Victim => "sleep 1000 & exec sleep 1000".to_owned(),
         };
@@ -188,7 +193,11 @@ pub(crate) fn storm(rounds: u64, seed: u64) {
         for (id, main) in long.iter().zip(&mains) {
             let job = host.job(*id);
             assert_eq!(job["state"], "running", "round {round}: {job:#}");
-            assert_eq!(host.main_process(*id), *main, "round {round}: another process");
+            assert_eq!(
+                host.main_process(*id),
+                *main,
+                "round {round}: another process"
+            );
         }
     }
     finish(&host, &board, &gates);
@@ -198,7 +207,11 @@ pub(crate) fn storm(rounds: u64, seed: u64) {
     host.kill9();
     watcher.join().unwrap();
     host.boot();
-    assert!(arrived, "the events do not come to number {last}: {}", board.known().seq);
+    assert!(
+        arrived,
+        "the events do not come to number {last}: {}",
+        board.known().seq
+    );
     assert_eq!(host.events("").head(), last);
     check(&host, &board.known(), rounds + 1);
 }
@@ -207,9 +220,15 @@ pub(crate) fn storm(rounds: u64, seed: u64) {
 fn plans(dice: &mut Dice, round: u64) -> Vec<Plan> {
     let mut plans: Vec<Plan> = (0..2 + dice.below(3))
         .map(|_| match dice.below(4) {
-            0 => Plan::Medium { steps: 1 + dice.below(4), code: dice.below(3) },
+            0 => Plan::Medium {
+                steps: 1 + dice.below(4),
+                code: dice.below(3),
+            },
             1 => Plan::Again,
-            _ => Plan::Short { lines: 1 + dice.below(200), code: dice.below(3) * 41 },
+            _ => Plan::Short {
+                lines: 1 + dice.below(200),
+                code: dice.below(3) * 41,
+            },
         })
         .collect();
     if round.is_multiple_of(4) {
@@ -245,7 +264,9 @@ fn watch(board: &Board, socket: &Path) {
                 });
             }
         }
-        board.wait(PATIENCE, |known| known.boots > boots || known.is_over || !known.is_down);
+        board.wait(PATIENCE, |known| {
+            known.boots > boots || known.is_over || !known.is_down
+        });
     }
 }
 
@@ -281,9 +302,14 @@ impl Submitter {
                 Ok(_) | Err(_) => {}
             }
             assert!(Instant::now() < patience_ends, "no submission gets through");
-            self.board.wait(PATIENCE, |known| known.boots > boots || !known.is_down);
+            self.board
+                .wait(PATIENCE, |known| known.boots > boots || !known.is_down);
         };
-        let ids = answer["ids"].as_array().unwrap().iter().filter_map(Value::as_u64);
+        let ids = answer["ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_u64);
         self.board.change(|known| known.jobs.extend(ids.zip(plans)));
     }
 }
@@ -293,7 +319,13 @@ fn kill_a_shim(host: &Host, board: &Board, dice: &mut Dice) {
     let known = board.known();
     let is_victim = |id: &u64| known.jobs.get(id) == Some(&Plan::Victim);
     let running = |id: &u64| known.states.get(id).is_some_and(|state| state == "running");
-    let victims: Vec<u64> = known.jobs.keys().copied().filter(is_victim).filter(running).collect();
+    let victims: Vec<u64> = known
+        .jobs
+        .keys()
+        .copied()
+        .filter(is_victim)
+        .filter(running)
+        .collect();
     if !victims.is_empty() {
         let chosen = victims[usize::try_from(dice.below(victims.len() as u64)).unwrap()];
         host.shim(&format!("{chosen}.1")).kill();
@@ -324,11 +356,15 @@ fn check(host: &Host, known: &Known, told: u64) {
     let page = host.get("/v1/jobs?limit=1000");
     let listed = page["items"].as_array().unwrap().len();
     if page["next"].is_null() && listed != known.jobs.len() {
-        faults.push(format!("{listed} jobs are there, {} were submitted", known.jobs.len()));
+        faults.push(format!(
+            "{listed} jobs are there, {} were submitted",
+            known.jobs.len()
+        ));
     }
     let text = fs::read_to_string(host.path("starts")).unwrap();
     let mut starts = BTreeMap::<&str, u64>::new();
-    text.lines().for_each(|line| *starts.entry(line).or_default() += 1);
+    text.lines()
+        .for_each(|line| *starts.entry(line).or_default() += 1);
     let mut expected = BTreeSet::new();
     for (id, plan) in &known.jobs {
         let (state, code, attempts, lines) = plan.outcome(told);
@@ -339,7 +375,12 @@ fn check(host: &Host, known: &Known, told: u64) {
         if !is_right {
             faults.push(format!("{plan:?} ended otherwise: {job:#}"));
         }
-        if *plan == Plan::Victim && !job["failure"]["message"].as_str().unwrap_or("").contains("shim") {
+        if *plan == Plan::Victim
+            && !job["failure"]["message"]
+                .as_str()
+                .unwrap_or("")
+                .contains("shim")
+        {
             faults.push(format!("the reason is not true: {job:#}"));
         }
         expected.extend((1..=attempts).map(|attempt| format!("{id}.{attempt}")));
@@ -347,7 +388,11 @@ fn check(host: &Host, known: &Known, told: u64) {
             let output = String::from_utf8(host.output(*id, stream)).unwrap();
             let right: String = (0..lines).map(|n| format!("{id} {letter} {n}\n")).collect();
             if output != right {
-                faults.push(format!("{plan:?} wrote {} bytes to {stream}, {} are there", right.len(), output.len()));
+                faults.push(format!(
+                    "{plan:?} wrote {} bytes to {stream}, {} are there",
+                    right.len(),
+                    output.len()
+                ));
             }
         }
     }
@@ -356,8 +401,17 @@ fn check(host: &Host, known: &Known, told: u64) {
             faults.push(format!("attempt {attempt} was started {count} times"));
         }
     }
-    faults.extend(expected.iter().map(|attempt| format!("attempt {attempt} was never started")));
+    faults.extend(
+        expected
+            .iter()
+            .map(|attempt| format!("attempt {attempt} was never started")),
+    );
     let (jobs, seq) = (known.jobs.len(), known.seq);
     println!("{jobs} jobs, {} attempts, {seq} events", starts.len());
-    assert!(faults.is_empty(), "{} faults: {faults:#?}\n{}", faults.len(), host.said());
+    assert!(
+        faults.is_empty(),
+        "{} faults: {faults:#?}\n{}",
+        faults.len(),
+        host.said()
+    );
 }
