@@ -1,9 +1,9 @@
 //! Which daemon is talked to, and how one is started where none answers.
 
 use crate::cli::error::{CliError, Kind};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Revival};
 use crate::config::paths::{
-    RuntimeDir, SOCKET_NAME, SYSTEM_RUNTIME_DIR, Surroundings, check_private,
+    HELD_BY_ANOTHER, RuntimeDir, SOCKET_NAME, SYSTEM_RUNTIME_DIR, Surroundings, check_private,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 /// A daemon that starts takes at most this long to say so.
 const START_PATIENCE: Duration = Duration::from_secs(15);
-/// How often a daemon that somebody else is starting is looked for.
+/// How soon a daemon that another one keeps from starting is tried again, at first and at last.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_SELDOM: Duration = Duration::from_millis(320);
 /// What the daemon writes once it listens.
 const READY: &str = "ready";
 /// A daemon's complaint is not longer.
@@ -115,7 +116,7 @@ impl Plan {
     pub async fn connect(&self) -> Result<Client, CliError> {
         let mut last = None;
         for candidate in &self.candidates {
-            match candidate.connect().await {
+            match candidate.connect(self.revival(&candidate.socket)).await {
                 Ok(client) => return Ok(client),
                 Err(error) => last = last.or(Some(error)),
             }
@@ -127,6 +128,18 @@ impl Plan {
             (_, Some(error)) => Err(error.into()),
             (_, None) => Err(CliError::new(Kind::NoDaemon, "there is no socket to try")),
         }
+    }
+
+    /// What brings the daemon at `socket` back, where it may be started.
+    fn revival(&self, socket: &Path) -> Option<Revival> {
+        let dir = self.start_in.clone()?;
+        (dir.socket() == *socket).then(|| {
+            Revival::new(move || {
+                let dir = dir.clone();
+                // The caller asks again, and says what it finds.
+                async move { drop(start(&dir).await) }
+            })
+        })
     }
 
     /// Brings the daemon of `client` back where that is this client's business; else does nothing.
@@ -160,7 +173,7 @@ impl Candidate {
     ///
     /// # Errors
     /// [`ClientError::NoDaemon`]
-    pub async fn connect(&self) -> Result<Client, ClientError> {
+    pub async fn connect(&self, revival: Option<Revival>) -> Result<Client, ClientError> {
         if let Some(dir) = &self.suspect_dir {
             let uid = rustix::process::geteuid().as_raw();
             check_private(dir, uid).map_err(|why| ClientError::NoDaemon {
@@ -168,7 +181,7 @@ impl Candidate {
                 why,
             })?;
         }
-        Client::connect(&self.socket).await
+        Client::connect_for_good(&self.socket, revival).await
     }
 }
 
@@ -181,30 +194,27 @@ fn may_start(why: &io::Error) -> bool {
 }
 
 async fn start(dir: &RuntimeDir) -> Result<Client, CliError> {
-    let complaint = launch().await?;
     let deadline = Instant::now() + START_PATIENCE;
+    let mut pause = LOOK_EVERY;
     loop {
+        let complaint = launch().await?;
         match Client::connect(&dir.socket()).await {
             Ok(client) => return Ok(client),
-            // Somebody else may be starting one at the same time: then ours complains, and theirs answers soon.
-            Err(ClientError::NoDaemon { why, .. }) if may_start(&why) => {
-                let is_ours_gone = complaint.is_some();
-                if Instant::now() > deadline
-                    || is_ours_gone && !mentions_another(complaint.as_ref())
-                {
-                    return Err(not_started(
-                        complaint.as_deref().unwrap_or("it does not listen"),
-                    ));
-                }
-            }
+            Err(ClientError::NoDaemon { why, .. }) if may_start(&why) => {}
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        let complaint = complaint.unwrap_or_else(|| "it does not listen".to_owned());
+        // Another one that does not answer is being started by somebody else, or is going down: then theirs
+        // answers soon, or ours has its turn.
+        if Instant::now() > deadline || !complaint.contains(HELD_BY_ANOTHER) {
+            return Err(not_started(&complaint));
+        }
+        tokio::time::sleep(pause).await;
+        if let Ok(client) = Client::connect(&dir.socket()).await {
+            return Ok(client);
+        }
+        pause = (pause * 2).min(LOOK_SELDOM);
     }
-}
-
-fn mentions_another(complaint: Option<&String>) -> bool {
-    complaint.is_some_and(|text| text.contains("running") || text.contains("already"))
 }
 
 /// Starts `stoked`, and waits until it is ready or says why not.

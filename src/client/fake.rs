@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,8 +51,12 @@ impl Fake {
         Self { dir, requests }
     }
 
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("s")
+    }
+
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(&self.dir.path().join("s")).await.unwrap()
+        Client::connect(&self.socket()).await.unwrap()
     }
 
     /// The requests so far: head and body.

@@ -9,7 +9,8 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio_util::task::TaskTracker;
@@ -79,14 +80,40 @@ enum Failed {
 #[derive(Debug)]
 pub(crate) struct Http {
     socket: PathBuf,
+    revival: Option<Revival>,
     kept: Mutex<Option<SendRequest<Full<Bytes>>>>,
     connections: TaskTracker,
 }
 
+/// What brings back a daemon that went away under its client: a process that is being killed may still
+/// take a connection.
+#[derive(Clone)]
+pub struct Revival(Arc<dyn Fn() -> Reviving + Send + Sync>);
+
+type Reviving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Revival {
+    /// A revival that does this.
+    #[must_use]
+    pub fn new<F>(revive: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self(Arc::new(move || Box::pin(revive())))
+    }
+}
+
+impl std::fmt::Debug for Revival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Revival")
+    }
+}
+
 impl Http {
-    pub(crate) fn new(socket: PathBuf) -> Self {
+    pub(crate) fn new(socket: PathBuf, revival: Option<Revival>) -> Self {
         Self {
             socket,
+            revival,
             kept: Mutex::new(None),
             connections: TaskTracker::new(),
         }
@@ -110,7 +137,9 @@ impl Http {
         match self.ask_once(ask, kept).await {
             Ok(answer) => Ok(answer),
             // An idle connection is often found dead only by using it, so this says nothing yet.
-            Err(Failed::Unsent(_)) if was_kept => self.ask_last(ask).await,
+            Err(Failed::Unsent(_)) if was_kept || self.revival.is_some() => {
+                self.ask_last(ask).await
+            }
             Err(Failed::Unknown(ClientError::Io(_))) if ask.repeatable => self.ask_last(ask).await,
             Err(Failed::Unsent(error) | Failed::Unknown(error)) => Err(error),
         }
@@ -135,8 +164,16 @@ impl Http {
         Err(refusal(status, &body))
     }
 
+    /// Asks once more; where the daemon was killed meanwhile, after it was brought back.
     async fn ask_last(&self, ask: &Ask) -> Result<Bytes, ClientError> {
-        match self.ask_once(ask, None).await {
+        let mut asked = self.ask_once(ask, None).await;
+        if let (Err(Failed::Unsent(ClientError::NoDaemon { .. })), Some(revival)) =
+            (&asked, &self.revival)
+        {
+            (revival.0)().await;
+            asked = self.ask_once(ask, None).await;
+        }
+        match asked {
             Ok(answer) => Ok(answer),
             Err(Failed::Unsent(error) | Failed::Unknown(error)) => Err(error),
         }

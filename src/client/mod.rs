@@ -15,11 +15,12 @@ mod sse;
 
 pub use error::ClientError;
 pub use events::{EventQuery, Events, JobStateBody, StreamItem};
+pub use http::Revival;
 pub use logs::{LogFollow, LogItem, LogOutput, LogQuery};
 pub use query::JobQuery;
 pub use routes::{Client, random_key};
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

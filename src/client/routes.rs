@@ -3,7 +3,7 @@
 use crate::client::backoff::random_bits;
 use crate::client::error::ClientError;
 use crate::client::events::{EventQuery, Events};
-use crate::client::http::{Ask, Http};
+use crate::client::http::{Ask, Http, Revival};
 use crate::client::logs::{LogFollow, LogQuery};
 use crate::client::query::{JobQuery, Target, encode};
 use crate::wire::group::{GroupList, GroupView};
@@ -31,7 +31,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoDaemon`] where nobody listens there.
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
-        let http = Http::new(socket.to_owned());
+        Self::connect_for_good(socket, None).await
+    }
+
+    /// Connects to a daemon that `revival` can bring back.
+    ///
+    /// # Errors
+    /// [`ClientError::NoDaemon`] where nobody listens there now.
+    pub async fn connect_for_good(
+        socket: &Path,
+        revival: Option<Revival>,
+    ) -> Result<Self, ClientError> {
+        let http = Http::new(socket.to_owned(), revival);
         http.connect().await?;
         Ok(Self {
             http: Arc::new(http),

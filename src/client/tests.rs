@@ -1,7 +1,7 @@
 //! Questions and logs against a daemon that closes, cuts and refuses.
 
 use crate::client::fake::{Fake, Reply};
-use crate::client::{Client, ClientError, JobQuery, LogItem, LogOutput, LogQuery};
+use crate::client::{Client, ClientError, JobQuery, LogItem, LogOutput, LogQuery, Revival};
 use crate::wire::error::{Problem, ProblemKind};
 use crate::wire::request::JobSubmit;
 
@@ -32,6 +32,25 @@ async fn one_connection_serves_many_questions_and_its_end_is_not_noticed() {
         assert_eq!(asks(&client).await.unwrap(), 1);
     }
     assert_eq!(fake.requests().len(), 7);
+}
+
+/// A process that is being killed still takes connections for a moment.
+#[tokio::test]
+async fn a_daemon_that_dies_under_its_client_is_brought_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let dying = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let next = Fake::start([list()]);
+    let (from, to) = (next.socket(), socket.clone());
+    let revival = Revival::new(move || {
+        let renamed = std::fs::rename(&from, &to);
+        async move { renamed.unwrap() }
+    });
+    let client = Client::connect_for_good(&socket, Some(revival))
+        .await
+        .unwrap();
+    drop(dying);
+    assert_eq!(asks(&client).await.unwrap(), 1);
 }
 
 #[tokio::test]

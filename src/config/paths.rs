@@ -15,6 +15,9 @@ pub const SYSTEM_STATE_DIR: &str = "/var/lib/stoked";
 /// Configuration directory of the system daemon.
 pub const SYSTEM_CONFIG_DIR: &str = "/etc/stoked";
 
+/// How the complaint of a daemon begins whose state directory another daemon has; the client that started it waits then.
+pub const HELD_BY_ANOTHER: &str = "another stoked";
+
 /// What the rules look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {

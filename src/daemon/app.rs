@@ -14,6 +14,7 @@ use crate::daemon::feeds::Feeds;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
+use crate::daemon::reports;
 use crate::daemon::strays;
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
@@ -23,13 +24,13 @@ use crate::events::{Bus, BusOptions};
 use crate::logs::watch::Watcher;
 use crate::model::change::Change;
 use crate::model::group::DEFAULT_GROUP;
-use crate::model::id::JobId;
+use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
 use crate::model::spec::StopPolicy;
 use crate::store::{Fetch, Options, Recovered, Store};
 use crate::supervise::{self, Containing, LaunchContext, Listener, Supervisor};
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,6 +97,7 @@ impl Parts {
         let boot_id = identity::boot_id().context("failed to read the boot id of this host")?;
         let (store, mut recovered) = open_store(&settings, &dirs)?;
         recover_strays(&store, &mut recovered, &dirs).await?;
+        reports::clear(&dirs.reports(), &live_attempts(&recovered));
         let bus = Bus::new(BusOptions {
             epoch: recovered.epoch.clone(),
             head: recovered.head,
@@ -228,14 +230,15 @@ fn open_store(settings: &Settings, dirs: &Dirs) -> Result<(Store, Recovered)> {
     Ok((opened.store, opened.recovered))
 }
 
+fn live_attempts(recovered: &Recovered) -> BTreeSet<AttemptId> {
+    let live = recovered.live.iter();
+    live.filter_map(Job::live_attempt).collect()
+}
+
 /// Clears away what is over, and takes up again what runs and was forgotten with a lost database.
 async fn recover_strays(store: &Store, recovered: &mut Recovered, dirs: &Dirs) -> Result<()> {
     let strays = supervise::strays(&dirs.attempts()).context("failed to read the attempts")?;
-    let live = recovered
-        .live
-        .iter()
-        .filter_map(Job::live_attempt)
-        .collect();
+    let live = live_attempts(recovered);
     let unknown: Vec<JobId> = strays.iter().map(|stray| stray.attempt.job).collect();
     if unknown.is_empty() {
         return Ok(());
@@ -295,6 +298,7 @@ fn launch_context(settings: &Settings, dirs: &Dirs, open_files: Option<u64>) -> 
     };
     LaunchContext {
         attempts: dirs.attempts(),
+        reports: dirs.reports(),
         logs: dirs.logs(),
         socket: dirs.socket(),
         log_limit_bytes: settings.jobs.log_limit_bytes,

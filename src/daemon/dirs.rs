@@ -1,5 +1,6 @@
 //! The daemon's directories: made private, and held by one daemon at a time.
 
+use crate::config::paths::HELD_BY_ANOTHER;
 use crate::contain::identity;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -44,6 +45,12 @@ impl Dirs {
     #[must_use]
     pub(super) fn logs(&self) -> PathBuf {
         self.state.join("logs")
+    }
+
+    /// Directory of the directories in which jobs of other users report: unlike the state, it can be passed through.
+    #[must_use]
+    pub(super) fn reports(&self) -> PathBuf {
+        self.runtime.join("reports")
     }
 
     /// The API socket.
@@ -92,7 +99,7 @@ impl Lock {
         if is_taken && !inherits(&mut file)? {
             let pid = holder(&mut file);
             bail!(
-                "another stoked{} serves {}: use it, or end it first",
+                "{HELD_BY_ANOTHER}{} serves {}: use it, or end it first",
                 pid.map(|pid| format!(" (process {pid})"))
                     .unwrap_or_default(),
                 state.display()

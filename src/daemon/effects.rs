@@ -5,6 +5,7 @@ use crate::daemon::clock::{self, Alarm};
 use crate::daemon::feeds::{Feeds, Traces};
 use crate::daemon::hasten::Hastener;
 use crate::daemon::launch::Launcher;
+use crate::daemon::reports;
 use crate::daemon::upkeep;
 use crate::engine::command::SignalTarget;
 use crate::engine::needs::{Cold, Needs};
@@ -171,6 +172,7 @@ impl Effects for Adapters {
             Action::Forget { attempt } => {
                 self.feeds.forget(attempt);
                 self.supervisor.forget(attempt);
+                self.remove_reports(attempt);
             }
             Action::RemoveLogs { job } => self.remove_logs(job),
         }
@@ -198,7 +200,7 @@ impl Adapters {
         let context = self.launcher.context();
         let traces = Traces {
             log_dir: context.log_dir(attempt),
-            progress_file: context.progress_file(attempt, &job.spec),
+            progress_file: context.progress_file(attempt, job),
             uid: job.owner.uid,
         };
         self.feeds.expect(attempt, traces);
@@ -236,6 +238,14 @@ impl Adapters {
             }
         }
         self.store.record_progress(points);
+    }
+
+    /// Removes what an attempt of another user reported in.
+    fn remove_reports(&self, attempt: AttemptId) {
+        let dir = self.launcher.context().reports.join(attempt.to_string());
+        if dir.exists() {
+            self.tasks.spawn_blocking(move || reports::remove(&dir));
+        }
     }
 
     /// Removes the logs of every attempt of a job that was removed.

@@ -1,6 +1,7 @@
 //! Makes launch records: fetches the environment of a job and its token.
 
 use crate::daemon::environment;
+use crate::daemon::reports;
 use crate::model::change::Environment;
 use crate::model::id::{AttemptId, EnvId};
 use crate::model::job::Job;
@@ -54,6 +55,10 @@ impl Launcher {
             return Err(format!(
                 "jobs.containment asks for a cgroup, and none can be made: {why}"
             ));
+        }
+        if let Some(dir) = context.report_dir(attempt, &job.owner) {
+            let made = reports::make(&dir, &job.owner);
+            made.map_err(|error| format!("cannot make {} for it: {error}", dir.display()))?;
         }
         let environment = match &job.spec.env {
             Some(id) => self.environment(id).await?,

@@ -11,6 +11,7 @@ mod hasten;
 mod health;
 mod launch;
 mod logging;
+mod reports;
 mod strays;
 mod upkeep;
 
@@ -33,6 +34,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Worker threads of the runtime: the work is waiting, not computing.
 const WORKERS: usize = 2;
+
+/// The first descriptor after the standard ones; those of socket activation begin there.
+const FIRST_PASSED: i32 = 3;
 
 /// Runs the daemon; returns what the process ends with.
 #[must_use]
@@ -64,6 +68,7 @@ fn complain(args: &Args, message: &str) {
 }
 
 fn run(args: &Args) -> Result<()> {
+    close_inherited();
     let around = Surroundings::of_process();
     let mode = mode(args, &around)?;
     let sources = sources(args, mode, &around)?;
@@ -265,6 +270,25 @@ fn raise_file_limit() -> Option<u64> {
         tracing::warn!(%error, "the limit of open files stays low");
     }
     limit.current
+}
+
+/// Closes what whoever started this process had open, such as a lock or the pipe of a command substitution:
+/// a daemon and its jobs would hold it for ever.
+fn close_inherited() {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
+    // Those of socket activation are meant for this process.
+    let passed = number("LISTEN_FDS").unwrap_or(0);
+    let first = FIRST_PASSED.saturating_add(passed);
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let inherited: Vec<i32> = open
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|descriptor| *descriptor >= first)
+        .collect();
+    for descriptor in inherited {
+        // Nothing of this process is open yet. The directory just read is in the list, and closed already.
+        let _closed = nix::unistd::close(descriptor);
+    }
 }
 
 /// The client that started this daemon reads one line from its standard output.

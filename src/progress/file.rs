@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -92,7 +93,8 @@ fn read_file(path: &Path, job_uid: Option<u32>) -> Result<Option<Observation>, F
         path: path.to_owned(),
         source,
     };
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // Only found at first: opening a device may do something, such as starting a watchdog.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT) => return Ok(None),
@@ -110,6 +112,7 @@ fn read_file(path: &Path, job_uid: Option<u32>) -> Result<Option<Observation>, F
             job_uid,
         });
     }
+    let file = reopen(&file).map_err(failed)?;
     let mut bytes = Vec::new();
     // The length is not asked for: the file may grow while it is read.
     file.take(MAX_FILE_BYTES + 1)
@@ -126,6 +129,13 @@ fn read_file(path: &Path, job_uid: Option<u32>) -> Result<Option<Observation>, F
             source,
         }),
     }
+}
+
+/// Opens for reading what was found, and nothing that has taken its name since.
+fn reopen(found: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 /// What the fields say. Any number without a meaning of its own is a metric.

@@ -70,6 +70,11 @@ impl AttemptDir {
         Ok(WrittenExit { file })
     }
 
+    /// Whether it was taken away: no daemon will look for a record there any more.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(fs::symlink_metadata(&self.path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Make it survive a power failure, too.
     pub(super) fn sync_exit(&self, written: &WrittenExit) -> io::Result<()> {
         written.file.sync_all()?;

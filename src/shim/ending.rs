@@ -262,7 +262,8 @@ impl Shim {
                 .is_some_and(|written| self.dir.sync_exit(written).is_ok());
             exited.next_try = (!exited.is_durable).then(|| Instant::now() + RETRY);
         }
-        if exited.is_durable && alone {
+        // A job may have removed the directory with everything in it.
+        if alone && (exited.is_durable || self.dir.is_gone()) {
             self.phase = Phase::Done;
         }
     }

@@ -62,7 +62,7 @@ pub(super) async fn find(link: &mut Link, main: Option<Process>, same_boot: bool
                 end_unseen(link, "the record of its start cannot be read");
                 return true;
             }
-            return false;
+            return same_boot && ended_unclaimed(link, main).await;
         };
         if claim.boot_id != link.shared.boot_id {
             end_unseen(link, "the host went down while it ran");
@@ -126,6 +126,25 @@ async fn after_death(link: &mut Link, claim: &Claim, main: Option<Process>, seen
     let failure = Failure::new(FailureClass::Signal, message);
     let now = (link.shared.now)();
     link.end(Ending::Broken { failure }, None, now);
+}
+
+/// Ends a command that is known to run although its claim is gone: somebody removed the attempt directory, so
+/// that neither its shim nor its end can be found. Says whether there was anything.
+async fn ended_unclaimed(link: &mut Link, main: Option<Process>) -> bool {
+    let Some(main) = main.or(link.main()) else {
+        return false;
+    };
+    let sweep = move || leftovers::end_unclaimed(main);
+    let left = link.shared.tasks.spawn_blocking(sweep).await.unwrap_or(0);
+    if left > 0 {
+        let message = format!(
+            "its attempt directory was removed while it ran; {left} processes that could not be supervised any more were ended"
+        );
+        let failure = Failure::new(FailureClass::Signal, message);
+        let now = (link.shared.now)();
+        link.end(Ending::Broken { failure }, None, now);
+    }
+    left > 0
 }
 
 fn report_record(link: &mut Link, record: &ExitRecord) {

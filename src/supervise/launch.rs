@@ -29,6 +29,8 @@ pub struct Meta {
 pub struct LaunchContext {
     /// Directory of the attempts' directories.
     pub attempts: PathBuf,
+    /// Directory of the directories in which jobs of other users report: they cannot reach the attempts'.
+    pub reports: PathBuf,
     /// Directory of the attempts' logs.
     pub logs: PathBuf,
     /// Path of the API socket, for the job's own use.
@@ -53,16 +55,22 @@ impl LaunchContext {
         self.logs.join(attempt.to_string())
     }
 
-    /// The file an attempt reports its progress in, unless the job names one.
+    /// The file an attempt reports its progress in.
     #[must_use]
-    pub fn progress_file(&self, attempt: AttemptId, spec: &JobSpec) -> PathBuf {
-        match &spec.progress_file {
-            Some(file) => Path::new(&spec.cwd).join(file),
-            None => self
-                .attempts
-                .join(attempt.to_string())
-                .join("progress.json"),
-        }
+    pub fn progress_file(&self, attempt: AttemptId, job: &Job) -> PathBuf {
+        let usual = || {
+            let dir = self.report_dir(attempt, &job.owner);
+            let dir = dir.unwrap_or_else(|| self.attempts.join(attempt.to_string()));
+            dir.join("progress.json")
+        };
+        let named = job.spec.progress_file.as_ref();
+        named.map_or_else(usual, |file| Path::new(&job.spec.cwd).join(file))
+    }
+
+    /// The directory that an attempt needs for its reports, where it cannot write to its own.
+    #[must_use]
+    pub fn report_dir(&self, attempt: AttemptId, owner: &Owner) -> Option<PathBuf> {
+        (owner.uid != self.uid).then(|| self.reports.join(attempt.to_string()))
     }
 }
 
@@ -153,7 +161,7 @@ fn variables(
         ("STOKED_SOCKET", text(context.socket.clone())),
         (
             "STOKED_PROGRESS_FILE",
-            text(context.progress_file(attempt, &job.spec)),
+            text(context.progress_file(attempt, job)),
         ),
     ];
     if job.spec.group != DEFAULT_GROUP {

@@ -14,10 +14,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// Kills everything an attempt ever forked, its shim being dead. Says how many processes there were.
 pub(super) fn end(claim: &Claim, main: Option<Process>) -> u32 {
-    let main = main.map(|main| identity::ProcessId {
-        pid: main.pid,
-        start_ticks: main.start_ticks,
-    });
+    let main = main.map(process_id);
     let mut killed = 0;
     if let ContainmentSpec::Cgroup { parent, name } = &claim.containment {
         let cgroup = Cgroup::in_parent(parent, name);
@@ -29,6 +26,22 @@ pub(super) fn end(claim: &Claim, main: Option<Process>) -> u32 {
     // Also where a cgroup was asked for: it may have been refused, or not entered yet.
     let tree = Tree::of_attempt(Some(claim.shim.into()), &claim.token, main);
     killed + kill(&Containment::Tree(tree))
+}
+
+/// Kills a main process and everything that shows to be of its attempt, without a claim that says more.
+pub(super) fn end_unclaimed(main: Process) -> u32 {
+    kill(&Containment::Tree(Tree::of_attempt(
+        None,
+        "",
+        Some(process_id(main)),
+    )))
+}
+
+fn process_id(process: Process) -> identity::ProcessId {
+    identity::ProcessId {
+        pid: process.pid,
+        start_ticks: process.start_ticks,
+    }
 }
 
 fn kill(containment: &Containment) -> u32 {

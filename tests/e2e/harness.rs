@@ -8,6 +8,7 @@ use crate::stream::Events;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -26,6 +27,7 @@ pub(crate) struct Host {
     said: Arc<Mutex<String>>,
     cgroup: Option<PathBuf>,
     mount: Option<PathBuf>,
+    mode: &'static str,
 }
 
 /// The daemon that the harness started, and the thread that takes down what it says.
@@ -64,7 +66,19 @@ impl Host {
             said: Arc::default(),
             cgroup: None,
             mount: None,
+            mode: "--user",
         }
+    }
+
+    /// A host whose daemon serves every user.
+    pub(crate) fn of_all_users() -> Self {
+        let mut host = Self::prepare("");
+        // Others must get to their own files in it, and to the socket.
+        let passable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(host.root(), passable).unwrap();
+        host.mode = "--system";
+        host.boot();
+        host
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -123,7 +137,9 @@ impl Host {
     pub(crate) fn try_boot(&mut self) -> Result<(), String> {
         let mut child = self
             .command(env!("CARGO_BIN_EXE_stoked"))
-            .arg("--user")
+            .arg(self.mode)
+            .arg("--config")
+            .arg(self.root().join("config/stoked/stoked.toml"))
             .arg("--state-dir")
             .arg(self.state_dir())
             .arg("--runtime-dir")

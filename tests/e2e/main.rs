@@ -20,3 +20,4 @@ mod restart;
 mod storage;
 mod storm;
 mod stream;
+mod system;

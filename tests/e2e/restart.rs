@@ -5,6 +5,8 @@ use crate::http::Ask;
 use crate::outside::Process;
 use crate::storm::storm;
 use serde_json::{Value, json};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 fn seed() -> u64 {
@@ -112,6 +114,63 @@ fn daemon_and_shim_killed_together() {
             assert_broken(&job, &processes);
         }
     }
+}
+
+#[test]
+fn a_job_that_removes_the_directory_of_its_attempt_escapes_nobody() {
+    let mut host = Host::start();
+    let gone = host.gate("gone");
+    let id = host.sh("rm -r \"$(dirname $STOKED_PROGRESS_FILE)\"; echo x > $W/gone; sleep 1000");
+    let main = host.main_process(id);
+    gone.hear();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", main.0.pid)).unwrap();
+    let parent = stat.split(' ').nth(3).unwrap().parse().unwrap();
+    let shim = Process::of(parent);
+    host.restart();
+    let job = host.ended(id);
+    assert_eq!(job["state"], "failed", "{job:#}");
+    let message = job["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("directory was removed"), "{message}");
+    main.ends();
+    shim.ends();
+}
+
+/// The daemon that a client of this host started.
+fn started_daemon(host: &Host) -> Process {
+    let pid = std::fs::read_to_string(host.state_dir().join("lock")).unwrap();
+    Process::of(pid.trim().parse().unwrap())
+}
+
+#[test]
+fn a_daemon_keeps_nothing_that_its_starter_had_open() {
+    let host = Host::prepare("");
+    let file = host.path("lock of the caller");
+    let script = format!(
+        "exec {} ls 9> '{}'",
+        env!("CARGO_BIN_EXE_stoke"),
+        file.display()
+    );
+    let status = host.command("sh").args(["-c", &script]).status().unwrap();
+    assert!(status.success());
+    let open = std::fs::read_dir(format!("/proc/{}/fd", started_daemon(&host).0.pid)).unwrap();
+    let mut open = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    assert!(!open.any(|target| target == file));
+}
+
+#[test]
+fn a_client_waits_for_a_daemon_that_takes_its_time_to_go() {
+    let host = Host::prepare("");
+    host.stoke_ok(&["ls"]);
+    let old = started_daemon(&host);
+    let mut slow = UnixStream::connect(host.socket()).unwrap();
+    let half = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
+    slow.write_all(half).unwrap();
+    host.get("/v1/version");
+    stoked::contain::identity::signal(&old.0, rustix::process::Signal::TERM).unwrap();
+    host.stoke_ok(&["ls"]);
+    host.stoke_ok(&["ls"]);
+    old.ends();
+    assert_ne!(started_daemon(&host), old);
 }
 
 #[test]

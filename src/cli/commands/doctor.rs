@@ -71,7 +71,7 @@ pub async fn run(session: &Session) -> Result<ExitCode, CliError> {
 async fn look_for_sockets(session: &Session, findings: &mut Findings) -> Option<Client> {
     let mut first = None;
     for candidate in &session.plan.candidates {
-        let answer = candidate.connect().await;
+        let answer = candidate.connect(None).await;
         findings.sockets.push(SocketFinding {
             path: candidate.socket.display().to_string(),
             why: candidate.why.to_owned(),

@@ -11,6 +11,7 @@ use crate::client::{Client, JobQuery};
 use crate::wire::job::JobView;
 use jiff::Timestamp;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// So many finished jobs are shown unless more are asked for.
@@ -67,6 +68,21 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Leaves out what was found once more later: that is newer.
+    fn replace_by(&mut self, later: &Self) {
+        let newer: BTreeSet<u64> = later.jobs.iter().map(|job| job.id).collect();
+        self.jobs.retain(|job| !newer.contains(&job.id));
+    }
+
+    /// Keeps so many.
+    fn keep(&mut self, most: u32) {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        self.has_more |= self.jobs.len() > most;
+        self.jobs.truncate(most);
+    }
+}
+
 /// `stoke ls`
 pub async fn run(session: &Session, args: ListArgs) -> Result<ExitCode, CliError> {
     let client = session.connect().await?;
@@ -99,17 +115,16 @@ async fn find(client: &Client, args: &ListArgs) -> Result<Found, CliError> {
         return pages(client, query(&states), limit).await;
     }
     let is_open_ended = args.all || args.since.is_some() || args.limit.is_some();
+    // In the order in which jobs go through these states: one that moves on meanwhile is found twice, not never.
+    let most_waiting = if is_open_ended { limit } else { MANY };
+    let mut waiting = pages(client, query(&WAITING_STATES), most_waiting).await?;
     let mut live = pages(client, query(&ACTIVE_STATES), limit).await?;
-    let places = if is_open_ended {
-        limit.saturating_sub(live.count())
-    } else {
-        MANY
-    };
-    if places > 0 {
-        let waiting = pages(client, query(&WAITING_STATES), places).await?;
-        live.jobs.extend(waiting.jobs);
-        live.has_more |= waiting.has_more;
+    waiting.replace_by(&live);
+    if is_open_ended {
+        waiting.keep(limit.saturating_sub(live.count()));
     }
+    live.jobs.extend(waiting.jobs);
+    live.has_more |= waiting.has_more;
     let left = if is_open_ended {
         limit.saturating_sub(live.count())
     } else {
@@ -122,6 +137,7 @@ async fn find(client: &Client, args: &ListArgs) -> Result<Found, CliError> {
         });
     }
     let ended = pages(client, query(&FINAL_STATES), left).await?;
+    live.replace_by(&ended);
     let mut jobs = live.jobs;
     jobs.sort_by_key(|job| (rank(&job.state), std::cmp::Reverse(job.id)));
     jobs.extend(ended.jobs);
@@ -191,4 +207,52 @@ fn state(text: &str) -> Result<String, String> {
         "there is no state \"{text}\": {}",
         known.join(", ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use crate::cli::commands::Command;
+    use crate::client::fake::{Fake, Reply};
+    use clap::Parser;
+
+    fn page(jobs: &[(u64, &str)]) -> Reply {
+        let job = |&(id, state): &(u64, &str)| {
+            json!({"id": id, "name": "x", "state": state, "group": "g", "priority": 5, "owner": {"uid": 0, "user": "u"},
+                   "created_at": "2026-11-22T10:00:00Z"})
+        };
+        let items: Vec<_> = jobs.iter().map(job).collect();
+        Reply::Whole(200, json!({"items": items, "as_of": "e:1"}).to_string())
+    }
+
+    async fn listed(args: &[&str], pages: [Reply; 3]) -> (Vec<(u64, String)>, bool) {
+        let cli = Cli::try_parse_from(["stoke", "ls"].iter().chain(args)).unwrap();
+        let Command::Ls(args) = cli.command else {
+            panic!("{:?}", cli.command)
+        };
+        let fake = Fake::start(pages);
+        let found = find(&fake.client().await, &args).await.unwrap();
+        let jobs = found.jobs.into_iter().map(|job| (job.id, job.state));
+        (jobs.collect(), found.has_more)
+    }
+
+    #[tokio::test]
+    async fn a_job_that_moves_on_while_it_is_looked_for_is_listed_once() {
+        let pages = [
+            page(&[(3, "queued"), (2, "queued")]),
+            page(&[(2, "running"), (1, "running")]),
+            page(&[(1, "completed")]),
+        ];
+        let now = [(2, "running"), (3, "queued"), (1, "completed")];
+        let now = now.map(|(id, state)| (id, state.to_owned())).to_vec();
+        assert_eq!(listed(&["-a"], pages).await, (now, false));
+    }
+
+    #[tokio::test]
+    async fn what_runs_comes_before_what_waits_under_a_limit() {
+        let pages = [page(&[(3, "queued")]), page(&[(2, "running")]), page(&[])];
+        let first = vec![(2, "running".to_owned())];
+        assert_eq!(listed(&["--limit", "1"], pages).await, (first, true));
+    }
 }

@@ -58,16 +58,23 @@ pub async fn run(session: &Session, args: LogsArgs) -> Result<ExitCode, CliError
         follow: args.follow,
     });
     let mut screen = Screen::new(false);
+    let mut is_away = false;
     while let Some(item) = log.next().await? {
         match item {
             LogItem::Piece(_, piece) if session.output.json => session.output.json_line(&piece)?,
             LogItem::Piece(output, _) => write(&mut screen, output, tame)?,
             LogItem::Lost { why, .. } if !args.follow => return Err(why.into()),
             LogItem::Lost { .. } => {
-                screen.note("the connection to the daemon is lost, trying again");
+                if !std::mem::replace(&mut is_away, true) {
+                    screen.note("the connection to the daemon is lost, trying again");
+                }
                 session.plan.revive(&client).await;
             }
-            LogItem::Back => screen.note("connected again"),
+            LogItem::Back => {
+                if std::mem::take(&mut is_away) {
+                    screen.note("connected again");
+                }
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use proptest::prelude::*;
-use rustix::fs::{CWD, FileType, mknodat};
+use rustix::fs::{CWD, FileType, inotify, mknodat};
 
 use super::*;
 
@@ -191,4 +191,20 @@ proptest! {
         drop(read_text(text));
         drop(read_text(bytes));
     }
+}
+
+/// Opening a device may do something: a watchdog begins to count, a tape is wound back.
+#[test]
+fn what_is_no_file_is_not_even_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("progress.json");
+    mknodat(CWD, &path, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    let inotify = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&inotify, &path, inotify::WatchFlags::OPEN).unwrap();
+    assert!(matches!(read(&path), Err(FileError::NotRegular { .. })));
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 512];
+    let event = inotify::Reader::new(&inotify, &mut buffer)
+        .next()
+        .map(|_| ());
+    assert_eq!(event, Err(Errno::AGAIN));
 }
