@@ -116,16 +116,31 @@ impl Plan {
         let mut last = None;
         for candidate in &self.candidates {
             match candidate.connect().await {
-                Ok(client) => return Ok(client),
+                Ok(client) => return Ok(self.watched(client)),
                 Err(error) => last = last.or(Some(error)),
             }
         }
         match (&self.start_in, last) {
             (Some(dir), Some(ClientError::NoDaemon { why, .. })) if may_start(&why) => {
-                start(dir).await
+                start(dir).await.map(|client| self.watched(client))
             }
             (_, Some(error)) => Err(error.into()),
             (_, None) => Err(CliError::new(Kind::NoDaemon, "there is no socket to try")),
+        }
+    }
+
+    /// A client that brings its daemon back, should it go away between two questions.
+    fn watched(&self, client: Client) -> Client {
+        let own = self.start_in.clone();
+        match own.filter(|dir| dir.socket() == client.socket()) {
+            None => client,
+            Some(dir) => client.reviving(move || {
+                let dir = dir.clone();
+                async move {
+                    // Whoever asked tries once more, and says what it finds.
+                    let _started = start(&dir).await;
+                }
+            }),
         }
     }
 
@@ -172,39 +187,39 @@ impl Candidate {
     }
 }
 
-/// Nobody listens: there is no socket, or a daemon left it behind when it was killed.
+/// Nobody listens: there is no socket, or a daemon left it behind when it was killed, perhaps just now
+/// with our connection in its queue.
 fn may_start(why: &io::Error) -> bool {
     matches!(
         why.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
 }
 
+/// Starts a daemon, unless somebody else has just done so.
 async fn start(dir: &RuntimeDir) -> Result<Client, CliError> {
-    let complaint = launch().await?;
     let deadline = Instant::now() + START_PATIENCE;
     loop {
+        let complaint = launch().await?;
         match Client::connect(&dir.socket()).await {
             Ok(client) => return Ok(client),
-            // Somebody else may be starting one at the same time: then ours complains, and theirs answers soon.
-            Err(ClientError::NoDaemon { why, .. }) if may_start(&why) => {
-                let is_ours_gone = complaint.is_some();
-                if Instant::now() > deadline
-                    || is_ours_gone && !mentions_another(complaint.as_ref())
-                {
-                    return Err(not_started(
-                        complaint.as_deref().unwrap_or("it does not listen"),
-                    ));
-                }
-            }
+            Err(ClientError::NoDaemon { why, .. }) if may_start(&why) => {}
             Err(error) => return Err(error.into()),
+        }
+        // Another one holds the place: either it is starting and answers soon, or it was killed and
+        // has not quite gone, and then it takes one more start.
+        let may_wait = complaint.as_deref().is_none_or(mentions_another);
+        if !may_wait || Instant::now() > deadline {
+            return Err(not_started(
+                complaint.as_deref().unwrap_or("it does not listen"),
+            ));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-fn mentions_another(complaint: Option<&String>) -> bool {
-    complaint.is_some_and(|text| text.contains("running") || text.contains("already"))
+fn mentions_another(complaint: &str) -> bool {
+    complaint.contains("another stoked")
 }
 
 /// Starts `stoked`, and waits until it is ready or says why not.

@@ -8,7 +8,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -67,6 +69,9 @@ impl Ask {
     }
 }
 
+/// Brings back a daemon that does not answer; resolves when there is one again, or none to be had.
+pub(crate) type Revival = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 /// Whether a failed request may be sent again.
 enum Failed {
     /// It never left this process.
@@ -76,11 +81,18 @@ enum Failed {
 }
 
 /// The connection to one socket.
-#[derive(Debug)]
 pub(crate) struct Http {
     socket: PathBuf,
     kept: Mutex<Option<SendRequest<Full<Bytes>>>>,
     connections: TaskTracker,
+    revival: Option<Revival>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let socket = &self.socket;
+        f.debug_struct("Http").field("socket", socket).finish()
+    }
 }
 
 impl Http {
@@ -89,6 +101,15 @@ impl Http {
             socket,
             kept: Mutex::new(None),
             connections: TaskTracker::new(),
+            revival: None,
+        }
+    }
+
+    /// From now on `revival` is tried where a question finds no daemon.
+    pub(crate) fn reviving(self, revival: Revival) -> Self {
+        Self {
+            revival: Some(revival),
+            ..self
         }
     }
 
@@ -136,7 +157,16 @@ impl Http {
     }
 
     async fn ask_last(&self, ask: &Ask) -> Result<Bytes, ClientError> {
-        match self.ask_once(ask, None).await {
+        let mut answer = self.ask_once(ask, None).await;
+        // A daemon that is being killed still accepts connections for a moment, so that its absence
+        // is often noticed only here. Nothing of this question was sent to whoever comes next.
+        if let (Err(Failed::Unsent(ClientError::NoDaemon { .. })), Some(revival)) =
+            (&answer, &self.revival)
+        {
+            revival().await;
+            answer = self.ask_once(ask, None).await;
+        }
+        match answer {
             Ok(answer) => Ok(answer),
             Err(Failed::Unsent(error) | Failed::Unknown(error)) => Err(error),
         }

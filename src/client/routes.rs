@@ -38,6 +38,22 @@ impl Client {
         })
     }
 
+    /// The same client, which tries `revival` once where a question finds no daemon any more.
+    #[must_use]
+    pub fn reviving<R>(self, revival: impl Fn() -> R + Send + Sync + 'static) -> Self
+    where
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let http = Arc::try_unwrap(self.http);
+        Self {
+            http: match http {
+                Ok(http) => Arc::new(http.reviving(Box::new(move || Box::pin(revival())))),
+                // Somebody shares the connection already, and goes on without.
+                Err(shared) => shared,
+            },
+        }
+    }
+
     /// The socket it talks to.
     #[must_use]
     pub fn socket(&self) -> &Path {
