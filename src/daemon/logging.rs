@@ -3,6 +3,7 @@
 use crate::daemon::dirs::Dirs;
 use anyhow::{Context, Result};
 use std::fs::OpenOptions;
+use std::io::IsTerminal;
 use std::os::unix::fs::OpenOptionsExt;
 use tracing_subscriber::EnvFilter;
 
@@ -19,7 +20,11 @@ pub(super) fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
         .with_env_filter(filter)
         .with_target(false);
     match detached {
-        None => builder.with_writer(std::io::stderr).init(),
+        // Escapes belong on a terminal, not into a file or the journal.
+        None => builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .init(),
         Some(dirs) => {
             let path = dirs.daemon_log();
             if std::fs::metadata(&path).is_ok_and(|meta| meta.len() > LOG_LIMIT_BYTES) {
