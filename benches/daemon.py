@@ -13,7 +13,7 @@ import threading
 import time
 from urllib.parse import quote
 
-from measure import marked, wait_until
+from measure import marked, name, status_field, wait_until
 
 FINAL = {"completed", "failed", "cancelled", "timed_out", "skipped", "lost"}
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -333,4 +333,6 @@ class Stoked:
         client.close()
 
     def shims(self):
-        return marked(self.mark, "stoked-shim")
+        """The parents of the jobs: shims themselves carry no environment that could mark them."""
+        parents = {status_field(pid, "PPid") for pid in marked(self.mark)}
+        return [pid for pid in parents if pid and name(pid) == "stoked-shim"]

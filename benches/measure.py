@@ -84,6 +84,11 @@ def private_bytes(pid, root="/proc"):
         return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Private_"))
 
 
+def name(pid):
+    with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+        return file.read().strip()
+
+
 def marked(mark, comm=None):
     """Processes whose environment holds the entry `mark` (NAME=value)."""
     found = []
@@ -94,11 +99,10 @@ def marked(mark, comm=None):
             with open(f"/proc/{entry}/environ", "rb") as file:
                 if mark.encode() not in file.read().split(b"\0"):
                     continue
-            with open(f"/proc/{entry}/comm", encoding="utf-8") as file:
-                name = file.read().strip()
+            called = name(entry)
         except OSError:
             continue  # Ended meanwhile, or not ours to read.
-        if comm is None or name == comm:
+        if comm is None or called == comm:
             found.append(int(entry))
     return found
 

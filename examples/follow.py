@@ -34,14 +34,15 @@ def details(job):
     progress = job.get("progress") or {}
     parts = []
     if "epoch" in progress and "total_epochs" in progress:
-        parts.append(f"epoch {progress['epoch']}/{progress['total_epochs']}")
+        parts.append(f"epoch {progress['epoch']:g}/{progress['total_epochs']:g}")
     metrics = progress.get("metrics") or {}
     parts += [f"{name} {metrics[name]:.3g}" for name in ("loss", "accuracy") if name in metrics]
     if "eta_seconds" in progress and job["state"] == "running":
         parts.append(f"{progress['eta_seconds']:.0f} s left")
     if job["state"] == "queued" and job.get("reason"):
         reason = job["reason"]
-        parts.append(f"waits: {reason if isinstance(reason, str) else reason.get('kind', reason)}")
+        reason = reason if isinstance(reason, str) else reason.get("kind", "")
+        parts.append(f"waits: {reason.lower()}")
     failure = job.get("failure") or {}
     parts += [failure["message"]] if failure.get("message") else []
     return ", ".join(parts)

@@ -141,7 +141,7 @@ class Follow(unittest.TestCase):
         self.assertEqual(len(lines), 4, out)
         self.assertIn(" 42%  epoch 2/5, loss 0.123, 7 s left", lines[0])
         self.assertIn("queued", lines[1])
-        self.assertIn("waits: Dependency", lines[1])
+        self.assertIn("waits: dependency", lines[1])
         self.assertTrue(all("completed" in line and "100%" in line for line in lines[2:]))
 
     def test_a_failed_job_and_a_missing_job_are_told(self):

@@ -106,7 +106,9 @@ def main():
             batch = order[step * chosen.batch:(step + 1) * chosen.batch]
             loss_sum += network.train_batch(batch, rate)
             report.samples += len(batch)
-            report.tell(status="training", current_epoch=epoch, current_step=step + 1,
+            # Steps start again in every epoch, so how far the whole is must be said.
+            done = (epoch - 1 + (step + 1) / steps) / chosen.epochs
+            report.tell(status="training", progress=round(done, 5), current_epoch=epoch, current_step=step + 1,
                         loss=round(loss_sum / (step + 1), 5))
         eval_loss, accuracy = network.score(test)
         report.tell(now=True, eval_loss=round(eval_loss, 5), accuracy=round(accuracy, 5))

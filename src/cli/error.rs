@@ -164,7 +164,13 @@ impl From<&Problem> for CliError {
             new.message += &format!(" ({field})");
         }
         new.causes.extend(problem.detail.clone());
-        new.hints.extend(problem.hint.clone());
+        if is(ProblemKind::NotFound) && problem.field.as_deref() == Some("group") {
+            // The API's own hint speaks of its routes.
+            new.message = problem.title.clone();
+            new = new.hint("`stoke groups` lists them, `stoke groups NAME --parallel N` makes one");
+        } else {
+            new.hints.extend(problem.hint.clone());
+        }
         if is(ProblemKind::UnknownRoute) || is(ProblemKind::MethodNotAllowed) {
             new = new.hint(
                 "the daemon is older than this client: restart it (running jobs do not notice)",

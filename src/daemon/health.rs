@@ -51,7 +51,7 @@ impl Vitals {
     }
 
     fn supervision(&self) -> ComponentView {
-        let message = format!("{} attempts attended to", self.supervisor.attended());
+        let message = format!("attempts attended to: {}", self.supervisor.attended());
         component("supervision", Health::Healthy, message)
     }
 

@@ -43,5 +43,10 @@ pub(super) fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
             builder.with_ansi(false).with_writer(file).init();
         }
     }
+    // A detached daemon has no standard error: without this nobody would ever learn of a bug.
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(%backtrace, "{panic}");
+    }));
     Ok(())
 }

@@ -181,7 +181,7 @@ fn bad_progress_files_harm_nobody() {
                     "}".repeat(50_000)
                 ),
             )
-            .unwrap()
+            .unwrap();
         },
         &|path| fs::write(path, noise(3, 10_000)).unwrap(),
         &|path| fs::File::create(path).unwrap().set_len(100 << 20).unwrap(),

@@ -10,6 +10,8 @@ use crate::client::{Client, EventQuery, Events, JobQuery, JobStateBody, StreamIt
 use crate::wire::event::{EventView, StreamMessage};
 use crate::wire::progress::ProgressView;
 use crate::wire::values::Cursor;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 /// Which events.
@@ -36,13 +38,16 @@ pub async fn run(session: &Session, args: WatchArgs) -> Result<ExitCode, CliErro
         after: args.after,
     });
     let output = &session.output;
+    let mut lines = Lines::default();
     while let Some(item) = events.next().await? {
         match item {
             StreamItem::Message(StreamMessage::Event(event, _)) if output.json => {
                 output.json_line(&event)?;
             }
             StreamItem::Message(StreamMessage::Event(event, _)) => {
-                output.line(&line(&event, &output.look()))?;
+                if let Some(line) = lines.of(&event, &output.look()) {
+                    output.line(&line)?;
+                }
             }
             StreamItem::Message(_) => {}
             StreamItem::Lost { .. } => {
@@ -87,37 +92,88 @@ fn cursor(text: &str) -> Result<Cursor, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
-fn line(event: &EventView, look: &Look) -> String {
-    let time = look.paint(Tone::Faint, &look.time_of_day(event.time));
-    let state = serde_json::from_value::<JobStateBody>(event.body.clone());
-    let what = match (event.kind.as_str(), state) {
-        ("state", Ok(body)) => state_line(&body, look),
-        ("edited", Ok(body)) => format!("{}  edited", job_head(&body, look)),
-        ("progress", _) => {
-            let shown = progress_of(&event.body);
-            let head = look.paint(Tone::Strong, &harmless(&event.channel));
-            // Colour costs no columns, so the width is counted without it.
-            let width = usize::from(look.width).saturating_sub(10 + event.channel.len());
-            format!("{head}{}", progress::line(look, "", &shown, width))
-        }
-        (kind, _) => {
-            let body = harmless(&event.body.to_string()).into_owned();
-            let body = look.paint(Tone::Faint, &body);
-            format!("{}  {}  {body}", harmless(&event.channel), harmless(kind))
-        }
-    };
-    format!("{time}  {what}")
+/// A person reads one line of progress per job and second; a program gets them all, with --json.
+const PROGRESS_EVERY_SECONDS: f64 = 1.0;
+
+/// Makes lines of events, and remembers what makes them readable.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Names of the jobs heard of.
+    names: BTreeMap<u64, String>,
+    /// When a job's progress was shown last.
+    shown_at: BTreeMap<u64, Timestamp>,
 }
 
-fn job_head(body: &JobStateBody, look: &Look) -> String {
-    let id = look.paint(Tone::Strong, &body.job.to_string());
-    format!("{id} {}", harmless(&body.name))
+impl Lines {
+    /// The line of an event; `None` where one like it was shown just now.
+    fn of(&mut self, event: &EventView, look: &Look) -> Option<String> {
+        let time = look.paint(Tone::Faint, &look.time_of_day(event.time));
+        let state = serde_json::from_value::<JobStateBody>(event.body.clone());
+        let what = match (event.kind.as_str(), state) {
+            ("state", Ok(body)) => {
+                self.know(&body);
+                state_line(&body, look)
+            }
+            ("edited", Ok(body)) => {
+                self.know(&body);
+                format!("{}  edited", job_head(body.job, &body.name, look))
+            }
+            ("progress", _) => self.progress(event, look)?,
+            (kind, _) => {
+                let body = harmless(&event.body.to_string()).into_owned();
+                let body = look.paint(Tone::Faint, &body);
+                format!("{}  {}  {body}", harmless(&event.channel), harmless(kind))
+            }
+        };
+        Some(format!("{time}  {what}"))
+    }
+
+    /// Keeps the name of a live job; numbers are not used again, so an ended one is of no use.
+    fn know(&mut self, body: &JobStateBody) {
+        if style::is_final(&body.state) {
+            self.names.remove(&body.job);
+            self.shown_at.remove(&body.job);
+        } else {
+            self.names.insert(body.job, body.name.clone());
+        }
+    }
+
+    fn progress(&mut self, event: &EventView, look: &Look) -> Option<String> {
+        let id: u64 = event.channel.split('/').nth(1)?.parse().ok()?;
+        let since = self
+            .shown_at
+            .get(&id)
+            .map(|&at| event.time.duration_since(at));
+        if since.is_some_and(|since| since.as_secs_f64() < PROGRESS_EVERY_SECONDS) {
+            return None;
+        }
+        self.shown_at.insert(id, event.time);
+        let name = self.names.get(&id).map_or("", String::as_str);
+        let head = job_head(id, name, look);
+        // Colour costs no columns, so the width is counted without it.
+        let taken = 10 + id.to_string().len() + 1 + harmless(name).chars().count();
+        let width = usize::from(look.width).saturating_sub(taken);
+        let line = progress::line(look, "", &progress_of(&event.body), width);
+        Some(format!("{head}{line}"))
+    }
+}
+
+fn job_head(id: u64, name: &str, look: &Look) -> String {
+    let id = look.paint(Tone::Strong, &id.to_string());
+    if name.is_empty() {
+        return id;
+    }
+    format!("{id} {}", harmless(name))
 }
 
 fn state_line(body: &JobStateBody, look: &Look) -> String {
     let (glyph, tone) = style::state(&body.state);
     let state = format!("{glyph} {}", harmless(&style::state_words(&body.state)));
-    let mut line = format!("{}  {}", job_head(body, look), look.paint(tone, &state));
+    let mut line = format!(
+        "{}  {}",
+        job_head(body.job, &body.name, look),
+        look.paint(tone, &state)
+    );
     let mut facts = Vec::new();
     facts.extend(body.reason.as_deref().map(|it| harmless(it).into_owned()));
     facts.extend(
@@ -170,28 +226,36 @@ mod tests {
             now: jiff::Timestamp::UNIX_EPOCH,
             zone: jiff::tz::TimeZone::UTC,
         };
+        let running = json!({
+            "job": 42, "name": "train\u{1b}", "state": "running", "from": "starting", "attempt": 2
+        });
         let failed = json!({
             "job": 42, "name": "train\u{1b}", "state": "failed", "from": "running", "attempt": 2,
             "exit": {"code": 3}, "failure": {"class": "exit", "message": "exit status 3"}
         });
+        let fit = json!({"percent": 50.0, "phase": "fit"});
+        let mut lines = Lines::default();
         let shown = [
+            event("progress", "job/42/progress", fit.clone()),
+            event("state", "job/42/state", running),
+            event("progress", "job/42/progress", fit.clone()),
             event("state", "job/42/state", failed),
-            event(
-                "progress",
-                "job/42/progress",
-                json!({"percent": 50.0, "phase": "fit"}),
-            ),
             event("group", "group/gpu/state", json!({"name": "gpu"})),
         ]
-        .map(|event| line(&event, &look));
+        .map(|event| lines.of(&event, &look));
+        let bar = "12:03:04  42  ████████░░░░░░░░  50%  fit";
+        let running = "12:03:04  42 train\\e  ● running  attempt 2";
+        let failed = "12:03:04  42 train\\e  ✘ failed  exit 3  exit status 3  attempt 2";
+        let group = "12:03:04  group/gpu/state  group  {\"name\":\"gpu\"}";
         assert_eq!(
-            shown,
-            [
-                "12:03:04  42 train\\e  ✘ failed  exit 3  exit status 3  attempt 2",
-                "12:03:04  job/42/progress  ████████░░░░░░░░  50%  fit",
-                "12:03:04  group/gpu/state  group  {\"name\":\"gpu\"}",
-            ]
+            shown.each_ref().map(Option::as_deref),
+            [Some(bar), Some(running), None, Some(failed), Some(group)]
         );
+        let later = EventView {
+            time: "2026-11-22T12:03:06Z".parse().unwrap(),
+            ..event("progress", "job/42/progress", fit)
+        };
+        assert!(lines.of(&later, &look).is_some(), "a second has passed");
         assert_eq!([channel("42"), channel("a/b")], ["job/42/*", "a/b"]);
     }
 }

@@ -64,6 +64,12 @@ impl Page<'_> {
 
     fn progress(&mut self, job: &JobView) {
         let Some(shown) = &job.progress else { return };
+        let mut shown = shown.clone();
+        if style::is_final(&job.state) {
+            // What was left when it ended says nothing any more.
+            (shown.eta_seconds, shown.rate) = (None, None);
+        }
+        let shown = &shown;
         let width = usize::from(self.look.width).saturating_sub(LABEL_WIDTH + 1);
         let mut brief = shown.clone();
         (brief.metrics, brief.message) = (std::collections::BTreeMap::new(), None);
@@ -178,7 +184,12 @@ impl Page<'_> {
         let id = job.id;
         let mut ways = Vec::new();
         if !job.attempts.is_empty() {
-            ways.push(format!("stoke logs {id}"));
+            let follow = if style::is_final(&job.state) {
+                ""
+            } else {
+                "-f "
+            };
+            ways.push(format!("stoke logs {follow}{id}"));
         }
         if style::is_final(&job.state) {
             ways.push(format!("stoke retry {id}"));

@@ -57,7 +57,7 @@ pub fn facts(progress: &ProgressView) -> Vec<String> {
     }
     if let Some(rate) = progress.rate {
         let unit = progress.unit.as_deref().unwrap_or("it");
-        facts.push(format!("{}{}/s", text::number(rate), text::harmless(unit)));
+        facts.push(format!("{} {}/s", text::rate(rate), text::harmless(unit)));
     }
     facts
 }
@@ -74,14 +74,21 @@ pub fn metrics(progress: &ProgressView) -> Vec<String> {
 /// Time left, with its range where `with_range`.
 #[must_use]
 pub fn eta(progress: &ProgressView, with_range: bool) -> Option<String> {
-    let eta = text::duration(progress.eta_seconds?);
+    let eta = left(progress.eta_seconds?);
     let range = progress.eta_low_seconds.zip(progress.eta_high_seconds);
+    let range = range.map(|(low, high)| (left(low), left(high)));
     Some(match range {
-        Some((low, high)) if with_range => {
-            format!("{eta} ({}–{})", text::duration(low), text::duration(high))
-        }
+        Some((low, high)) if with_range && low != high => format!("{eta} ({low}–{high})"),
         Some(_) | None => eta,
     })
+}
+
+/// An estimate has no milliseconds.
+fn left(seconds: f64) -> String {
+    if (0.0..1.0).contains(&seconds) {
+        return "<1s".to_owned();
+    }
+    text::duration(seconds)
 }
 
 /// Everything on one line, as much of it as fits into `width` columns.

@@ -175,6 +175,16 @@ pub fn number(value: f64) -> String {
     text.to_owned()
 }
 
+/// A rate: three digits say enough of what changes all the time.
+#[must_use]
+pub fn rate(value: f64) -> String {
+    match value.abs() {
+        0.0..10.0 => number((value * 100.0).round() / 100.0),
+        10.0..100.0 => number((value * 10.0).round() / 10.0),
+        _ => number(value.round()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,7 +60,7 @@ fn a_running_job_has_everything_on_its_page() {
     1        exit 3   2026-11-22 11:50:01  59s    52s  100.0 MiB  cgroup
     2        running  2026-11-22 11:52:00  8m00s                  cgroup
 
-    Further: stoke logs 42 · stoke watch job/42/* · stoke cancel 42
+    Further: stoke logs -f 42 · stoke watch job/42/* · stoke cancel 42
     ");
 }
 
