@@ -7,6 +7,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::output::progress;
 use crate::cli::output::screen::Screen;
 use crate::cli::output::style;
+use crate::cli::output::table::words_of;
 use crate::cli::output::text::{duration, harmless};
 use crate::client::{
     Client, ClientError, EventQuery, Events, JobStateBody, LogFollow, LogItem, LogQuery, StreamItem,
@@ -295,7 +296,7 @@ impl Following<'_> {
         match (&shown.reason, shown.running_since) {
             (_, Some(since)) => head += &format!("  {}", duration(since.elapsed().as_secs_f64())),
             (Some(reason), None) => {
-                head += &format!("  {} · {}", shown.state, harmless(reason));
+                head += &format!("  {} · {}", shown.state, harmless(&words_of(reason)));
             }
             (None, None) => head += &format!("  {}", style::state_words(&shown.state)),
         }

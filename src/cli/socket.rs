@@ -185,11 +185,12 @@ impl Candidate {
     }
 }
 
-/// Nobody listens: there is no socket, or a daemon left it behind when it was killed.
+/// Nobody listens: there is no socket, or a daemon left it behind when it was killed, perhaps just now
+/// with our connection in its queue.
 fn may_start(why: &io::Error) -> bool {
     matches!(
         why.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
 }
 

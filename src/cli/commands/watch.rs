@@ -4,6 +4,7 @@ use crate::cli::Session;
 use crate::cli::error::CliError;
 use crate::cli::output::detail::exit_words;
 use crate::cli::output::style::{self, Look, Tone};
+use crate::cli::output::table::words_of;
 use crate::cli::output::text::harmless;
 use crate::cli::output::{Output, progress};
 use crate::client::{Client, EventQuery, Events, JobQuery, JobStateBody, StreamItem};
@@ -39,6 +40,12 @@ pub async fn run(session: &Session, args: WatchArgs) -> Result<ExitCode, CliErro
     });
     let output = &session.output;
     let mut lines = Lines::default();
+    if !output.json {
+        // Events of progress carry no names, and people know their jobs by name.
+        for job in client.jobs(&live_jobs()).await?.items {
+            lines.know(job.id, &job.name);
+        }
+    }
     while let Some(item) = events.next().await? {
         match item {
             StreamItem::Message(StreamMessage::Event(event, _)) if output.json => {
@@ -62,6 +69,14 @@ pub async fn run(session: &Session, args: WatchArgs) -> Result<ExitCode, CliErro
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn live_jobs() -> JobQuery {
+    JobQuery {
+        states: style::ACTIVE_STATES.map(str::to_owned).to_vec(),
+        limit: Some(1000),
+        ..JobQuery::default()
+    }
 }
 
 /// Some events cannot be had any more: say so, and go on from the present state.
@@ -95,6 +110,9 @@ fn cursor(text: &str) -> Result<Cursor, String> {
 /// A person reads one line of progress per job and second; a program gets them all, with --json.
 const PROGRESS_EVERY_SECONDS: f64 = 1.0;
 
+/// Of so many jobs the name is remembered.
+const MOST_NAMES: usize = 10_000;
+
 /// Makes lines of events, and remembers what makes them readable.
 #[derive(Debug, Default)]
 struct Lines {
@@ -111,12 +129,19 @@ impl Lines {
         let state = serde_json::from_value::<JobStateBody>(event.body.clone());
         let what = match (event.kind.as_str(), state) {
             ("state", Ok(body)) => {
-                self.know(&body);
+                self.know(body.job, &body.name);
+                if style::is_final(&body.state) {
+                    // Its last progress may come after its end, and says less.
+                    self.shown_at.insert(body.job, event.time);
+                }
                 state_line(&body, look)
             }
             ("edited", Ok(body)) => {
-                self.know(&body);
+                self.know(body.job, &body.name);
                 format!("{}  edited", job_head(body.job, &body.name, look))
+            }
+            ("removed", _) if job_of(event).is_some() => {
+                format!("{}  removed", job_head(job_of(event)?, "", look))
             }
             ("progress", _) => self.progress(event, look)?,
             (kind, _) => {
@@ -128,18 +153,16 @@ impl Lines {
         Some(format!("{time}  {what}"))
     }
 
-    /// Keeps the name of a live job; numbers are not used again, so an ended one is of no use.
-    fn know(&mut self, body: &JobStateBody) {
-        if style::is_final(&body.state) {
-            self.names.remove(&body.job);
-            self.shown_at.remove(&body.job);
-        } else {
-            self.names.insert(body.job, body.name.clone());
+    /// Keeps the names of jobs, of so many that a watch of months stays small.
+    fn know(&mut self, id: u64, name: &str) {
+        self.names.insert(id, name.to_owned());
+        while self.names.len() > MOST_NAMES {
+            self.names.pop_first();
         }
     }
 
     fn progress(&mut self, event: &EventView, look: &Look) -> Option<String> {
-        let id: u64 = event.channel.split('/').nth(1)?.parse().ok()?;
+        let id = job_of(event)?;
         let since = self
             .shown_at
             .get(&id)
@@ -148,6 +171,9 @@ impl Lines {
             return None;
         }
         self.shown_at.insert(id, event.time);
+        while self.shown_at.len() > MOST_NAMES {
+            self.shown_at.pop_first();
+        }
         let name = self.names.get(&id).map_or("", String::as_str);
         let head = job_head(id, name, look);
         // Colour costs no columns, so the width is counted without it.
@@ -156,6 +182,13 @@ impl Lines {
         let line = progress::line(look, "", &progress_of(&event.body), width);
         Some(format!("{head}{line}"))
     }
+}
+
+/// The job whose channel it is.
+fn job_of(event: &EventView) -> Option<u64> {
+    let mut parts = event.channel.split('/');
+    let is_job = parts.next() == Some("job");
+    parts.next().filter(|_| is_job)?.parse().ok()
 }
 
 fn job_head(id: u64, name: &str, look: &Look) -> String {
@@ -175,7 +208,8 @@ fn state_line(body: &JobStateBody, look: &Look) -> String {
         look.paint(tone, &state)
     );
     let mut facts = Vec::new();
-    facts.extend(body.reason.as_deref().map(|it| harmless(it).into_owned()));
+    let reason = body.reason.as_deref().map(words_of);
+    facts.extend(reason.map(|it| harmless(&it).into_owned()));
     facts.extend(
         body.exit
             .filter(|_| style::is_final(&body.state))

@@ -79,14 +79,15 @@ pub fn groups(groups: &[GroupView], look: &Look) -> String {
     render(table)
 }
 
-/// A table of any rows; every text was made harmless by the caller.
+/// A table of any rows, one line each but for a last column that needs more; every text was made harmless by the
+/// caller.
 #[must_use]
 pub fn plain(head: &[&str], rows: Vec<Vec<(Tone, String)>>, look: &Look) -> String {
     let mut table = empty(look);
     table.set_header(header(look, head));
     for row in rows {
         let cells = row.iter().map(|(tone, text)| cell(look, *tone, text));
-        table.add_row(one_line(cells.collect::<Vec<_>>()));
+        table.add_row(Row::from(cells.collect::<Vec<_>>()));
     }
     render(table)
 }
@@ -122,7 +123,8 @@ fn explanation(job: &JobView) -> Option<String> {
 }
 
 /// `GroupLimit` as people would say it: `group limit`.
-fn words_of(name: &str) -> String {
+#[must_use]
+pub fn words_of(name: &str) -> String {
     name.chars().fold(String::new(), |mut out, c| {
         if c.is_ascii_uppercase() && !out.is_empty() {
             out.push(' ');
