@@ -1,6 +1,7 @@
 //! What the keys must hold together: each may be right alone, and wrong with the others.
 
 use crate::config::{Place, Problem, Settings};
+use crate::model::group::is_name;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -51,11 +52,13 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
             what,
         });
     }
-    if settings.groups.contains_key("") {
+    for name in settings.groups.keys().filter(|name| !is_name(name)) {
         problems.push(Problem {
-            place: places.get("groups..parallelism").cloned(),
+            place: places.get(&format!("groups.{name}.parallelism")).cloned(),
             key: "groups".to_owned(),
-            what: "a group needs a name: write [groups.NAME]".to_owned(),
+            what: format!(
+                "a group needs a name of at most 128 characters, without slashes: write [groups.NAME], not {name:?}"
+            ),
         });
     }
     problems

@@ -5,6 +5,13 @@ use serde::{Deserialize, Serialize};
 /// Name of the group that always exists.
 pub const DEFAULT_GROUP: &str = "default";
 
+/// Whether a group may be called so. A name is part of a path of the API, and is shown to people.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let harmless = |c: char| !c.is_control() && c != '/';
+    !name.is_empty() && name.chars().count() <= 128 && name.chars().all(harmless)
+}
+
 /// A named queue with a parallelism limit; can be paused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {

@@ -152,7 +152,8 @@ impl Link {
                 text,
             }),
             FromShim::Refused { request, message } => {
-                tracing::warn!(attempt = %self.attempt, request, message, "a shim refused");
+                // Above all what was asked again after a restart, of an attempt that was over by then.
+                tracing::info!(attempt = %self.attempt, request, message, "a shim refused");
             }
             // Nothing follows: a shim that has an attempt waits until this is committed, one that has none leaves.
             FromShim::SpawnFailed(error) => {

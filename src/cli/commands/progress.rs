@@ -1,11 +1,17 @@
 //! `stoke progress`: a job reports how far it is.
 
 use crate::cli::Session;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, Kind};
 use crate::cli::select::{self, Selection};
 use crate::cli::values;
+use crate::client::Client;
 use crate::wire::progress::ProgressReport;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long a job waits for a daemon that is away, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What to report; what is not given stays as it was.
 #[derive(Debug, clap::Args)]
@@ -53,7 +59,7 @@ pub async fn run(session: &Session, args: ProgressArgs) -> Result<ExitCode, CliE
                 .hint("inside of a job it is set; from outside name the job with --job"),
         );
     }
-    let client = session.connect().await?;
+    let client = patiently(session, own.is_some()).await?;
     let id = match &args.job {
         Some(selection) => select::resolve_single(&client, selection).await?,
         None => own.unwrap_or_default(),
@@ -62,6 +68,21 @@ pub async fn run(session: &Session, args: ProgressArgs) -> Result<ExitCode, CliE
     let report = args.report(attempt.and_then(|attempt| u32::try_from(attempt).ok()));
     client.report(id, &report).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Connects; a job waits for a daemon that is away, instead of failing because it is being upgraded.
+async fn patiently(session: &Session, is_inside: bool) -> Result<Client, CliError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match session.connect().await {
+            Err(error)
+                if is_inside && error.kind == Kind::NoDaemon && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 impl ProgressArgs {
