@@ -2,7 +2,7 @@
 
 use crate::api::Shared;
 use crate::api::limits::Slot;
-use crate::api::problem::{Failure, last_words};
+use crate::api::problem::{Failure, internal, last_words};
 use crate::api::routes;
 use crate::api::socket::{Turn, WatchedSocket};
 use crate::auth::peer::Credentials;
@@ -127,9 +127,12 @@ async fn identify(peer: Credentials, shared: &Arc<Shared>) -> Result<Arc<Subject
         return Ok(Arc::new(subject));
     }
     let asked = Arc::clone(shared);
+    // Without waiting for a turn to read: a crowd of one user must not keep others from coming in.
     let subject = shared
-        .blocking(move || asked.accounts.look_up(peer))
-        .await?;
+        .tracker
+        .spawn_blocking(move || asked.accounts.look_up(peer))
+        .await
+        .map_err(|error| internal(format_args!("looking up a user ended: {error}")))?;
     Ok(Arc::new(subject))
 }
 

@@ -28,6 +28,8 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// How many of them may come at once.
     pub request_burst: u32,
+    /// Reads of the store and of logs that may go on at once: the rest of the blocking threads serves the jobs.
+    pub reads_at_once: usize,
     /// Largest body of a request.
     pub body_bytes: usize,
     /// Bodies of one user that are being received.
@@ -68,6 +70,7 @@ impl Limits {
             channels_per_stream: 50,
             requests_per_second: 2_000,
             request_burst: 4_000,
+            reads_at_once: 16,
             body_bytes: 32 << 20,
             body_bytes_per_uid: 128 << 20,
             header_bytes: 16 << 10,

@@ -35,7 +35,7 @@ use crate::model::spec::StopPolicy;
 use crate::store::{Reader, StoreError};
 use std::sync::Arc;
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -82,6 +82,8 @@ struct Shared {
     accounts: Accounts,
     limits: Limits,
     ledger: Arc<Ledger>,
+    /// Turns to read: a crowd of readers waits here, and not for the threads that jobs are supervised with.
+    turns: Arc<Semaphore>,
     renderer: Renderer,
     tracker: TaskTracker,
     /// Cancelled when the daemon goes down.
@@ -101,6 +103,7 @@ impl Shared {
             stop_policy: api.stop_policy,
             version: api.version,
             ledger: Ledger::new(limits.clone()),
+            turns: Arc::new(Semaphore::new(limits.reads_at_once)),
             limits,
             renderer: Renderer::default(),
             tracker,
@@ -122,10 +125,17 @@ impl Shared {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        self.tracker
-            .spawn_blocking(work)
-            .await
-            .map_err(|error| internal(format_args!("a blocking task ended: {error}")))
+        let failed =
+            |error: &dyn std::fmt::Display| internal(format_args!("a read ended: {error}"));
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|error| failed(&error))?;
+        let work = move || {
+            // Also where the client has left meanwhile.
+            let _turn = turn;
+            work()
+        };
+        let done = self.tracker.spawn_blocking(work).await;
+        done.map_err(|error| failed(&error))
     }
 }
 

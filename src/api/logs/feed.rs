@@ -146,7 +146,7 @@ impl Feed {
 
     /// Reads what there is now. The reader goes to the reading thread and comes back.
     async fn read(mut self) -> io::Result<(Vec<u8>, Self)> {
-        let tracker = self.shared.tracker.clone();
+        let shared = Arc::clone(&self.shared);
         let read = move || {
             let mut text = Vec::new();
             while text.len() < PIECE_BYTES {
@@ -157,10 +157,7 @@ impl Feed {
             }
             Ok((text, self))
         };
-        tracker
-            .spawn_blocking(read)
-            .await
-            .map_err(io::Error::other)?
+        shared.blocking(read).await.map_err(broken)?
     }
 
     fn write(&self, chunk: &Chunk, text: &mut Vec<u8>) {

@@ -189,3 +189,21 @@ async fn strangers_are_shown_the_door() {
         assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_turn_to_read_holds_nobody_else_up() {
+    let daemon = daemon(Limits {
+        reads_at_once: 0,
+        ..quick_limits()
+    });
+    let others = async {
+        for _ in 0..200 {
+            assert_eq!(daemon.get("/v1/version").await.status, 200);
+        }
+    };
+    tokio::select! {
+        biased;
+        read = daemon.get("/v1/jobs") => panic!("read without a turn: {}", read.text()),
+        () = soon(others) => {}
+    }
+}
