@@ -53,6 +53,8 @@ install: ## install what `make build` made (DESTDIR=, PREFIX=/usr/local, SYSCONF
 	@# Man pages and completions come out of the client itself, so that they cannot say something else than it does.
 	install -d $(SHARE)/man/man1
 	target/release/stoke man --dir $(SHARE)/man/man1
+	install -d $(SHARE)/man/man8
+	target/release/stoked --man > $(SHARE)/man/man8/stoked.8
 	@$(call generate,completions bash,share/bash-completion/completions/stoke)
 	@$(call generate,completions zsh,share/zsh/site-functions/_stoke)
 	@$(call generate,completions fish,share/fish/vendor_completions.d/stoke.fish)
@@ -65,7 +67,8 @@ endef
 
 uninstall: ## remove what `make install` put there; configuration and state stay
 	rm -f $(BIN)/stoked $(BIN)/stoke $(LIBEXEC)/stoked-shim
-	rm -f $(SHARE)/man/man1/stoke.1 $(SHARE)/man/man1/stoke-*.1 $(SHARE)/bash-completion/completions/stoke
+	rm -f $(SHARE)/man/man1/stoke.1 $(SHARE)/man/man1/stoke-*.1 $(SHARE)/man/man8/stoked.8
+	rm -f $(SHARE)/bash-completion/completions/stoke
 	rm -f $(SHARE)/zsh/site-functions/_stoke $(SHARE)/fish/vendor_completions.d/stoke.fish
 	rm -rf $(SHARE)/doc/stoked
 	-rmdir $(LIBEXEC)

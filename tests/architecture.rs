@@ -46,7 +46,7 @@ const HOMES: &[(&str, &str)] = &[
     ("axum", "api/"),
     ("clap", "cli/ bin/ daemon/args.rs"),
     ("clap_complete", "cli/"),
-    ("clap_mangen", "cli/"),
+    ("clap_mangen", "cli/ daemon/args.rs"),
     ("comfy_table", "cli/"),
     ("hyper", "client/ api/"),
     ("hyper_util", "client/ api/"),

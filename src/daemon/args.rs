@@ -1,11 +1,21 @@
 //! The daemon's command line.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use std::io;
 use std::path::PathBuf;
 
-/// Keeps the work of a GPU host burning: queues and supervises jobs, tracks them, tells who may know
+/// What is added below the help, and is the end of the manual page.
+const AFTER_HELP: &str = "\
+Files, as system daemon and as a user's own:
+  socket         /run/stoked/stoked.sock   $XDG_RUNTIME_DIR/stoked/stoked.sock
+  state          /var/lib/stoked           ~/.local/state/stoked
+  configuration  /etc/stoked/stoked.toml   ~/.config/stoked/stoked.toml
+Signals: SIGHUP reads the configuration again; SIGTERM ends the daemon, and running jobs go on.
+Whatever ends it, SIGKILL included: the next start finds every job again.";
+
+/// Queue and supervise jobs, follow their progress, and serve `stoke` and others on a socket
 #[derive(Clone, Debug, Parser)]
-#[command(name = "stoked", version, max_term_width = 100)]
+#[command(name = "stoked", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(super) struct Args {
     /// Serve this user alone (the default for everybody but root)
     #[arg(long, conflicts_with = "system")]
@@ -28,6 +38,9 @@ pub(super) struct Args {
     /// Check the configuration, print what is in force, and end
     #[arg(long)]
     pub check_config: bool,
+    /// Print the manual page, and end
+    #[arg(long, hide = true)]
+    pub man: bool,
 }
 
 impl Args {
@@ -35,5 +48,15 @@ impl Args {
     #[must_use]
     pub(super) fn of_process() -> Self {
         Self::parse()
+    }
+
+    /// Writes the manual page.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(super) fn write_manual(to: &mut impl io::Write) -> io::Result<()> {
+        clap_mangen::Man::new(Self::command())
+            .section("8")
+            .render(to)
     }
 }

@@ -68,6 +68,9 @@ fn complain(args: &Args, message: &str) {
 }
 
 fn run(args: &Args) -> Result<()> {
+    if args.man {
+        return Args::write_manual(&mut std::io::stdout()).context("failed to write the manual");
+    }
     close_inherited();
     let around = Surroundings::of_process();
     let mode = mode(args, &around)?;
