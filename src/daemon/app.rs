@@ -1,11 +1,10 @@
 //! The composition root: every constructor call of the daemon, in the order of its dependencies.
 
-use crate::api::limits::Limits;
 use crate::api::ports::Output;
 use crate::api::{self, Api};
-use crate::auth::{Mode, Policy};
-use crate::config::{ContainmentChoice, GroupSettings, Settings};
-use crate::contain::{cgroup, identity};
+use crate::auth::Policy;
+use crate::config::{GroupSettings, Settings};
+use crate::contain::identity;
 use crate::control::{self, Handle};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
@@ -14,25 +13,22 @@ use crate::daemon::feeds::Feeds;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
+use crate::daemon::recovery::{live_attempts, open_store, recover_strays};
 use crate::daemon::reports;
-use crate::daemon::strays;
+use crate::daemon::tuning::{default_parallelism, keeping_of, launch_context, limits, stop_policy};
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
 use crate::engine::command::Command;
-use crate::events::queue::QueueOptions;
 use crate::events::{Bus, BusOptions};
 use crate::logs::watch::Watcher;
-use crate::model::change::Change;
 use crate::model::group::DEFAULT_GROUP;
-use crate::model::id::{AttemptId, JobId};
-use crate::model::job::Job;
 use crate::model::spec::StopPolicy;
-use crate::store::{Fetch, Options, Recovered, Store};
-use crate::supervise::{self, Containing, LaunchContext, Listener, Supervisor};
+use crate::store::Store;
+use crate::supervise::{Containing, Listener, Supervisor};
 use anyhow::{Context, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -209,168 +205,9 @@ impl Parts {
     }
 }
 
-fn open_store(settings: &Settings, dirs: &Dirs) -> Result<(Store, Recovered)> {
-    let numbers = [dirs.attempts(), dirs.logs()].into_iter().flat_map(|dir| {
-        let entries = std::fs::read_dir(dir).into_iter().flatten();
-        entries.flatten().map(|entry| entry.file_name())
-    });
-    let options = Options {
-        id_floor: strays::largest_number(numbers),
-        ballast_bytes: settings.store.ballast_bytes,
-    };
-    let opened = Store::open(&dirs.state, options).context("failed to open the store")?;
-    if let Some(aside) = &opened.set_aside {
-        tracing::error!(
-            why = aside.why,
-            path = %aside.path.display(),
-            jobs = aside.jobs,
-            "the database was damaged; it is kept under another name, and a new one is begun"
-        );
-    }
-    Ok((opened.store, opened.recovered))
-}
-
-fn live_attempts(recovered: &Recovered) -> BTreeSet<AttemptId> {
-    let live = recovered.live.iter();
-    live.filter_map(Job::live_attempt).collect()
-}
-
-/// Clears away what is over, and takes up again what runs and was forgotten with a lost database.
-async fn recover_strays(store: &Store, recovered: &mut Recovered, dirs: &Dirs) -> Result<()> {
-    let strays = supervise::strays(&dirs.attempts()).context("failed to read the attempts")?;
-    let live = live_attempts(recovered);
-    let unknown: Vec<JobId> = strays.iter().map(|stray| stray.attempt.job).collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let fetch = Fetch {
-        jobs: unknown,
-        ..Fetch::default()
-    };
-    let stored = store
-        .fetch(fetch)
-        .await
-        .context("failed to look up attempts")?;
-    let stored = stored.jobs.iter().map(|job| job.id).collect();
-    let verdict = strays::judge(strays, &live, &stored, clock::now());
-    for attempt in verdict.dismissed {
-        let dir = dirs.attempts().join(attempt.to_string());
-        supervise::dismiss(&dir);
-    }
-    for attempt in verdict.strange {
-        tracing::warn!(%attempt, "an attempt that nobody knows is left alone");
-    }
-    if verdict.found.is_empty() {
-        return Ok(());
-    }
-    let found = verdict.found.into_iter().map(Arc::new);
-    let changes: Vec<Change> = found.clone().map(|job| Change::JobAdded { job }).collect();
-    let events = store
-        .commit(changes)
-        .await
-        .context("failed to store found jobs")?;
-    recovered.head = events
-        .last()
-        .and_then(|event| event.seq)
-        .unwrap_or(recovered.head);
-    for job in found {
-        tracing::warn!(job = %job.id, "a running job that the database did not know was found again");
-        recovered.live.push(Job::clone(&job));
-    }
-    Ok(())
-}
-
-fn launch_context(settings: &Settings, dirs: &Dirs, open_files: Option<u64>) -> LaunchContext {
-    // One daemon per state directory, so its name tells daemons of one host apart.
-    let instance = instance_name(&dirs.state);
-    let containing = match settings.jobs.containment {
-        ContainmentChoice::Tree => Containing::Tree {
-            why: "the configuration says so (jobs.containment)".to_owned(),
-        },
-        ContainmentChoice::Auto | ContainmentChoice::Cgroup => match cgroup::Base::probe(&instance)
-        {
-            Ok(base) => Containing::Cgroup(base),
-            Err(why) if settings.jobs.containment == ContainmentChoice::Auto => {
-                Containing::Tree { why: why.0 }
-            }
-            Err(why) => Containing::Nothing { why: why.0 },
-        },
-    };
-    LaunchContext {
-        attempts: dirs.attempts(),
-        reports: dirs.reports(),
-        logs: dirs.logs(),
-        socket: dirs.socket(),
-        log_limit_bytes: settings.jobs.log_limit_bytes,
-        containing,
-        open_files,
-        uid: rustix::process::geteuid().as_raw(),
-    }
-}
-
-/// A short name for a state directory: the FNV-1a hash of its path.
-fn instance_name(state: &Path) -> String {
-    let hash = state
-        .as_os_str()
-        .as_encoded_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("{hash:016x}")
-}
-
 fn listener_of(feeds: &Arc<Feeds>) -> Listener {
     let feeds = Arc::clone(feeds);
     Arc::new(move |report| feeds.take(report))
-}
-
-fn keeping_of(settings: &Settings) -> Keeping {
-    let age = settings.store.key_age.as_millis();
-    Keeping {
-        events: settings.events.keep,
-        keys_ms: i64::try_from(age).unwrap_or(i64::MAX),
-    }
-}
-
-fn stop_policy(settings: &Settings) -> StopPolicy {
-    let grace = settings.jobs.default_grace.as_millis();
-    StopPolicy {
-        signal: settings.jobs.stop_signal,
-        grace_ms: u64::try_from(grace).unwrap_or(u64::MAX),
-    }
-}
-
-/// Places of the default group: as configured, else as many as the host has CPUs.
-fn default_parallelism(settings: &Settings) -> u32 {
-    match settings.jobs.default_parallelism {
-        0 => std::thread::available_parallelism()
-            .ok()
-            .and_then(|cpus| u32::try_from(cpus.get()).ok())
-            .unwrap_or(1),
-        places => places,
-    }
-}
-
-fn limits(settings: &Settings, mode: Mode) -> Limits {
-    let api = &settings.api;
-    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let usual = Limits::of(mode);
-    Limits {
-        connections: count(api.max_connections),
-        connections_per_uid: count(api.max_connections_per_uid),
-        streams_per_uid: count(api.max_streams_per_uid),
-        requests_per_second: api.requests_per_second_per_uid,
-        request_burst: api.requests_per_second_per_uid.saturating_mul(2),
-        body_bytes: usize::try_from(api.max_body_bytes).unwrap_or(usize::MAX),
-        header_time: api.header_timeout,
-        heartbeat: api.heartbeat,
-        queue: QueueOptions {
-            lifecycle: count(api.client_queue),
-            ..usual.queue
-        },
-        ..usual
-    }
 }
 
 impl App {

@@ -11,8 +11,10 @@ mod hasten;
 mod health;
 mod launch;
 mod logging;
+mod recovery;
 mod reports;
 mod strays;
+mod tuning;
 mod upkeep;
 
 use crate::auth::{Mode, Policy};

@@ -1,0 +1,104 @@
+//! From settings to what the parts of the daemon take.
+
+use crate::api::limits::Limits;
+use crate::auth::Mode;
+use crate::config::{ContainmentChoice, Settings};
+use crate::contain::cgroup;
+use crate::daemon::dirs::Dirs;
+use crate::daemon::upkeep::Keeping;
+use crate::events::queue::QueueOptions;
+use crate::model::spec::StopPolicy;
+use crate::supervise::{Containing, LaunchContext};
+use std::path::Path;
+
+pub(super) fn launch_context(
+    settings: &Settings,
+    dirs: &Dirs,
+    open_files: Option<u64>,
+) -> LaunchContext {
+    // One daemon per state directory, so its name tells daemons of one host apart.
+    let instance = instance_name(&dirs.state);
+    let containing = match settings.jobs.containment {
+        ContainmentChoice::Tree => Containing::Tree {
+            why: "the configuration says so (jobs.containment)".to_owned(),
+        },
+        ContainmentChoice::Auto | ContainmentChoice::Cgroup => match cgroup::Base::probe(&instance)
+        {
+            Ok(base) => Containing::Cgroup(base),
+            Err(why) if settings.jobs.containment == ContainmentChoice::Auto => {
+                Containing::Tree { why: why.0 }
+            }
+            Err(why) => Containing::Nothing { why: why.0 },
+        },
+    };
+    LaunchContext {
+        attempts: dirs.attempts(),
+        reports: dirs.reports(),
+        logs: dirs.logs(),
+        socket: dirs.socket(),
+        log_limit_bytes: settings.jobs.log_limit_bytes,
+        containing,
+        open_files,
+        uid: rustix::process::geteuid().as_raw(),
+    }
+}
+
+/// A short name for a state directory: the FNV-1a hash of its path.
+fn instance_name(state: &Path) -> String {
+    let hash = state
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    format!("{hash:016x}")
+}
+
+pub(super) fn keeping_of(settings: &Settings) -> Keeping {
+    let age = settings.store.key_age.as_millis();
+    Keeping {
+        events: settings.events.keep,
+        keys_ms: i64::try_from(age).unwrap_or(i64::MAX),
+    }
+}
+
+pub(super) fn stop_policy(settings: &Settings) -> StopPolicy {
+    let grace = settings.jobs.default_grace.as_millis();
+    StopPolicy {
+        signal: settings.jobs.stop_signal,
+        grace_ms: u64::try_from(grace).unwrap_or(u64::MAX),
+    }
+}
+
+/// Places of the default group: as configured, else as many as the host has CPUs.
+pub(super) fn default_parallelism(settings: &Settings) -> u32 {
+    match settings.jobs.default_parallelism {
+        0 => std::thread::available_parallelism()
+            .ok()
+            .and_then(|cpus| u32::try_from(cpus.get()).ok())
+            .unwrap_or(1),
+        places => places,
+    }
+}
+
+pub(super) fn limits(settings: &Settings, mode: Mode) -> Limits {
+    let api = &settings.api;
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let usual = Limits::of(mode);
+    Limits {
+        connections: count(api.max_connections),
+        connections_per_uid: count(api.max_connections_per_uid),
+        streams_per_uid: count(api.max_streams_per_uid),
+        requests_per_second: api.requests_per_second_per_uid,
+        request_burst: api.requests_per_second_per_uid.saturating_mul(2),
+        body_bytes: usize::try_from(api.max_body_bytes).unwrap_or(usize::MAX),
+        header_time: api.header_timeout,
+        heartbeat: api.heartbeat,
+        queue: QueueOptions {
+            lifecycle: count(api.client_queue),
+            ..usual.queue
+        },
+        ..usual
+    }
+}
