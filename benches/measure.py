@@ -62,14 +62,19 @@ def resident_bytes(pid):
 
 
 def voluntary_switches(pid, root="/proc"):
-    """How often any thread of the process went to sleep by itself: each wake-up has one before it."""
-    total = 0
+    """How often each thread of the process went to sleep by itself: each wake-up has one before it."""
+    switches = {}
     for task in os.listdir(f"{root}/{pid}/task"):
         try:
-            total += status_field(task, "voluntary_ctxt_switches", f"{root}/{pid}/task")
+            switches[task] = status_field(task, "voluntary_ctxt_switches", f"{root}/{pid}/task")
         except FileNotFoundError:
             pass  # A thread that ended meanwhile.
-    return total
+    return switches
+
+
+def switches_between(before, after):
+    """Of the threads that are still there: one that ended takes its count along."""
+    return sum(count - before.get(task, 0) for task, count in after.items())
 
 
 def cpu_seconds(pid, root="/proc"):
@@ -125,6 +130,6 @@ class Idle:
         start = time.perf_counter()
         time.sleep(seconds)
         passed = time.perf_counter() - start
-        self.switches_per_minute = (voluntary_switches(pid) - switches) * 60 / passed
+        self.switches_per_minute = switches_between(switches, voluntary_switches(pid)) * 60 / passed
         self.cpu_percent = (cpu_seconds(pid) - cpu) * 100 / passed
         self.resident_mib = resident_bytes(pid) / 2**20

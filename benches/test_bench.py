@@ -49,7 +49,9 @@ class Numbers(unittest.TestCase):
                 file.write("1-2 [rollup]\nRss: 900 kB\nPrivate_Clean: 8 kB\nPrivate_Dirty: 100 kB\nPrivate_Hugetlb: 0 kB\n")
             with open(f"{root}/7/stat", "w", encoding="utf-8") as file:
                 file.write("7 (a) b (c) S 1 7 7 0 -1 4 0 0 0 0 150 50 0 0 20 0 1 0 5\n")
-            self.assertEqual(measure.voluntary_switches(7, root), 42)
+            switches = measure.voluntary_switches(7, root)
+            self.assertEqual(sum(switches.values()), 42)
+            self.assertEqual(measure.switches_between({"ended": 9, **switches}, switches), 0)
             self.assertEqual(measure.private_bytes(7, root), 108 * 1024)
             self.assertAlmostEqual(measure.cpu_seconds(7, root), 200 / os.sysconf("SC_CLK_TCK"))
 
