@@ -55,8 +55,16 @@ impl Args {
     /// # Errors
     /// Where it cannot be written.
     pub(super) fn write_manual(to: &mut impl io::Write) -> io::Result<()> {
+        let mut page = Vec::new();
         clap_mangen::Man::new(Self::command())
             .section("8")
-            .render(to)
+            .manual("stoked")
+            .render(&mut page)?;
+        // What follows the options is laid out in columns, and stays so.
+        let text = String::from_utf8_lossy(&page);
+        to.write_all(
+            text.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n")
+                .as_bytes(),
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! `stoke completions` and `stoke man`: made from the same definition as the parser.
 
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, Kind};
 use crate::cli::{Cli, Session};
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -18,6 +18,9 @@ pub struct CompletionsArgs {
 /// Where to.
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {
+    /// Command whose page is printed; that of stoke itself unless given
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    command: Option<String>,
     /// Write the pages of all commands into this directory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -33,14 +36,64 @@ pub fn completions(session: &Session, args: &CompletionsArgs) -> Result<ExitCode
 
 /// `stoke man`
 pub fn man(session: &Session, args: &ManArgs) -> Result<ExitCode, CliError> {
+    let pages = pages()?;
     if let Some(dir) = &args.dir {
         let failed = |error| CliError::failed(format!("write to {}", dir.display()), &error);
         std::fs::create_dir_all(dir).map_err(failed)?;
-        clap_mangen::generate_to(Cli::command(), dir).map_err(failed)?;
+        for (name, page) in &pages {
+            std::fs::write(dir.join(format!("{name}.1")), page).map_err(failed)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut text)?;
-    session.output.print_bytes(&text)?;
+    let name = match &args.command {
+        Some(command) => format!("stoke-{command}"),
+        None => "stoke".to_owned(),
+    };
+    let Some((_, page)) = pages.iter().find(|(known, _)| *known == name) else {
+        return Err(
+            CliError::new(Kind::NotFound, format!("there is no page {name}"))
+                .hint("`stoke --help` lists the commands"),
+        );
+    };
+    session.output.print_bytes(page.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every page with its name.
+fn pages() -> Result<Vec<(String, String)>, CliError> {
+    let mut stoke = Cli::command();
+    stoke.build();
+    let commands = stoke
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+        .map(|command| (format!("stoke-{}", command.get_name()), command));
+    std::iter::once(("stoke".to_owned(), &stoke))
+        .chain(commands)
+        .map(|(name, command)| Ok((name, page(command)?)))
+        .collect()
+}
+
+fn page(command: &clap::Command) -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    clap_mangen::Man::new(command.clone())
+        .source(concat!("stoke ", env!("CARGO_PKG_VERSION")))
+        .manual("stoked")
+        .render(&mut bytes)?;
+    // What follows the options is laid out in columns, and stays so.
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page() {
+        let pages = pages().unwrap();
+        assert!(pages.len() > 20);
+        let run = pages.iter().find(|(name, _)| name == "stoke-run").unwrap();
+        assert!(run.1.contains(".TH stoke-run 1"), "{}", run.1);
+        assert!(run.1.contains(".SH NOTES\n.nf\nExit status"), "{}", run.1);
+    }
 }

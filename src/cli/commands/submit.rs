@@ -3,6 +3,7 @@
 use crate::cli::Session;
 use crate::cli::commands::job_options::JobOptions;
 use crate::cli::error::CliError;
+use crate::cli::output::text::harmless_json;
 use crate::client::random_key;
 use crate::wire::request::{JobBatch, JobSubmit};
 use serde::Deserialize;
@@ -102,19 +103,37 @@ fn parse(text: &str, name: &str) -> Result<Vec<JobSubmit>, CliError> {
     Ok(file.job)
 }
 
-fn dry_run(session: &Session, mut jobs: Vec<JobSubmit>) -> Result<ExitCode, CliError> {
-    if !session.output.json {
-        // Tokens are often in the environment, and a dry run is often shown to others.
-        for value in jobs
-            .iter_mut()
-            .filter_map(|job| job.env.as_mut())
-            .flat_map(|env| env.values_mut())
-        {
-            "…".clone_into(value);
-        }
+fn dry_run(session: &Session, jobs: Vec<JobSubmit>) -> Result<ExitCode, CliError> {
+    let batch = JobBatch { jobs };
+    if session.output.json {
+        session.output.json(&batch)?;
+    } else {
+        session.output.line(&readable(&batch)?)?;
     }
-    session.output.json(&JobBatch { jobs })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What would be sent, with the names of variables alone: tokens are often in the environment, and a dry run
+/// is often shown to others.
+fn readable(batch: &JobBatch) -> Result<String, CliError> {
+    let failed = |error| CliError::failed("print the jobs", &error);
+    let mut value = serde_json::to_value(batch).map_err(failed)?;
+    let jobs = value.get_mut("jobs").and_then(|jobs| jobs.as_array_mut());
+    for env in jobs
+        .into_iter()
+        .flatten()
+        .filter_map(|job| job.get_mut("env"))
+    {
+        let names: Vec<_> = env
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        *env = names.join(" ").into();
+    }
+    let text = serde_json::to_string_pretty(&value).map_err(failed)?;
+    Ok(harmless_json(text))
 }
 
 #[cfg(test)]
@@ -134,6 +153,15 @@ mod tests {
         assert_eq!(jobs[1].after_ok, [JobRef::Name("fetch".into())]);
         assert_eq!(jobs[1].timeout.unwrap().ms, 7_200_000);
         assert_eq!(jobs[1].retry.as_ref().unwrap().attempts, 3);
+    }
+
+    #[test]
+    fn a_dry_run_names_variables_and_keeps_their_values() {
+        let text = "[[job]]\ncommand = [\"x\"]\nenv = { TOKEN = \"secret\", A = \"b\" }\n";
+        let jobs = parse(text, "x").unwrap();
+        let shown = readable(&JobBatch { jobs }).unwrap();
+        assert!(shown.contains("\"env\": \"A TOKEN\""), "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
     }
 
     #[test]
