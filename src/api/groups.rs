@@ -64,7 +64,11 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn list(call: Call) -> Answer {
-    let (records, _) = call.shared.read(Reader::group_counts).await?;
+    let always = call.shared.default_group.clone();
+    let (records, _) = call
+        .shared
+        .read(move |archive| archive.group_counts(&always))
+        .await?;
     let items = records
         .iter()
         .map(|record| group_view(&record.group, record.active, record.waiting))
@@ -103,7 +107,11 @@ async fn set(call: &Call, wanted: GroupPut) -> Answer {
     let Reply::Group(group) = call.shared.control.command(command).await? else {
         return Err(internal("a group was answered with something else"));
     };
-    let (records, _) = call.shared.read(Reader::group_counts).await?;
+    let always = call.shared.default_group.clone();
+    let (records, _) = call
+        .shared
+        .read(move |archive| archive.group_counts(&always))
+        .await?;
     let known = records
         .iter()
         .find(|record| record.group.name == group.name);

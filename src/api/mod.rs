@@ -31,6 +31,7 @@ use crate::auth::Policy;
 use crate::auth::peer::Accounts;
 use crate::control::Handle;
 use crate::events::Bus;
+use crate::model::group::Group;
 use crate::model::spec::StopPolicy;
 use crate::store::{Reader, StoreError};
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct Api {
     pub policy: Policy,
     /// How jobs are asked to end that do not say; may change while it serves.
     pub stop_policy: watch::Receiver<StopPolicy>,
+    /// The group that always exists, as it is before anybody changes it.
+    pub default_group: Group,
     /// Version of the daemon.
     pub version: String,
 }
@@ -78,6 +81,7 @@ struct Shared {
     health: Arc<dyn HealthSource>,
     policy: Policy,
     stop_policy: watch::Receiver<StopPolicy>,
+    default_group: Group,
     version: String,
     accounts: Accounts,
     limits: Limits,
@@ -101,6 +105,7 @@ impl Shared {
             accounts: Accounts::new(api.policy.clone()),
             policy: api.policy,
             stop_policy: api.stop_policy,
+            default_group: api.default_group,
             version: api.version,
             ledger: Ledger::new(limits.clone()),
             turns: Arc::new(Semaphore::new(limits.reads_at_once)),

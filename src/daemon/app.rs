@@ -13,7 +13,7 @@ use crate::daemon::feeds::Feeds;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
-use crate::daemon::recovery::{live_attempts, open_store, recover_strays};
+use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{default_parallelism, keeping_of, launch_context, limits, stop_policy};
 use crate::daemon::upkeep::{self, Keeping};
@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::engine::command::Command;
 use crate::events::{Bus, BusOptions};
 use crate::logs::watch::Watcher;
-use crate::model::group::DEFAULT_GROUP;
+use crate::model::group::{DEFAULT_GROUP, Group};
 use crate::model::spec::StopPolicy;
 use crate::store::Store;
 use crate::supervise::{Containing, Listener, Supervisor};
@@ -153,6 +153,7 @@ impl Parts {
             tasks: core_tasks.clone(),
             last_points: BTreeMap::new(),
         };
+        bus.publish(&recall_progress(&store, &mut recovered.live));
         let (recovered_engine, first) = Engine::recover(host.recovery(recovered), clock::now());
         let core = CancellationToken::new();
         let task = inbox.into_task(recovered_engine, first, adapters);
@@ -180,6 +181,11 @@ impl Parts {
             health: Arc::new(vitals),
             policy,
             stop_policy: stopping_now,
+            default_group: Group {
+                name: DEFAULT_GROUP.to_owned(),
+                parallelism: default_parallelism(&settings),
+                paused: false,
+            },
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let listener =

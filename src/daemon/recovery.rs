@@ -5,12 +5,13 @@ use crate::daemon::clock;
 use crate::daemon::dirs::Dirs;
 use crate::daemon::strays;
 use crate::model::change::Change;
+use crate::model::event::Event;
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
 use crate::store::{Fetch, Options, Recovered, Store};
 use crate::supervise;
 use anyhow::{Context, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) fn open_store(settings: &Settings, dirs: &Dirs) -> Result<(Store, Recovered)> {
@@ -86,4 +87,36 @@ pub(super) async fn recover_strays(
         recovered.live.push(Job::clone(&job));
     }
     Ok(())
+}
+
+/// Gives running jobs the progress that was last stored of them, and the events that show it: what a job
+/// told over the API is told once only.
+pub(super) fn recall_progress(store: &Store, live: &mut [Job]) -> Vec<Event> {
+    let places: BTreeMap<AttemptId, usize> = live
+        .iter()
+        .enumerate()
+        .filter_map(|(place, job)| Some((job.live_attempt()?, place)))
+        .collect();
+    let attempts: Vec<AttemptId> = places.keys().copied().collect();
+    let points = match store.reader().last_progress(&attempts) {
+        Ok(points) => points,
+        Err(error) => {
+            tracing::warn!(%error, "the last progress of running jobs is not known");
+            return Vec::new();
+        }
+    };
+    let mut events = Vec::new();
+    for point in points {
+        let job = places
+            .get(&point.attempt)
+            .and_then(|place| live.get_mut(*place));
+        if let Some(job) = job
+            && let Some(attempt) = &mut job.attempt
+            && let Ok(progress) = serde_json::from_str(&point.body)
+        {
+            attempt.progress = Some(Box::new(progress));
+            events.extend(Event::progress(job, point.at_ms));
+        }
+    }
+    events
 }

@@ -217,11 +217,11 @@ impl Reader {
         self.read(rows::groups)
     }
 
-    /// Every group with how much is in it, by name.
+    /// Every group with how much is in it, by name; `always` is among them also before it was ever stored.
     ///
     /// # Errors
     /// [`StoreError`] where the database cannot be read.
-    pub fn group_counts(&self) -> Result<(Vec<GroupCount>, Seq), StoreError> {
+    pub fn group_counts(&self, always: &Group) -> Result<(Vec<GroupCount>, Seq), StoreError> {
         self.read(|connection| {
             let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
             let mut statement = connection.prepare_cached(
@@ -239,7 +239,11 @@ impl Reader {
                     *waiting += count;
                 }
             }
-            let groups = rows::groups(connection)?.into_iter().map(|group| {
+            let mut groups = rows::groups(connection)?;
+            if let Err(place) = groups.binary_search_by(|group| group.name.cmp(&always.name)) {
+                groups.insert(place, always.clone());
+            }
+            let groups = groups.into_iter().map(|group| {
                 let (active, waiting) = counts.get(&group.name).copied().unwrap_or_default();
                 GroupCount {
                     group,
@@ -324,6 +328,23 @@ impl Reader {
         let connection = open::reader(path)?;
         history::read(&connection, attempt, since_ms, until_ms, max_points)
             .map_err(|error| StoreError::of(&error, path))
+    }
+
+    /// The last point of the progress of each of `attempts` that has one.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the history cannot be read.
+    pub fn last_progress(&self, attempts: &[AttemptId]) -> Result<Vec<ProgressPoint>, StoreError> {
+        let path = &self.shared.files.progress;
+        if attempts.is_empty() || !path.exists() {
+            return Ok(Vec::new());
+        }
+        let connection = open::reader(path)?;
+        let last =
+            |attempt: &AttemptId| history::read(&connection, *attempt, i64::MIN, i64::MAX, 1);
+        let points: rusqlite::Result<Vec<_>> = attempts.iter().map(last).collect();
+        let points = points.map_err(|error| StoreError::of(&error, path))?;
+        Ok(points.into_iter().flatten().collect())
     }
 
     /// Runs `work` in one read transaction: everything it sees belongs to one moment.

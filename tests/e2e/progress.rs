@@ -177,3 +177,26 @@ fn progress_goes_on_after_a_restart() {
     go.open();
     assert_eq!(host.ended(id)["state"], "completed");
 }
+
+/// What is told over the API is told once: nobody can read it again after a restart.
+#[test]
+fn what_was_told_once_is_known_after_a_restart() {
+    let mut host = Host::start();
+    let go = host.gate("go");
+    let id = host.sh("read x < $W/go");
+    host.reaches(id, "running");
+    let told = host.post(
+        &format!("/v1/jobs/{id}/progress"),
+        &json!({"step": 3, "total_steps": 10}),
+    );
+    assert!(told.is_success(), "{}", told.text());
+    // Stopped, not killed: the history is written about a second late by design.
+    host.stop();
+    host.boot();
+    let job = host.job(id);
+    assert_eq!(job["progress"]["percent"], 30.0, "{job:#}");
+    let groups = host.get("/v1/groups");
+    assert_eq!(groups["items"][0]["name"], "default", "{groups:#}");
+    go.open();
+    host.ended(id);
+}

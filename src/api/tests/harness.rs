@@ -21,6 +21,7 @@ use crate::model::attempt::Process;
 use crate::model::change::Change;
 use crate::model::event::Event;
 use crate::model::failure::{Ending, Exit};
+use crate::model::group::Group;
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Owner;
 use crate::model::spec::{JobSpec, StopPolicy};
@@ -214,6 +215,11 @@ impl Daemon {
             health: Arc::new(Well),
             policy: Policy::new(mode),
             stop_policy: tokio::sync::watch::channel(StopPolicy::default()).1,
+            default_group: Group {
+                name: "default".to_owned(),
+                parallelism: 4,
+                paused: false,
+            },
             version: "0.0.0-test".to_owned(),
         };
         let socket = directory.path().join("stoked.sock");

@@ -308,7 +308,7 @@ fn use_damaged(bytes: &[u8], epoch: &str) -> &'static str {
     let committed = wait(store.commit(vec![added(&job(next))]));
     let _page = store.reader().jobs(&JobFilter::default(), None, 100);
     let _events = store.reader().events(Seq(0), 500, &EventFilter::default());
-    let _counts = store.reader().group_counts();
+    let _counts = store.reader().group_counts(&always());
     let all = Fetch {
         jobs: (1..=DAMAGED_JOBS).map(JobId).collect(),
         names: vec![(1000, "sleep".to_owned())],
