@@ -164,6 +164,7 @@ pub(crate) fn storm(rounds: u64, seed: u64) {
     client.submit((0..LONG).map(|gate| Plan::Long { gate }).collect());
     let long: Vec<u64> = board.known().jobs.keys().copied().collect();
     let mains: Vec<Process> = long.iter().map(|id| host.main_process(*id)).collect();
+    let mut killed = BTreeSet::new();
     for round in 0..rounds {
         let batch = plans(&mut dice, round);
         let has_victim = batch.contains(&Plan::Victim);
@@ -176,12 +177,12 @@ pub(crate) fn storm(rounds: u64, seed: u64) {
         let within = Duration::from_millis(dice.below(120));
         board.wait(within, |known| known.seq >= more);
         if has_victim && dice.below(2) == 0 {
-            kill_a_shim(&host, &board, &mut dice);
+            kill_a_shim(&host, &board, &mut dice, &mut killed);
         }
         board.change(|known| known.is_down = true);
         host.kill9();
         if has_victim && dice.below(2) == 0 {
-            kill_a_shim(&host, &board, &mut dice);
+            kill_a_shim(&host, &board, &mut dice, &mut killed);
         }
         gates.iter().for_each(|gate| gate.say("more"));
         host.boot();
@@ -200,7 +201,7 @@ pub(crate) fn storm(rounds: u64, seed: u64) {
             );
         }
     }
-    finish(&host, &board, &gates);
+    finish(&host, &board, &gates, &killed);
     let last = host.events("").head();
     let arrived = board.wait(PATIENCE, |known| known.seq >= last);
     board.change(|known| known.is_over = true);
@@ -315,7 +316,7 @@ impl Submitter {
 }
 
 /// Kills the shim of one of the jobs that are there for it.
-fn kill_a_shim(host: &Host, board: &Board, dice: &mut Dice) {
+fn kill_a_shim(host: &Host, board: &Board, dice: &mut Dice, killed: &mut BTreeSet<u64>) {
     let known = board.known();
     let is_victim = |id: &u64| known.jobs.get(id) == Some(&Plan::Victim);
     let running = |id: &u64| known.states.get(id).is_some_and(|state| state == "running");
@@ -325,18 +326,22 @@ fn kill_a_shim(host: &Host, board: &Board, dice: &mut Dice) {
         .copied()
         .filter(is_victim)
         .filter(running)
+        // The word of its end may not have come yet; its shim is gone, and perhaps its number somebody else's.
+        .filter(|id| !killed.contains(id))
         .collect();
     if !victims.is_empty() {
         let chosen = victims[usize::try_from(dice.below(victims.len() as u64)).unwrap()];
+        killed.insert(chosen);
         host.shim(&format!("{chosen}.1")).kill();
     }
 }
 
 /// Lets everything come to its end.
-fn finish(host: &Host, board: &Board, gates: &[Gate]) {
+fn finish(host: &Host, board: &Board, gates: &[Gate], killed: &BTreeSet<u64>) {
     let jobs = board.known().jobs.clone();
     for (id, plan) in &jobs {
-        if *plan == Plan::Victim && host.job(*id)["finished_at"].is_null() {
+        let is_left = *plan == Plan::Victim && !killed.contains(id);
+        if is_left && host.job(*id)["finished_at"].is_null() {
             host.reaches(*id, "running");
             host.shim(&format!("{id}.1")).kill();
         }
