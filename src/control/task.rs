@@ -118,7 +118,7 @@ impl<E: Effects> Task<E> {
         let now = self.effects.now();
         if self.trouble.is_none() {
             let step = self.engine.handle(now, input);
-            self.append(step);
+            self.pending.append(step);
         } else if now.boot_ms >= self.try_again_at_ms {
             self.try_store_again().await;
         }
@@ -150,14 +150,8 @@ impl<E: Effects> Task<E> {
             return Err(CommandError::Storage(trouble.to_string()));
         }
         let (step, reply) = self.engine.command(self.effects.now(), command, &cold);
-        self.append(step);
+        self.pending.append(step);
         Ok(reply?)
-    }
-
-    fn append(&mut self, step: Step) {
-        self.pending.changes.extend(step.changes);
-        self.pending.telemetry.extend(step.telemetry);
-        self.pending.actions.extend(step.actions);
     }
 
     /// Commits what is pending, then publishes, acts and answers.
@@ -207,9 +201,7 @@ impl<E: Effects> Task<E> {
         let now = self.effects.now();
         let (mut engine, mut step) = Engine::recover(recovery, now);
         for input in &self.reports {
-            let more = engine.handle(now, input.clone());
-            step.changes.extend(more.changes);
-            step.actions.extend(more.actions);
+            step.append(engine.handle(now, input.clone()));
         }
         match self.effects.commit(std::mem::take(&mut step.changes)).await {
             Ok(events) => {

@@ -22,6 +22,15 @@ pub struct Step {
     pub actions: Vec<Action>,
 }
 
+impl Step {
+    /// Adds what a later decision asks.
+    pub fn append(&mut self, later: Self) {
+        self.changes.extend(later.changes);
+        self.telemetry.extend(later.telemetry);
+        self.actions.extend(later.actions);
+    }
+}
+
 /// One effect on the world.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {

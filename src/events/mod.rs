@@ -12,7 +12,7 @@ pub mod ring;
 mod tests;
 
 use crate::events::pattern::{Filter, entity_prefix};
-use crate::events::queue::{DATABASE_REPLACED, Delivery, Queue, QueueOptions};
+use crate::events::queue::{Delivery, Queue, QueueOptions};
 use crate::events::ring::{Replay, Ring};
 use crate::model::event::Event;
 use crate::model::id::Seq;
@@ -45,12 +45,12 @@ pub struct Bus {
 
 #[derive(Debug)]
 struct Shared {
+    epoch: Arc<str>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    epoch: Arc<str>,
     head: Seq,
     oldest: Seq,
     ring: Ring,
@@ -78,7 +78,6 @@ impl Bus {
     #[must_use]
     pub fn new(options: BusOptions) -> Self {
         let state = State {
-            epoch: options.epoch.into(),
             head: options.head,
             oldest: options.oldest,
             ring: Ring::new(options.ring),
@@ -89,6 +88,7 @@ impl Bus {
         };
         Self {
             shared: Arc::new(Shared {
+                epoch: options.epoch.into(),
                 state: Mutex::new(state),
             }),
         }
@@ -127,7 +127,6 @@ impl Bus {
         state.next_subscriber += 1;
         state.subscribers.insert(number, Arc::clone(&subscriber));
         Subscription {
-            epoch: Arc::clone(&state.epoch),
             registered_head: state.head,
             oldest: state.oldest,
             number,
@@ -161,7 +160,7 @@ impl Bus {
     /// Identity of the database: the first half of every cursor.
     #[must_use]
     pub fn epoch(&self) -> Arc<str> {
-        Arc::clone(&lock(&self.shared.state).epoch)
+        Arc::clone(&self.shared.epoch)
     }
 
     /// The oldest durable event that can still be read, and the newest.
@@ -192,22 +191,6 @@ impl Bus {
                 subscriber.arrived.notify_one();
             }
         }
-    }
-
-    /// The database was replaced by another one, whose numbers have nothing to do with those before.
-    ///
-    /// Every subscriber is told that it lost its place; those that come back start anew.
-    pub fn replace_database(&self, epoch: &str, head: Seq, oldest: Seq) {
-        let mut state = lock(&self.shared.state);
-        let lost = state.head;
-        for subscriber in std::mem::take(&mut state.subscribers).into_values() {
-            lock(&subscriber.queue).cut(lost, DATABASE_REPLACED);
-            subscriber.arrived.notify_one();
-        }
-        state.ring.clear();
-        state.epoch = epoch.into();
-        state.head = head;
-        state.oldest = oldest;
     }
 
     /// Ends every subscription, also future ones: first what waits for it, then [`Delivery::Closed`].
@@ -262,7 +245,6 @@ impl State {
 /// One subscriber's end of the bus. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Subscription {
-    epoch: Arc<str>,
     registered_head: Seq,
     oldest: Seq,
     number: u64,
@@ -274,7 +256,7 @@ impl Subscription {
     /// Identity of the database that the numbers of this subscription belong to.
     #[must_use]
     pub fn epoch(&self) -> &str {
-        &self.epoch
+        &self.shared.epoch
     }
 
     /// The newest durable event when this subscriber was registered: later ones are in its queue.

@@ -51,9 +51,6 @@ pub enum Delivery {
 /// Reason of a gap: the subscriber read slower than events came.
 pub const SLOW_CONSUMER: &str = "slow_consumer";
 
-/// Reason of a gap: the numbers start anew in another database.
-pub const DATABASE_REPLACED: &str = "database_replaced";
-
 #[derive(Debug)]
 enum Entry {
     Event { event: Arc<Event>, coalesced: u64 },

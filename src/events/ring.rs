@@ -42,10 +42,6 @@ impl Ring {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.events.clear();
-    }
-
     /// The events after `after` up to and with `up_to`.
     pub(crate) fn replay(&self, after: Seq, up_to: Seq) -> Replay {
         if after >= up_to {

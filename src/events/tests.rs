@@ -218,25 +218,6 @@ fn closing_ends_every_subscription_after_what_waits() {
     assert_eq!(words(&[late.try_next().unwrap()]), ["closed 250"]);
 }
 
-#[test]
-fn another_database_is_told_as_a_gap() {
-    let bus = bus(8);
-    let mut old = bus.subscribe(Filter::everything(), QueueOptions::default());
-    bus.publish(&[lifecycle(1, "job/1/state"), lifecycle(2, "job/1/state")]);
-    bus.replace_database("e2", Seq(0), Seq(1));
-    bus.publish(&[lifecycle(1, "job/9/state")]);
-    assert_eq!(
-        words(&[old.try_next().unwrap()]),
-        [format!("gap 1-2 {DATABASE_REPLACED}")]
-    );
-    let new = bus.subscribe(Filter::everything(), QueueOptions::default());
-    assert_eq!(
-        (old.epoch(), new.epoch(), &*bus.epoch()),
-        ("e1", "e2", "e2")
-    );
-    assert!(matches!(bus.replay(Seq(0), Seq(1)), Replay::Ring(events) if events.len() == 1));
-}
-
 #[derive(Clone, Debug)]
 enum Act {
     Lifecycle(u8),
