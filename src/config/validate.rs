@@ -19,6 +19,9 @@ const LEAST_LOG_BYTES: u64 = 4 << 10;
 /// Less than this makes a host busy with saying that it is alive.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// More looks than this at the files of a job would be felt.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Keys that must go with another one.
 const OTHERS: [(&str, &str); 2] = [
     ("api.max_connections_per_uid", "api.max_connections"),
@@ -39,6 +42,10 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
             header_timeout(settings.api.header_timeout),
         ),
         ("events.ring", ring(settings)),
+        (
+            "progress.open_files_interval",
+            interval(settings.progress.open_files_interval),
+        ),
     ];
     let mut problems = Vec::new();
     for (key, found) in checks {
@@ -110,6 +117,11 @@ fn connections(settings: &Settings) -> Option<String> {
 
 fn heartbeat(time: Duration) -> Option<String> {
     (time < SHORTEST_HEARTBEAT).then(|| "it is too short: use \"1s\" or more".to_owned())
+}
+
+fn interval(time: Duration) -> Option<String> {
+    (time < SHORTEST_INTERVAL)
+        .then(|| "looking so often would slow the job down: use \"100ms\" or more".to_owned())
 }
 
 fn header_timeout(time: Duration) -> Option<String> {
