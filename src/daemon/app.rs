@@ -15,7 +15,9 @@ use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
-use crate::daemon::tuning::{default_parallelism, keeping_of, launch_context, limits, stop_policy};
+use crate::daemon::tuning::{
+    default_parallelism, estimating, keeping_of, launch_context, limits, stop_policy,
+};
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
 use crate::engine::command::Command;
@@ -73,6 +75,7 @@ pub(super) struct App {
     control: Handle,
     dirs: Dirs,
     launcher: Arc<Launcher>,
+    feeds: Arc<Feeds>,
     stopping: watch::Sender<StopPolicy>,
 }
 
@@ -114,6 +117,7 @@ impl Parts {
             control.clone(),
             watcher.clone(),
             core_tasks.clone(),
+            estimating(&settings, &dirs),
         ));
         let supervisor = Supervisor::new(
             &dirs.attempts(),
@@ -142,7 +146,7 @@ impl Parts {
             bus: bus.clone(),
             supervisor,
             launcher: Arc::clone(&launcher),
-            feeds,
+            feeds: Arc::clone(&feeds),
             logs: dirs.logs(),
             alarm: Alarm::start().context("failed to set up the alarm clock")?,
             host: host.clone(),
@@ -199,6 +203,7 @@ impl Parts {
             control,
             dirs,
             launcher,
+            feeds,
             stopping,
             doors,
             core,
@@ -221,6 +226,7 @@ impl App {
     pub(super) async fn apply(&self, old: &Settings, new: &Settings) {
         self.keeping.send_replace(keeping_of(new));
         self.stopping.send_replace(stop_policy(new));
+        self.feeds.set_estimating(estimating(new, &self.dirs));
         let open_files = self.launcher.context().open_files;
         self.launcher
             .set_context(launch_context(new, &self.dirs, open_files));

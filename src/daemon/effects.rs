@@ -20,7 +20,7 @@ use crate::model::job::Job;
 use crate::model::state::JobState;
 use crate::model::time::Stamp;
 use crate::store::{Condition, Fetch, ProgressPoint, Recovered, Store, StoreError};
-use crate::supervise::Supervisor;
+use crate::supervise::{Containing, Supervisor};
 use crate::wire::shim;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -198,15 +198,25 @@ impl Effects for Adapters {
 impl Adapters {
     fn expect(&self, job: &Job, attempt: AttemptId) {
         let context = self.launcher.context();
+        let present = job.attempt.as_ref().filter(|it| it.id == attempt);
+        let progress = present.and_then(|it| it.progress.as_ref());
         let traces = Traces {
             log_dir: context.log_dir(attempt),
             progress_file: context.progress_file(attempt, job),
+            is_named: job.spec.progress_file.is_some(),
             uid: job.owner.uid,
+            cgroup: match &context.containing {
+                Containing::Cgroup(base) => Some(base.attempt(&attempt.to_string()).dir().into()),
+                Containing::Tree { .. } | Containing::Nothing { .. } => None,
+            },
+            kind: job.spec.kind.clone(),
+            lead: progress
+                .and_then(|progress| Some(progress.counting.lead.as_ref()?.source.clone())),
         };
         self.feeds.expect(attempt, traces);
     }
 
-    /// Stores progress as history, thinned per attempt.
+    /// Stores progress as history, thinned per attempt, and tells the feeds who is believed.
     fn keep_history(&mut self, events: &[Event]) {
         let mut points = Vec::new();
         for event in events {
@@ -219,15 +229,18 @@ impl Adapters {
             let Ok(body) = serde_json::from_str::<ProgressBody>(&event.body) else {
                 continue;
             };
+            let attempt = AttemptId {
+                job: body.job,
+                attempt: body.attempt,
+            };
+            if let Some(lead) = &body.progress.counting.lead {
+                self.feeds.led(attempt, &lead.source);
+            }
             let last = self.last_points.entry(body.job).or_insert(i64::MIN);
             if event.at_ms.saturating_sub(*last) < HISTORY_SPACING_MS {
                 continue;
             }
             *last = event.at_ms;
-            let attempt = AttemptId {
-                job: body.job,
-                attempt: body.attempt,
-            };
             // What was just read from JSON can be written again.
             if let Ok(body) = serde_json::to_string(&body.progress) {
                 points.push(ProgressPoint {

@@ -5,9 +5,11 @@ use crate::auth::Mode;
 use crate::config::{ContainmentChoice, Settings};
 use crate::contain::cgroup;
 use crate::daemon::dirs::Dirs;
+use crate::daemon::feeds::Estimating;
 use crate::daemon::upkeep::Keeping;
 use crate::events::queue::QueueOptions;
 use crate::model::spec::StopPolicy;
+use crate::progress::open_files::Scope;
 use crate::supervise::{Containing, LaunchContext};
 use std::path::Path;
 
@@ -40,6 +42,18 @@ pub(super) fn launch_context(
         containing,
         open_files,
         uid: rustix::process::geteuid().as_raw(),
+    }
+}
+
+/// How progress is estimated that nobody reports.
+pub(super) fn estimating(settings: &Settings, dirs: &Dirs) -> Estimating {
+    let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    Estimating {
+        settings: settings.progress.clone(),
+        scope: Scope {
+            programs: settings.progress.open_files_programs.clone(),
+            excluded: vec![real(&dirs.state), real(&dirs.runtime)],
+        },
     }
 }
 

@@ -12,6 +12,7 @@ mod ends;
 mod gate;
 mod harness;
 mod http;
+mod open_files;
 mod order;
 mod outside;
 mod progress;
