@@ -9,6 +9,7 @@ pub mod event;
 pub mod group;
 pub mod job;
 pub mod log;
+pub mod message;
 pub mod progress;
 pub mod request;
 pub mod service;
