@@ -13,8 +13,10 @@ use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView
 use crate::wire::progress::{ProgressReport, ProgressView, StepView};
 use crate::wire::values::Span;
 
+mod curve;
 mod message;
 
+pub use curve::{progress_point, series_point};
 pub use message::progress_message;
 
 /// How much of a job somebody sees.

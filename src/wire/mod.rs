@@ -12,6 +12,7 @@ pub mod log;
 pub mod message;
 pub mod progress;
 pub mod request;
+pub mod series;
 pub mod service;
 pub mod shim;
 pub mod values;
