@@ -309,7 +309,7 @@ fn states(name: &str) -> Result<Vec<StateName>, Failure> {
 
 /// A job as the caller sees it, with its newest progress and the true reason why it waits.
 pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
-    let progress = newest_progress(&call.shared, job);
+    let progress = newest_progress(&call.shared, job).map(|(_, progress)| progress);
     let around = Surroundings {
         group: groups.iter().find(|group| group.name == job.spec.group),
         progress: progress.as_ref(),
@@ -318,14 +318,15 @@ pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
     job_view(job, call.audience(job.owner.uid), around)
 }
 
-fn newest_progress(shared: &Shared, job: &Job) -> Option<Progress> {
+/// What the present attempt of a running job said last, and when: the engine knows it before it is stored.
+pub(super) fn newest_progress(shared: &Shared, job: &Job) -> Option<(i64, Progress)> {
     if !job.state.holds_place() {
         return None;
     }
     let event = shared.bus.latest(&format!("job/{}/progress", job.id))?;
     let body: ProgressBody = serde_json::from_str(&event.body).ok()?;
     let present = job.attempt.as_ref()?.id.attempt;
-    (body.attempt == present).then_some(body.progress)
+    (body.attempt == present).then_some((event.at_ms, body.progress))
 }
 
 async fn show(call: Call) -> Answer {

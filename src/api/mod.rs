@@ -15,6 +15,7 @@ mod problem;
 mod progress;
 mod pull;
 mod routes;
+mod series;
 mod service;
 mod socket;
 mod submit;

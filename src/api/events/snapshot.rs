@@ -2,7 +2,7 @@
 
 use crate::api::Shared;
 use crate::events::pattern::Filter;
-use crate::model::event::{Channel, Event, StateBody};
+use crate::model::event::{Channel, Event};
 use crate::model::group::Group;
 use crate::model::id::{JobId, Seq};
 use crate::model::job::Job;
@@ -161,14 +161,5 @@ pub(super) fn present(job: &Job) -> Event {
     let at_ms = job
         .finished
         .map_or_else(crate::api::now_ms, |at| at.wall_ms);
-    let body = StateBody::of(job, None, at_ms);
-    Event {
-        seq: None,
-        at_ms,
-        channel: Channel::job(job.id, "state").to_string().into(),
-        kind: "state".into(),
-        uid: Some(job.owner.uid),
-        is_final: job.state.is_final(),
-        body: serde_json::to_string(&body).unwrap_or_default().into(),
-    }
+    Event::state(job, None, at_ms)
 }

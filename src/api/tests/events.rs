@@ -156,7 +156,7 @@ async fn a_snapshot_shows_the_present_and_what_follows_is_newer() {
             "group",
             "3 held",
             "2 running",
-            "progress 3.0",
+            "progress 3",
             "snapshot_end"
         ]
     );
@@ -319,7 +319,7 @@ async fn lines_of_json_carry_the_same() {
         .iter()
         .filter_map(|line| line["event"].as_str())
         .collect();
-    assert_eq!(events, ["hello", "state", "end"]);
+    assert_eq!(events, ["hello", "completed", "end"]);
 }
 
 #[tokio::test]
