@@ -7,3 +7,4 @@ mod jobs;
 mod limits;
 mod logs;
 mod routes;
+mod streams;
