@@ -8,3 +8,4 @@ mod limits;
 mod logs;
 mod routes;
 mod series;
+mod streams;

@@ -188,7 +188,7 @@ impl Parts {
         };
         let listener =
             tokio::net::UnixListener::from_std(listener).context("failed to serve the socket")?;
-        let limits = limits(&settings, api.policy.mode);
+        let limits = limits(&settings);
         let serving = api::serve(listener, api, limits, doors.clone(), door_tasks.clone());
         door_tasks.spawn(serving);
         let app = App {
