@@ -15,12 +15,13 @@ use crate::engine::input::Input;
 use crate::logs::watch::Watcher;
 use crate::model::attempt::Process;
 use crate::model::id::AttemptId;
-use crate::model::progress::{Observation, Source};
+use crate::model::progress::{Counting, Observation, Source};
 use crate::model::time::Stamp;
 use crate::progress::notify;
 use crate::progress::open_files::{self, Scope, Sight};
 use crate::supervise::Report;
 use eyes::{FileEyes, OpenFilesEyes, OutputEyes};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,6 +108,12 @@ struct Feed {
     is_told: Arc<AtomicBool>,
 }
 
+/// As much of shown progress as tells who is believed.
+#[derive(Deserialize)]
+struct Shown {
+    counting: Counting,
+}
+
 /// An attempt that has a task.
 struct Watched {
     attempt: AttemptId,
@@ -157,12 +164,17 @@ impl Feeds {
         });
     }
 
-    /// Takes note of who is believed: where anybody says how far an attempt is, nothing is estimated any more.
-    pub(super) fn led(&self, attempt: AttemptId, lead: &Source) {
-        if !is_estimate(lead)
-            && let Some(feed) = self.attempts().get(&attempt)
-        {
-            feed.is_told.store(true, Ordering::Relaxed);
+    /// Takes note of the progress that is shown of an attempt: where anybody says how far it is, nothing is
+    /// estimated any more.
+    pub(super) fn shown(&self, attempt: AttemptId, progress: &str) {
+        let is_told = match self.attempts().get(&attempt) {
+            Some(feed) if !feed.is_told.load(Ordering::Relaxed) => Arc::clone(&feed.is_told),
+            Some(_) | None => return,
+        };
+        let shown: Result<Shown, _> = serde_json::from_str(progress);
+        let lead = shown.ok().and_then(|shown| shown.counting.lead);
+        if lead.is_some_and(|lead| !is_estimate(&lead.source)) {
+            is_told.store(true, Ordering::Relaxed);
         }
     }
 

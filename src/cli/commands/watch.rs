@@ -9,6 +9,7 @@ use crate::cli::output::text::harmless;
 use crate::cli::output::{Output, progress};
 use crate::client::{Client, EventQuery, Events, JobQuery, JobStateBody, StreamItem};
 use crate::wire::event::{EventView, StreamMessage};
+use crate::wire::message::ProgressMessage;
 use crate::wire::progress::ProgressView;
 use crate::wire::values::Cursor;
 use jiff::Timestamp;
@@ -128,17 +129,18 @@ impl Lines {
         let time = look.paint(Tone::Faint, &look.time_of_day(event.time));
         let state = serde_json::from_value::<JobStateBody>(event.body.clone());
         let what = match (event.kind.as_str(), state) {
-            ("state", Ok(body)) => {
+            ("edited", Ok(body)) => {
+                self.know(body.job, &body.name);
+                format!("{}  edited", job_head(body.job, &body.name, look))
+            }
+            // Every other event with a state tells of a move: a final one has the type of its state.
+            (_, Ok(body)) if event.channel.ends_with("/state") => {
                 self.know(body.job, &body.name);
                 if style::is_final(&body.state) {
                     // Its last progress may come after its end, and says less.
                     self.shown_at.insert(body.job, event.time);
                 }
                 state_line(&body, look)
-            }
-            ("edited", Ok(body)) => {
-                self.know(body.job, &body.name);
-                format!("{}  edited", job_head(body.job, &body.name, look))
             }
             ("removed", _) if job_of(event).is_some() => {
                 format!("{}  removed", job_head(job_of(event)?, "", look))
@@ -229,11 +231,12 @@ fn state_line(body: &JobStateBody, look: &Look) -> String {
     line
 }
 
-/// The progress in the body of an event, with whatever else may be around it.
+/// The progress in the body of an event.
 #[must_use]
 pub fn progress_of(body: &serde_json::Value) -> ProgressView {
-    let inner = body.get("progress").filter(|inner| inner.is_object());
-    serde_json::from_value(inner.unwrap_or(body).clone()).unwrap_or_default()
+    serde_json::from_value::<ProgressMessage>(body.clone())
+        .map(ProgressMessage::into_view)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -267,13 +270,14 @@ mod tests {
             "job": 42, "name": "train\u{1b}", "state": "failed", "from": "running", "attempt": 2,
             "exit": {"code": 3}, "failure": {"class": "exit", "message": "exit status 3"}
         });
-        let fit = json!({"percent": 50.0, "phase": "fit"});
+        let fit = json!({"job": 42, "attempt": 2, "status": "running", "progress": 50.0, "phase": "fit",
+            "timestamp": "2026-11-22T12:03:04Z"});
         let mut lines = Lines::default();
         let shown = [
             event("progress", "job/42/progress", fit.clone()),
             event("state", "job/42/state", running),
             event("progress", "job/42/progress", fit.clone()),
-            event("state", "job/42/state", failed),
+            event("failed", "job/42/state", failed),
             event("group", "group/gpu/state", json!({"name": "gpu"})),
         ]
         .map(|event| lines.of(&event, &look));
