@@ -21,4 +21,5 @@ mod restart;
 mod storage;
 mod storm;
 mod stream;
+mod streams;
 mod system;
