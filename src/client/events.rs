@@ -110,6 +110,12 @@ impl Events {
         self.query.after = Some(cursor);
     }
 
+    /// The last event that is known, where one is.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.query.after.as_ref()
+    }
+
     /// There is reason to think that the daemon is there: does not wait any longer before the next attempt.
     pub fn retry_now(&mut self) {
         if let Mode::Poll { left, .. } = &mut self.mode {

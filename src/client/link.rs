@@ -34,7 +34,8 @@ enum Phase {
     Closed,
     Waiting(Instant),
     Opening(Opening),
-    Open(Incoming),
+    /// And when it was heard of last: a caller that comes and goes must not make silence look short.
+    Open(Incoming, Instant),
 }
 
 /// A connection that held for so long was no accident: the next failure is a first one again. One that is lost
@@ -114,8 +115,9 @@ impl Link {
                 }
                 Phase::Opening(opening) => match opening.await {
                     Ok(body) => {
-                        self.phase = Phase::Open(body);
-                        self.opened_at = Some(Instant::now());
+                        let now = Instant::now();
+                        self.phase = Phase::Open(body, now);
+                        self.opened_at = Some(now);
                         return Ok(Fed::Opened);
                     }
                     Err(why) if why.is_absence() => {
@@ -127,8 +129,9 @@ impl Link {
                         return Err(why);
                     }
                 },
-                Phase::Open(body) => {
-                    let read = read(body, self.silence).await;
+                Phase::Open(body, heard_at) => {
+                    let read = read(body, *heard_at, self.silence).await;
+                    *heard_at = Instant::now();
                     return Ok(match read {
                         Ok(Some(bytes)) => Fed::Bytes(bytes),
                         Ok(None) => {
@@ -148,12 +151,13 @@ impl Link {
 
 async fn read(
     body: &mut Incoming,
+    heard_at: Instant,
     silence: Option<Duration>,
 ) -> Result<Option<Bytes>, ClientError> {
     loop {
         let frame = match silence {
             None => body.frame().await,
-            Some(after) => tokio::time::timeout(after, body.frame())
+            Some(after) => tokio::time::timeout_at(heard_at + after, body.frame())
                 .await
                 .map_err(|_| ClientError::Silent { after })?,
         };

@@ -160,6 +160,23 @@ async fn a_silent_daemon_counts_as_gone() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn silence_is_noticed_also_by_a_caller_that_has_other_things_to_do() {
+    let fake = Fake::start([Reply::Silence(hello(15_000))]);
+    let mut events = fake.client().await.events(EventQuery::default());
+    assert_eq!(word(&mut events).await, "hello");
+    let started = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let lost = loop {
+        tokio::select! {
+            item = word(&mut events) => break item,
+            _ = tick.tick() => assert!(started.elapsed() < Duration::from_secs(60)),
+        }
+    };
+    assert_eq!(lost, "lost");
+    assert!(started.elapsed() >= Duration::from_millis(37_500));
+}
+
 #[tokio::test]
 async fn without_a_stream_the_caller_looks_for_itself() {
     let fake = Fake::start([problem(ProblemKind::LimitReached)]);

@@ -50,6 +50,34 @@ pub(super) enum Harm {
     Buffered,
 }
 
+impl Harm {
+    /// What is sent instead of a stream.
+    fn instead_of_an_answer(self) -> Option<String> {
+        match self {
+            Self::Closed => Some(String::new()),
+            Self::NotHttp => Some("garbage \0\u{1b}[2J\r\n\r\nmore\n".to_owned()),
+            Self::Page => Some(whole(200, "<html>\n\nevent: state\n\n</html>")),
+            Self::Refused(status) => Some(whole(status, &problem(status))),
+            Self::Gateway(status) => Some(whole(status, "<html>busy</html>")),
+            Self::Mute | Self::Cut | Self::Ended | Self::Bye | Self::Gap => None,
+            Self::Silent | Self::Noise | Self::Future | Self::Twice | Self::Buffered => None,
+        }
+    }
+
+    /// What is sent before a stream ends of it; `None` where it goes on.
+    fn last_words(self) -> Option<&'static str> {
+        match self {
+            Self::Cut => Some("event: state\nid: e0:99\nda"),
+            Self::Bye => Some("event: bye\ndata: {\"retry_ms\": 700, \"reason\": \"x\"}\n\n"),
+            Self::Gap => Some("event: gap\ndata: {\"reason\": \"slow\"}\n\n"),
+            Self::Ended | Self::Silent => Some(""),
+            Self::Closed | Self::Mute | Self::NotHttp | Self::Page => None,
+            Self::Refused(_) | Self::Gateway(_) => None,
+            Self::Noise | Self::Future | Self::Twice | Self::Buffered => None,
+        }
+    }
+}
+
 /// A harm, and after how many messages it comes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
@@ -273,14 +301,7 @@ async fn answer(
     }
     let mut fault = None;
     world.send_modify(|world| fault = world.faults.pop_front());
-    let refusal = fault.and_then(|fault| match fault.harm {
-        Harm::Closed => Some(String::new()),
-        Harm::NotHttp => Some("garbage \0\u{1b}[2J\r\n\r\nmore\n".to_owned()),
-        Harm::Page => Some(whole(200, "<html>\n\nevent: state\n\n</html>")),
-        Harm::Refused(status) => Some(whole(status, &problem(status))),
-        Harm::Gateway(status) => Some(whole(status, "<html>busy</html>")),
-        _ => None,
-    });
+    let refusal = fault.and_then(|fault| fault.harm.instead_of_an_answer());
     if let Some(text) = refusal {
         write(stream, &text).await;
         return None;
@@ -496,13 +517,10 @@ impl Feed {
         let Some(fault) = self.fault.filter(|fault| self.messages >= fault.after) else {
             return false;
         };
-        match fault.harm {
-            Harm::Cut => self.out += "event: state\nid: e0:99\nda",
-            Harm::Bye => self.out += "event: bye\ndata: {\"retry_ms\": 700, \"reason\": \"x\"}\n\n",
-            Harm::Gap => self.out += "event: gap\ndata: {\"reason\": \"slow\"}\n\n",
-            Harm::Ended | Harm::Silent => {}
-            _ => return false,
-        }
+        let Some(words) = fault.harm.last_words() else {
+            return false;
+        };
+        self.out += words;
         true
     }
 }
