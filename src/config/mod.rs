@@ -84,20 +84,56 @@ pub struct GroupSettings {
 pub struct ApiSettings {
     /// Largest body of a request.
     pub max_body_bytes: u64,
+    /// Bodies of one user that are being received.
+    pub max_bodies_per_uid_bytes: u64,
+    /// Largest head of a request.
+    pub max_head_bytes: u64,
+    /// Jobs of one request.
+    pub max_jobs_per_request: u32,
     /// Connections of all users.
     pub max_connections: u32,
+    /// How many of these are kept for root.
+    pub max_connections_for_root: u32,
     /// Connections of one user.
     pub max_connections_per_uid: u32,
     /// Event streams of one user.
     pub max_streams_per_uid: u32,
+    /// Event streams of one job.
+    pub max_streams_per_job: u32,
+    /// Channels, types or owners that one stream names.
+    pub max_channels_per_stream: u32,
+    /// Whether root may take more than the share of one user.
+    pub root_is_exempt: bool,
     /// Requests of one user, per second.
     pub requests_per_second_per_uid: u32,
+    /// How many of them may come at once.
+    pub requests_at_once_per_uid: u32,
+    /// Jobs that one user submits, per second.
+    pub submissions_per_second_per_uid: u32,
+    /// How many of them may come at once.
+    pub submissions_at_once_per_uid: u32,
+    /// Reads of the store and of logs that go on at once.
+    pub max_reads: u32,
+    /// How many of them may be of one user.
+    pub max_reads_per_uid: u32,
     /// Time a client has to send the head of a request.
     pub header_timeout: Duration,
+    /// Time a client has to send the body of a request.
+    pub body_timeout: Duration,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_stall: Duration,
     /// After how much silence a stream says that it is alive.
     pub heartbeat: Duration,
+    /// How old the cursor of a stream may get while nothing comes that has one.
+    pub bookmark: Duration,
     /// Lifecycle events that may wait for one slow client.
     pub client_queue: u32,
+    /// Channels whose newest telemetry may wait for one slow client.
+    pub client_channels: u32,
+    /// Events of the history that one stream gets per second.
+    pub replay_per_second: u32,
 }
 
 /// Events.
@@ -172,6 +208,40 @@ pub fn matches_any(patterns: &[String], name: &str) -> bool {
         })
 }
 
+impl ApiSettings {
+    /// The defaults of the system daemon.
+    fn of_system() -> Self {
+        Self {
+            max_body_bytes: 32 << 20,
+            max_bodies_per_uid_bytes: 128 << 20,
+            max_head_bytes: 16 << 10,
+            max_jobs_per_request: 100_000,
+            max_connections: 1_024,
+            max_connections_for_root: 32,
+            max_connections_per_uid: 64,
+            max_streams_per_uid: 16,
+            max_streams_per_job: 64,
+            max_channels_per_stream: 50,
+            root_is_exempt: true,
+            requests_per_second_per_uid: 2_000,
+            requests_at_once_per_uid: 4_000,
+            submissions_per_second_per_uid: 5_000,
+            submissions_at_once_per_uid: 100_000,
+            max_reads: 16,
+            max_reads_per_uid: 12,
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            write_stall: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(15),
+            bookmark: Duration::from_secs(60),
+            client_queue: 1_024,
+            client_channels: 4_096,
+            replay_per_second: 5_000,
+        }
+    }
+}
+
 impl Settings {
     /// The defaults of the system daemon.
     #[must_use]
@@ -191,16 +261,7 @@ impl Settings {
                 session_variables: session_variables(),
             },
             groups: BTreeMap::new(),
-            api: ApiSettings {
-                max_body_bytes: 32 << 20,
-                max_connections: 1_024,
-                max_connections_per_uid: 64,
-                max_streams_per_uid: 16,
-                requests_per_second_per_uid: 2_000,
-                header_timeout: Duration::from_secs(5),
-                heartbeat: Duration::from_secs(15),
-                client_queue: 1_024,
-            },
+            api: ApiSettings::of_system(),
             events: EventSettings {
                 ring: 8_192,
                 keep: 1_000_000,
@@ -219,7 +280,11 @@ impl Settings {
         let mut settings = Self::of_system(state_dir, runtime_dir);
         settings.api.max_connections_per_uid = 768;
         settings.api.max_streams_per_uid = 512;
+        settings.api.max_reads_per_uid = settings.api.max_reads;
+        settings.api.root_is_exempt = false;
         settings.api.requests_per_second_per_uid = 100_000;
+        settings.api.requests_at_once_per_uid = 200_000;
+        settings.api.submissions_per_second_per_uid = 100_000;
         settings
     }
 

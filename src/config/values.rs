@@ -18,6 +18,8 @@ pub(super) enum Field<'a> {
     Count(&'a mut u32, u32),
     /// A whole number that may be large.
     Large(&'a mut u64),
+    /// Yes or no.
+    Switch(&'a mut bool),
     /// A size, with its unit.
     Bytes(&'a mut u64),
     /// A length of time, with its unit.
@@ -85,6 +87,9 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             let wanted = "a size with its unit, as in \"256MiB\"";
             *bytes = size(string(value, wanted)?).ok_or_else(|| not(value, wanted))?;
         }
+        Field::Switch(switch) => {
+            *switch = value.as_bool().ok_or_else(|| not(value, "true or false"))?;
+        }
         Field::Time(time) => {
             let wanted = "a length of time with its unit, as in \"10s\", \"1h 30m\" or \"2d\"";
             *time = duration(string(value, wanted)?).ok_or_else(|| not(value, wanted))?;
@@ -119,6 +124,7 @@ pub(super) fn text(field: &Field<'_>) -> String {
         Field::Text(text) => quoted(text),
         Field::Count(count, _) => count.to_string(),
         Field::Large(count) => count.to_string(),
+        Field::Switch(switch) => switch.to_string(),
         Field::Bytes(bytes) => quoted(&size_text(**bytes)),
         Field::Time(time) => {
             let span = SignedDuration::try_from(**time).unwrap_or(SignedDuration::MAX);

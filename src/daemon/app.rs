@@ -26,7 +26,6 @@ use crate::model::spec::StopPolicy;
 use crate::store::Store;
 use crate::supervise::{Containing, Listener, Supervisor};
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -151,7 +150,6 @@ impl Parts {
             trim_due: Arc::clone(&trim_due),
             published: 0,
             tasks: core_tasks.clone(),
-            last_points: BTreeMap::new(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
         let (recovered_engine, first) = Engine::recover(host.recovery(recovered), clock::now());
@@ -190,7 +188,7 @@ impl Parts {
         };
         let listener =
             tokio::net::UnixListener::from_std(listener).context("failed to serve the socket")?;
-        let limits = limits(&settings, api.policy.mode);
+        let limits = limits(&settings);
         let serving = api::serve(listener, api, limits, doors.clone(), door_tasks.clone());
         door_tasks.spawn(serving);
         let app = App {

@@ -2,6 +2,7 @@
 //!
 //! They say what they saw and nothing more: which source to believe is decided in `model::progress`.
 
+pub mod adapters;
 pub mod file;
 pub mod notify;
 pub mod text;

@@ -17,9 +17,11 @@ use crate::client::{
 };
 use crate::wire::event::{EventView, StreamMessage};
 use crate::wire::job::JobView;
+use crate::wire::message::ProgressMessage;
 use crate::wire::progress::ProgressView;
 use crate::wire::values::Cursor;
 use jiff::Timestamp;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -470,27 +472,17 @@ fn state_line(body: &JobStateBody, look: &Look) -> String {
     line
 }
 
-/// The names of numbers that stand flat in the body of an event, and what they are called in a view.
-const FLAT_NAMES: [(&str, &str); 4] = [
-    ("progress", "percent"),
-    ("current_step", "step"),
-    ("current_epoch", "epoch"),
-    ("eta", "eta_seconds"),
-];
-
-/// The progress in the body of an event: in an object of its own, or flat between everything else.
+/// The progress in the body of an event.
 #[must_use]
 pub fn progress_of(body: &serde_json::Value) -> ProgressView {
-    let inner = body.get("progress").filter(|inner| inner.is_object());
-    let mut fields = inner.unwrap_or(body).clone();
-    if let Some(flat) = fields.as_object_mut() {
-        for (flat_name, name) in FLAT_NAMES {
-            if let Some(value) = flat.remove(flat_name) {
-                flat.entry(name).or_insert(value);
-            }
-        }
+    match ProgressMessage::deserialize(body) {
+        Ok(message) => message.into_view(),
+        // A daemon from before tells it in an object of its own.
+        Err(_) => body
+            .get("progress")
+            .and_then(|inner| ProgressView::deserialize(inner).ok())
+            .unwrap_or_default(),
     }
-    serde_json::from_value(fields).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -524,13 +516,14 @@ mod tests {
             "job": 42, "name": "train\u{1b}", "state": "failed", "from": "running", "attempt": 2,
             "exit": {"code": 3}, "failure": {"class": "exit", "message": "exit status 3"}
         });
-        let fit = json!({"percent": 50.0, "phase": "fit"});
+        let fit = json!({"job": 42, "attempt": 2, "status": "running", "progress": 50.0, "phase": "fit",
+            "timestamp": "2026-11-22T12:03:04Z"});
         let mut lines = Lines::default();
         let shown = [
             event("progress", "job/42/progress", fit.clone()),
             event("state", "job/42/state", running),
             event("progress", "job/42/progress", fit.clone()),
-            event("state", "job/42/state", failed),
+            event("failed", "job/42/state", failed),
             event("group", "group/gpu/state", json!({"name": "gpu"})),
         ]
         .map(|event| lines.of(&event, &look));
@@ -547,9 +540,9 @@ mod tests {
             ..event("progress", "job/42/progress", fit)
         };
         assert!(lines.of(&later, &look).is_some(), "a second has passed");
-        let flat = json!({"job": 42, "status": "running", "progress": 50.0, "current_step": 5.0, "total_steps": 10.0,
-            "eta_seconds": 3.0, "loss": 0.1, "timestamp": "2026-11-22T12:03:06Z"});
-        let nested = json!({"progress": {"percent": 50.0, "step": 5.0, "total_steps": 10.0, "eta_seconds": 3.0}});
+        let flat = json!({"job": 42, "attempt": 1, "status": "running", "progress": 50.0,
+            "timestamp": "2026-11-22T12:03:06Z", "new": {}});
+        let nested = json!({"progress": {"percent": 50.0, "updated_at": "2026-11-22T12:03:06Z"}});
         assert_eq!(progress_of(&flat), progress_of(&nested));
         assert_eq!(progress_of(&flat).percent, Some(50.0));
     }

@@ -28,6 +28,7 @@ pub(super) fn message(frame: &Frame) -> Result<Option<StreamMessage>, ClientErro
         })),
         "bye" => StreamMessage::Bye(serde_json::from_str(&frame.data).unwrap_or(Bye {
             retry_ms: USUAL_RETRY_MS,
+            reason: String::new(),
         })),
         "snapshot_end" => StreamMessage::SnapshotEnd,
         "end" => StreamMessage::End,
