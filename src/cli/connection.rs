@@ -141,16 +141,19 @@ impl<'a> Connection<'a> {
     #[must_use]
     pub fn line(&self) -> Option<String> {
         let away = self.away.as_ref()?;
-        let since = duration(away.since.elapsed().as_secs_f64().floor());
+        let seconds = away.since.elapsed().as_secs_f64().floor();
+        let since = if seconds < 1.0 {
+            String::new()
+        } else {
+            format!(" for {}", duration(seconds))
+        };
         Some(match away.retry_at {
             Some(at) => {
                 let left = at.saturating_duration_since(Instant::now()).as_secs_f64();
-                format!(
-                    "↻ no connection for {since}, next try in {}",
-                    duration(left.ceil())
-                )
+                let left = duration(left.ceil().max(1.0));
+                format!("↻ no connection{since}, next try in {left}")
             }
-            None => format!("↻ no stream for {since}"),
+            None => format!("↻ no stream{since}"),
         })
     }
 }

@@ -256,11 +256,18 @@ impl Watching<'_> {
     /// No stream can be had. A program gets every event when there is one again; a person is shown now what has
     /// changed, and then not once more.
     async fn poll(&mut self) -> Result<(), CliError> {
-        self.connection.refused(&mut self.screen);
         let is_known = self.events.cursor().is_some();
-        if self.session.output.json && (is_known || self.has_snapshot) {
-            return Ok(());
-        }
+        let outcome = if self.session.output.json && (is_known || self.has_snapshot) {
+            Ok(())
+        } else {
+            self.look().await
+        };
+        // Only now: from here on nothing is missed.
+        self.connection.refused(&mut self.screen);
+        outcome
+    }
+
+    async fn look(&mut self) -> Result<(), CliError> {
         let query = JobQuery {
             limit: Some(PAGE),
             ..JobQuery::default()
