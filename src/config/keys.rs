@@ -55,6 +55,21 @@ pub(super) const KEYS: &[Key] = &[
     live("jobs.session_variables", |s| {
         Field::Names(&mut s.jobs.session_variables)
     }),
+    live("progress.open_files", |s| {
+        Field::Flag(&mut s.progress.open_files)
+    }),
+    live("progress.open_files_after", |s| {
+        Field::Time(&mut s.progress.open_files_after)
+    }),
+    live("progress.open_files_interval", |s| {
+        Field::Time(&mut s.progress.open_files_interval)
+    }),
+    live("progress.open_files_programs", |s| {
+        Field::Names(&mut s.progress.open_files_programs)
+    }),
+    live("progress.open_files_kinds", |s| {
+        Field::Names(&mut s.progress.open_files_kinds)
+    }),
     at_start("api.max_body", |s| Field::Bytes(&mut s.api.max_body_bytes)),
     at_start("api.max_bodies_per_uid", |s| {
         Field::Bytes(&mut s.api.max_bodies_per_uid_bytes)

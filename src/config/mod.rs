@@ -24,6 +24,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// Groups that are made or changed at start, by name.
     pub groups: BTreeMap<String, GroupSettings>,
+    /// Progress that is not reported.
+    pub progress: ProgressSettings,
     /// The socket API.
     pub api: ApiSettings,
     /// Events.
@@ -77,6 +79,21 @@ pub enum ContainmentChoice {
 pub struct GroupSettings {
     /// How many of its jobs may hold a place at once.
     pub parallelism: u32,
+}
+
+/// Progress that is not reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgressSettings {
+    /// Whether jobs that say nothing are judged by the files that they have open.
+    pub open_files: bool,
+    /// How long an attempt has run before its files are looked at.
+    pub open_files_after: Duration,
+    /// Time between two looks while a file moves.
+    pub open_files_interval: Duration,
+    /// Names of the programs whose files tell how far a job is.
+    pub open_files_programs: Vec<String>,
+    /// Kinds of jobs of which the files of every program do.
+    pub open_files_kinds: Vec<String>,
 }
 
 /// The socket API.
@@ -191,6 +208,97 @@ const SESSION_VARIABLES: [&str; 30] = [
     "_",
 ];
 
+/// Programs that go through one file from its beginning to its end, or fill one.
+const COPYING_PROGRAMS: [&str; 81] = [
+    "7z",
+    "7za",
+    "7zr",
+    "7zz",
+    "aria2c",
+    "b2sum",
+    "b3sum",
+    "borg",
+    "brotli",
+    "bsdcpio",
+    "bsdtar",
+    "bunzip2",
+    "bzcat",
+    "bzip2",
+    "cat",
+    "cksum",
+    "cmp",
+    "cp",
+    "cpio",
+    "curl",
+    "dd",
+    "dd_rescue",
+    "ddrescue",
+    "diff",
+    "ffmpeg",
+    "gcp",
+    "gpg",
+    "gpg2",
+    "grep",
+    "gunzip",
+    "gzip",
+    "lbunzip2",
+    "lbzip2",
+    "lz4",
+    "lz4cat",
+    "lzip",
+    "lzma",
+    "lzop",
+    "md5sum",
+    "mksquashfs",
+    "mv",
+    "openssl",
+    "pbzip2",
+    "pigz",
+    "plzip",
+    "pv",
+    "pzstd",
+    "qemu-img",
+    "rclone",
+    "restic",
+    "rsync",
+    "scp",
+    "sftp",
+    "sftp-server",
+    "sha1sum",
+    "sha224sum",
+    "sha256sum",
+    "sha384sum",
+    "sha512sum",
+    "shred",
+    "sort",
+    "split",
+    "srm",
+    "tac",
+    "tar",
+    "tee",
+    "unpigz",
+    "unrar",
+    "unsquashfs",
+    "unxz",
+    "unzip",
+    "unzstd",
+    "wc",
+    "wget",
+    "xxhsum",
+    "xz",
+    "xzcat",
+    "zcat",
+    "zip",
+    "zstd",
+    "zstdcat",
+];
+
+/// Kinds of jobs that do the same with programs of their own.
+const COPYING_KINDS: [&str; 10] = [
+    "archive", "backup", "compress", "copy", "download", "extract", "move", "restore", "transfer",
+    "upload",
+];
+
 /// The variables that stay behind unless the configuration says otherwise.
 #[must_use]
 pub fn session_variables() -> Vec<String> {
@@ -261,6 +369,13 @@ impl Settings {
                 session_variables: session_variables(),
             },
             groups: BTreeMap::new(),
+            progress: ProgressSettings {
+                open_files: true,
+                open_files_after: Duration::from_secs(2),
+                open_files_interval: Duration::from_secs(1),
+                open_files_programs: COPYING_PROGRAMS.map(str::to_owned).to_vec(),
+                open_files_kinds: COPYING_KINDS.map(str::to_owned).to_vec(),
+            },
             api: ApiSettings::of_system(),
             events: EventSettings {
                 ring: 8_192,

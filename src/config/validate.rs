@@ -25,6 +25,9 @@ const MOST_READS: u32 = 16;
 /// What a head may have: the buffer it is read into has an end.
 const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=64 << 10;
 
+/// More looks than this at the files of a job would be felt.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Keys that must go with another one.
 const OTHERS: [(&str, &str); 4] = [
     ("api.max_connections_per_uid", "api.max_connections"),
@@ -64,6 +67,10 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
             header_timeout(settings.api.header_timeout),
         ),
         ("events.ring", ring(settings)),
+        (
+            "progress.open_files_interval",
+            interval(settings.progress.open_files_interval),
+        ),
     ];
     let mut problems = Vec::new();
     for (key, found) in checks {
@@ -177,6 +184,11 @@ fn bookmark(time: Duration) -> Option<String> {
 
 fn heartbeat(time: Duration) -> Option<String> {
     (time < SHORTEST_HEARTBEAT).then(|| "it is too short: use \"1s\" or more".to_owned())
+}
+
+fn interval(time: Duration) -> Option<String> {
+    (time < SHORTEST_INTERVAL)
+        .then(|| "looking so often would slow the job down: use \"100ms\" or more".to_owned())
 }
 
 fn header_timeout(time: Duration) -> Option<String> {

@@ -28,6 +28,8 @@ pub(super) enum Field<'a> {
     Signal(&'a mut i32),
     /// One of the ways of containment.
     Containment(&'a mut ContainmentChoice),
+    /// Yes or no.
+    Flag(&'a mut bool),
     /// A list of names.
     Names(&'a mut Vec<String>),
 }
@@ -104,6 +106,9 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             let found = CONTAINMENTS.iter().find(|(name, _)| *name == text);
             *choice = found.ok_or_else(|| not(value, wanted))?.1;
         }
+        Field::Flag(flag) => {
+            *flag = value.as_bool().ok_or_else(|| not(value, "true or false"))?;
+        }
         Field::Names(names) => {
             let wanted = "a list of texts, as in [\"TMUX*\", \"OLDPWD\"]";
             let items = value.as_array().ok_or_else(|| not(value, wanted))?;
@@ -138,6 +143,7 @@ pub(super) fn text(field: &Field<'_>) -> String {
             .iter()
             .find(|(_, known)| known == *choice)
             .map_or_else(String::new, |(name, _)| quoted(name)),
+        Field::Flag(flag) => flag.to_string(),
         Field::Names(names) => {
             let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
             format!("[{}]", names.join(", "))
