@@ -30,6 +30,8 @@ impl Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
+    /// It was announced and has not begun.
+    Pending,
     /// It has begun.
     Started,
     /// It goes on.
@@ -45,12 +47,25 @@ impl StepState {
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Some(match word.trim().to_ascii_lowercase().as_str() {
+            "pending" | "planned" | "waiting" | "todo" => Self::Pending,
             "started" | "start" | "begin" | "begun" => Self::Started,
             "progress" | "running" | "in_progress" => Self::Progress,
             "completed" | "complete" | "done" | "finished" | "success" => Self::Completed,
             "failed" | "fail" | "error" => Self::Failed,
             _ => return None,
         })
+    }
+
+    /// The stable name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Started => "started",
+            Self::Progress => "progress",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
     }
 
     /// Whether nothing more is expected of the step.
@@ -73,9 +88,27 @@ pub struct StepReport {
     /// How much of it is done, 0–100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
+    /// Its share of the whole, beside that of the other steps; 1 where the job does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// A word for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+impl StepReport {
+    /// A report that says no more than where a step is.
+    #[must_use]
+    pub fn new(name: impl Into<String>, state: StepState) -> Self {
+        Self {
+            name: name.into(),
+            kind: None,
+            state,
+            percent: None,
+            weight: None,
+            message: None,
+        }
+    }
 }
 
 /// What one source saw at one time; whatever it did not see is absent.
@@ -101,6 +134,9 @@ pub struct Observation {
     /// The source knows that `step` counts within the epoch, not over the whole job.
     #[serde(default, skip_serializing_if = "is_false")]
     pub steps_in_epoch: bool,
+    /// The counts were not said by anybody, but estimated from outside, as from an open file.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
     /// What the job is at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
@@ -125,7 +161,7 @@ pub struct Observation {
     /// What the job says went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Steps begun, advanced or ended.
+    /// Steps announced, begun, advanced or ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepReport>,
     /// The job says that it has started up (`READY=1`).
@@ -151,6 +187,7 @@ impl Observation {
             epoch: None,
             total_epochs: None,
             steps_in_epoch: false,
+            estimated: false,
             phase: None,
             message: None,
             rate: None,
@@ -196,6 +233,7 @@ impl Observation {
             self.epoch = newer.epoch;
             self.total_epochs = newer.total_epochs;
             self.steps_in_epoch = newer.steps_in_epoch;
+            self.estimated = newer.estimated;
             self.phase = newer.phase;
             self.rate = newer.rate;
             self.unit = newer.unit;
