@@ -55,6 +55,9 @@ pub(super) const KEYS: &[Key] = &[
     live("jobs.session_variables", |s| {
         Field::Names(&mut s.jobs.session_variables)
     }),
+    at_start("progress.interval", |s| {
+        Field::Time(&mut s.progress.interval)
+    }),
     at_start("api.max_body", |s| Field::Bytes(&mut s.api.max_body_bytes)),
     at_start("api.max_connections", |s| {
         Field::Count(&mut s.api.max_connections, 1)

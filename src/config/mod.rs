@@ -24,6 +24,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// Groups that are made or changed at start, by name.
     pub groups: BTreeMap<String, GroupSettings>,
+    /// Progress of running jobs.
+    pub progress: ProgressSettings,
     /// The socket API.
     pub api: ApiSettings,
     /// Events.
@@ -77,6 +79,13 @@ pub enum ContainmentChoice {
 pub struct GroupSettings {
     /// How many of its jobs may hold a place at once.
     pub parallelism: u32,
+}
+
+/// Progress of running jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgressSettings {
+    /// Shortest time between two events of one job's progress.
+    pub interval: Duration,
 }
 
 /// The socket API.
@@ -191,6 +200,9 @@ impl Settings {
                 session_variables: session_variables(),
             },
             groups: BTreeMap::new(),
+            progress: ProgressSettings {
+                interval: Duration::from_millis(50),
+            },
             api: ApiSettings {
                 max_body_bytes: 32 << 20,
                 max_connections: 1_024,

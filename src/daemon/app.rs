@@ -15,7 +15,9 @@ use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
-use crate::daemon::tuning::{default_parallelism, keeping_of, launch_context, limits, stop_policy};
+use crate::daemon::tuning::{
+    default_parallelism, keeping_of, launch_context, limits, pace_ms, stop_policy,
+};
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
 use crate::engine::command::Command;
@@ -128,6 +130,7 @@ impl Parts {
         let host = HostFacts {
             boot_id,
             default_parallelism: default_parallelism(&settings),
+            pace_ms: pace_ms(&settings),
         };
         let vitals = Vitals {
             store: store.condition(),
@@ -139,6 +142,7 @@ impl Parts {
         };
         let adapters = Adapters {
             store: store.clone(),
+            control: control.clone(),
             bus: bus.clone(),
             supervisor,
             launcher: Arc::clone(&launcher),
