@@ -110,6 +110,7 @@ impl Take {
             Meaning::Percent => self.said.percent = Some(value::percent(text).ok_or(Refused)?),
             Meaning::Epoch => self.epoch(text)?,
             Meaning::Epochs => self.said.epochs = some_of(self.count(text)?),
+            Meaning::LastEpoch => self.said.epochs = Some(self.count(text)? + 1.0),
             Meaning::Rate => self.rate(value::rate(text, self.base)),
             Meaning::Pace => self.rate(value::pace(text)),
             Meaning::Eta => self.said.eta_seconds = value::seconds(text),

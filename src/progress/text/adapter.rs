@@ -19,6 +19,10 @@ pub(super) struct Memory {
     bars: Bars,
     /// Things that go on at once, by name.
     items: BTreeMap<String, Item>,
+    /// The part of the output it is in.
+    part: Option<String>,
+    /// Lines that were counted; none before the first `start`, as some may have been missed.
+    counted: Option<u32>,
 }
 
 /// One of several things that go on at once.
@@ -39,9 +43,12 @@ impl Memory {
         line: &str,
         end: End,
     ) -> Option<Option<Observation>> {
-        let said = said::read(rule, line, &self.kept)?;
-        let speaks = said.says_something() || rule.done;
+        if rule.within.is_some() && rule.within != self.part {
+            return None;
+        }
+        let mut said = said::read(rule, line, &self.kept)?;
         if end == End::Open {
+            let speaks = said.says_something() || rule.done;
             let fresh = Said::default();
             let said = said.over(if rule.start { &fresh } else { &self.kept });
             if rule.bar {
@@ -49,13 +56,8 @@ impl Memory {
             }
             return (said.item.is_none() && speaks).then(|| Some(observation(name, said)));
         }
-        if rule.start {
-            *self = Self::default();
-        }
-        if rule.keep {
-            self.kept.keep(&said);
-        }
-        if !speaks {
+        self.note(rule, &mut said);
+        if rule.pass || !(said.says_something() || rule.done) {
             return Some(None);
         }
         let mut said = fitting(said.over(&self.kept));
@@ -66,6 +68,26 @@ impl Memory {
             return Some(self.bars.read(name, said, end));
         }
         Some(Some(observation(name, said)).filter(|seen| !seen.is_empty()))
+    }
+
+    /// Remembers what a line says for those after it, and counts it.
+    fn note(&mut self, rule: &LineRule, said: &mut Said) {
+        if rule.start {
+            *self = Self {
+                counted: Some(0),
+                ..Self::default()
+            };
+        }
+        if rule.keep {
+            self.kept.keep(said);
+        }
+        if rule.enter.is_some() {
+            self.part.clone_from(&rule.enter);
+        }
+        if let Some(counted) = self.counted.as_mut().filter(|_| rule.count) {
+            *counted = counted.saturating_add(1);
+            said.step = Some(f64::from(*counted));
+        }
     }
 
     /// Puts the counts of all items in the place of those of one.
@@ -149,3 +171,6 @@ pub(super) fn observation(name: &str, said: Said) -> Observation {
     seen.metrics = said.metrics;
     seen
 }
+
+#[cfg(test)]
+mod tests;
