@@ -493,7 +493,7 @@ impl Section<'_, '_> {
         if rule.open && (rule.count || rule.enter.is_some()) {
             self.fault("open", "what is remembered of a line needs its end");
         }
-        if rule.live && !(rule.bar && !rule.open) {
+        if rule.live && (!rule.bar || rule.open) {
             self.fault("live", "it needs `bar`, and no `open`");
         }
         if rule.pass && !(rule.keep || rule.start || rule.enter.is_some()) {
