@@ -62,7 +62,7 @@ pub(super) fn is_worth(line: &str) -> bool {
         b'p' | b'P' => bytes
             .get(at..at + 4)
             .is_some_and(|it| it.eq_ignore_ascii_case(b"poch")),
-        b'o' => bytes.get(at..at + 3) == Some(b"of "),
+        b'o' => bytes.get(at..at + 3) == Some(b"of ") && is_count(bytes.get(at + 3)),
         _ => false,
     })
 }
