@@ -25,8 +25,8 @@ impl Progress {
     ///
     /// - One source at a time, the *lead*, says how far the job is. Explicit sources (API, file, notify)
     ///   outrank adapters, and among adapters units outrank bare epochs. A higher rank takes the
-    ///   lead at once, an equal one when the lead has been silent for 30 s, a lower one never takes it
-    ///   from an explicit source.
+    ///   lead at once, an equal one when the lead has been silent for 30 s (an adapter's also when it has come
+    ///   to 100 %), a lower one never takes it from an explicit source.
     /// - Everybody may add metrics, messages and steps. An adapter names the phase only where no
     ///   explicit source ever did. Epochs of another adapter are shown where the lead has none.
     /// - Percent is the source's own, else step ÷ total, else from epochs; where steps start again in
@@ -97,7 +97,10 @@ impl Progress {
         }
         match rank.cmp(&lead.rank) {
             std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Equal => silent,
+            // Whoever has come to its end makes way for the next program of the job.
+            std::cmp::Ordering::Equal => {
+                silent || (self.percent == Some(100.0) && !lead.source.is_explicit())
+            }
             std::cmp::Ordering::Less => false,
         }
     }
