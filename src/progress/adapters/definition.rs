@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use regex::Regex;
 
+use super::dialect;
 use super::window::Need;
 
 /// How to read the output of one program.
@@ -123,10 +124,10 @@ pub(in crate::progress) struct Pattern {
 }
 
 impl Pattern {
-    /// A pattern that was parsed before.
+    /// A pattern of the dialect that was parsed before.
     pub(super) fn new(text: &str) -> Self {
         Self {
-            text: text.to_owned(),
+            text: dialect::usual(text),
             regex: OnceLock::new(),
         }
     }

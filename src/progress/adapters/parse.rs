@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::definition::{
     Adapter, Body, Builtin, LineRule, MEANINGS, Meaning, On, Origin, Pattern, Template,
 };
-use super::window;
+use super::{dialect, window};
 
 /// How pairs of a name and a number are found unless an adapter says otherwise.
 const PAIRS: &str = r"(?<name>[\w./-]+)\s*[=:]\s*(?<value>\S+)";
@@ -385,7 +385,8 @@ impl Section<'_, '_> {
 
     /// The pattern and the names of its groups, by number.
     fn regex(&mut self, key: &str, pattern: &str) -> Option<(Hir, Vec<Option<String>>)> {
-        match (regex_syntax::parse(pattern), &*self.file.origin) {
+        let usual = dialect::usual(pattern);
+        match (regex_syntax::parse(&usual), self.file.origin) {
             (Err(error), _) => {
                 let what = match &error {
                     regex_syntax::Error::Parse(error) => error.kind().to_string(),
@@ -396,7 +397,7 @@ impl Section<'_, '_> {
                 None
             }
             // What is shipped is compiled by its test.
-            (Ok(_), Origin::File(_)) if regex::Regex::new(pattern).is_err() => {
+            (Ok(_), Origin::File(_)) if regex::Regex::new(&usual).is_err() => {
                 self.fault(key, "the regular expression is too large");
                 None
             }

@@ -9,6 +9,7 @@ mod json;
 pub mod lines;
 mod ratio;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::model::progress::Observation;
@@ -183,7 +184,11 @@ impl Readers {
             .candidates(&self.found, &self.ranks, &mut candidates);
         let mut outcome = Outcome::Unknown;
         if !candidates.is_empty() {
-            let text = String::from_utf8_lossy(line);
+            // Nearly all output is good UTF-8, and that is found out faster than what is wrong with it.
+            let text = match std::str::from_utf8(line) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => String::from_utf8_lossy(line),
+            };
             let line = Line { text: &text, end };
             let mut is_noted = false;
             for candidate in &candidates {
