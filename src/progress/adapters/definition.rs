@@ -84,6 +84,8 @@ pub(in crate::progress) struct LineRule {
     pub groups: Vec<(usize, Meaning)>,
     pub on: On,
     pub bar: bool,
+    /// Bars that are drawn together, from the top of their display.
+    pub live: bool,
     pub open: bool,
     pub keep: bool,
     pub start: bool,

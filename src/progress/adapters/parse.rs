@@ -29,8 +29,8 @@ const ADAPTER_KEYS: &[&str] = &[
     "line",
 ];
 const LINE_KEYS: &[&str] = &[
-    "pattern", "on", "bar", "open", "keep", "start", "done", "count", "pass", "enter", "within",
-    "unit", "scale", "set", "metrics", "pairs",
+    "pattern", "on", "bar", "live", "open", "keep", "start", "done", "count", "pass", "enter",
+    "within", "unit", "scale", "set", "metrics", "pairs",
 ];
 
 /// One thing that is wrong with a file of adapters.
@@ -352,6 +352,7 @@ impl Section<'_, '_> {
             pattern: Pattern::new(&pattern),
             on: self.on(table),
             bar: self.flag(table, "bar"),
+            live: self.flag(table, "live"),
             open: self.flag(table, "open"),
             keep: self.flag(table, "keep"),
             start: self.flag(table, "start"),
@@ -492,6 +493,9 @@ impl Section<'_, '_> {
         }
         if rule.open && (rule.count || rule.enter.is_some()) {
             self.fault("open", "what is remembered of a line needs its end");
+        }
+        if rule.live && (!rule.bar || rule.open) {
+            self.fault("live", "it needs `bar`, and no `open`");
         }
         if rule.pass && !(rule.keep || rule.start || rule.enter.is_some()) {
             self.fault(

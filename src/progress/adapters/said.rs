@@ -18,6 +18,8 @@ pub(in crate::progress) struct Said {
     pub percent: Option<f64>,
     pub epoch: Option<f64>,
     pub epochs: Option<f64>,
+    /// The first epoch is 0.
+    pub epochs_from_zero: bool,
     /// Units per second.
     pub rate: Option<f64>,
     pub eta_seconds: Option<f64>,
@@ -48,6 +50,7 @@ fn taken(rule: &LineRule, captures: &Captures<'_>, kept: &Said) -> Result<Said, 
     let mut take = Take {
         said: Said::default(),
         base: rule.scale,
+        is_scaled: false,
         rate_unit: None,
         amount_unit: None,
         bare: Vec::new(),
@@ -62,6 +65,9 @@ fn taken(rule: &LineRule, captures: &Captures<'_>, kept: &Said) -> Result<Said, 
     {
         take.base = 1024.0;
     }
+    take.is_scaled = [Meaning::Step, Meaning::Total].iter().any(|it| {
+        group(it).is_some_and(|found| found.as_str().ends_with(['k', 'M', 'G', 'T', 'P']))
+    });
     let mut spans = Vec::new();
     for (at, meaning) in &rule.groups {
         let Some(found) = captures
@@ -97,6 +103,8 @@ struct Take {
     said: Said,
     /// What a prefix of a number means that does not say `iB`.
     base: f64,
+    /// Counts are printed with a prefix and without their unit, so that the rate has one before its unit too.
+    is_scaled: bool,
     rate_unit: Option<String>,
     amount_unit: Option<String>,
     /// The counts that have no unit of their own, so that one behind them is meant for them too.
@@ -119,7 +127,13 @@ impl Take {
             Meaning::Percent => self.said.percent = Some(value::percent(text).ok_or(Refused)?),
             Meaning::Epoch => self.epoch(text)?,
             Meaning::Epochs => self.said.epochs = some_of(self.count(text)?),
-            Meaning::LastEpoch => self.said.epochs = Some(self.count(text)? + 1.0),
+            Meaning::LastEpoch => {
+                self.said.epochs = Some(self.count(text)? + 1.0);
+                self.said.epochs_from_zero = true;
+            }
+            Meaning::Rate if self.is_scaled => {
+                self.rate(value::rate(text, self.base).in_whole_units(self.base));
+            }
             Meaning::Rate => self.rate(value::rate(text, self.base)),
             Meaning::Pace => self.rate(value::pace(text)),
             Meaning::Eta => self.said.eta_seconds = value::seconds(text),
@@ -222,11 +236,14 @@ impl Take {
             if taken.iter().any(overlaps) {
                 continue;
             }
-            let name = name.as_str().trim();
-            match Meaning::of_pair(name).filter(|_| rule.pairs_are_fields) {
+            let name = match pair.name("of") {
+                Some(whose) => format!("{}.{}", whose.as_str().trim(), name.as_str().trim()),
+                None => name.as_str().trim().to_owned(),
+            };
+            match Meaning::of_pair(&name).filter(|_| rule.pairs_are_fields) {
                 Some(meaning) => self.put(&meaning, unquoted(value.as_str()))?,
                 None if name.is_empty() => {}
-                None => self.metric(name.to_owned(), value.as_str()),
+                None => self.metric(name, value.as_str()),
             }
         }
         Ok(())
@@ -292,6 +309,7 @@ impl Said {
             percent: self.percent.or(kept.percent),
             epoch: self.epoch.or(kept.epoch),
             epochs: self.epochs.or(kept.epochs),
+            epochs_from_zero: self.epochs_from_zero || kept.epochs_from_zero,
             rate: self.rate.or(kept.rate),
             eta_seconds: self.eta_seconds.or(kept.eta_seconds),
             elapsed_seconds: self.elapsed_seconds.or(kept.elapsed_seconds),

@@ -14,12 +14,60 @@ pub(super) const FILES: &[(&str, &str)] = &[
         include_str!("../../../packaging/adapters.d/terminal.toml"),
     ),
     (
+        "ultralytics",
+        include_str!("../../../packaging/adapters.d/ultralytics.toml"),
+    ),
+    (
+        "lightning",
+        include_str!("../../../packaging/adapters.d/lightning.toml"),
+    ),
+    (
+        "keras",
+        include_str!("../../../packaging/adapters.d/keras.toml"),
+    ),
+    (
         "tqdm",
         include_str!("../../../packaging/adapters.d/tqdm.toml"),
     ),
     (
         "transformers",
         include_str!("../../../packaging/adapters.d/transformers.toml"),
+    ),
+    (
+        "scikit-learn",
+        include_str!("../../../packaging/adapters.d/scikit-learn.toml"),
+    ),
+    (
+        "joblib",
+        include_str!("../../../packaging/adapters.d/joblib.toml"),
+    ),
+    (
+        "xgboost",
+        include_str!("../../../packaging/adapters.d/xgboost.toml"),
+    ),
+    (
+        "lightgbm",
+        include_str!("../../../packaging/adapters.d/lightgbm.toml"),
+    ),
+    (
+        "catboost",
+        include_str!("../../../packaging/adapters.d/catboost.toml"),
+    ),
+    (
+        "optuna",
+        include_str!("../../../packaging/adapters.d/optuna.toml"),
+    ),
+    (
+        "mmengine",
+        include_str!("../../../packaging/adapters.d/mmengine.toml"),
+    ),
+    (
+        "pytorch",
+        include_str!("../../../packaging/adapters.d/pytorch.toml"),
+    ),
+    (
+        "rich",
+        include_str!("../../../packaging/adapters.d/rich.toml"),
     ),
     (
         "apt",

@@ -52,7 +52,7 @@ impl Memory {
             let fresh = Said::default();
             let said = said.over(if rule.start { &fresh } else { &self.kept });
             if rule.bar {
-                return Some(self.bars.read(name, fitting(said), end));
+                return Some(self.bars.read(name, fitting(said), end, rule.live));
             }
             return (said.item.is_none() && speaks).then(|| Some(observation(name, said)));
         }
@@ -65,7 +65,7 @@ impl Memory {
             self.sum_up(item, rule.done, &mut said);
         }
         if rule.bar && (said.step.is_some() || said.percent.is_some()) {
-            return Some(self.bars.read(name, said, end));
+            return Some(self.bars.read(name, said, end, rule.live));
         }
         Some(Some(observation(name, said)).filter(|seen| !seen.is_empty()))
     }
@@ -169,6 +169,16 @@ pub(super) fn observation(name: &str, said: Said) -> Observation {
         // Like steps, percents beside an epoch are those of the epoch.
         let before = (epoch - 1.0).max(0.0);
         seen.percent = Some(((before + percent / 100.0) / epochs * 100.0).min(100.0));
+    }
+    if let (true, Some(epoch), Some(epochs), None) =
+        (said.epochs_from_zero, said.epoch, said.epochs, seen.percent)
+    {
+        // Whoever came late cannot know that the first epoch was 0.
+        let part = said
+            .step
+            .zip(said.total)
+            .map_or(0.0, |(step, total)| step / total);
+        seen.percent = Some(((epoch + part) / epochs * 100.0).min(100.0));
     }
     seen.rate = said.rate;
     seen.unit = unit.filter(|_| seen.step.is_some() || seen.rate.is_some());
