@@ -34,7 +34,8 @@ impl Progress {
     /// - One source at a time, the *lead*, says how far the job is. Explicit sources (API, file, notify)
     ///   outrank adapters; adapters that know a program outrank the generic one, units outrank bare
     ///   epochs, and anything that was said outranks what is estimated from outside. A higher rank
-    ///   takes the lead at once, an equal one when the lead has been silent for 30 s, a lower one never.
+    ///   takes the lead at once, an equal one when the lead has been silent for 30 s (an
+    ///   adapter's also when it has come to 100 %), a lower one never.
     /// - Named steps lead where the job told all of them and counts nothing else itself: percent is
     ///   then the share of their weights that is done.
     /// - Everybody may add metrics, messages and steps. An adapter names the phase only where no
@@ -129,7 +130,10 @@ impl Progress {
         }
         match rank.cmp(&lead.rank) {
             std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Equal => silent,
+            // Whoever has come to its end makes way for the next program of the job.
+            std::cmp::Ordering::Equal => {
+                silent || (self.percent == Some(100.0) && !lead.source.is_explicit())
+            }
             std::cmp::Ordering::Less => false,
         }
     }
