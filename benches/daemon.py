@@ -176,7 +176,7 @@ class Stream:
                         self.arrived.put((now, "hello", None))
                     elif kind == "gap":
                         raise RuntimeError(f"the daemon dropped this reader: {text}")
-                    elif kind == "state":
+                    elif kind == "state" or kind in FINAL:
                         body = json.loads(text)["body"]
                         self.arrived.put((now, body["job"], body["state"]))
         except (OSError, RuntimeError, ValueError, KeyError) as fault:

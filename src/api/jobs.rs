@@ -30,6 +30,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Bodies larger than this are read on a thread for blocking work: they take milliseconds.
 const LARGE_BODY_BYTES: usize = 64 << 10;
@@ -121,7 +122,7 @@ async fn submit(mut call: Call) -> Answer {
     let bytes = call.bytes().await?;
     call.check_type()?;
     let subject = Arc::clone(&call.subject);
-    let shared = Arc::clone(&call.shared);
+    let shared = call.shared.clone();
     let large = bytes.len() > LARGE_BODY_BYTES;
     let read = move || read_submission(&bytes, key, &subject, &shared);
     let submission = if large {
@@ -129,6 +130,8 @@ async fn submit(mut call: Call) -> Answer {
     } else {
         read()?
     };
+    let ledger = &call.shared.ledger;
+    ledger.submission(call.subject.uid, submission.jobs.len(), Instant::now())?;
     let command = Command::Submit(submission);
     let Reply::Submitted { ids, repeated } = call.shared.control.command(command).await? else {
         return Err(internal("a submission was answered with something else"));
@@ -309,7 +312,7 @@ fn states(name: &str) -> Result<Vec<StateName>, Failure> {
 
 /// A job as the caller sees it, with its newest progress and the true reason why it waits.
 pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
-    let progress = newest_progress(&call.shared, job);
+    let progress = newest_progress(&call.shared, job).map(|(_, progress)| progress);
     let around = Surroundings {
         group: groups.iter().find(|group| group.name == job.spec.group),
         progress: progress.as_ref(),
@@ -318,14 +321,15 @@ pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
     job_view(job, call.audience(job.owner.uid), around)
 }
 
-fn newest_progress(shared: &Shared, job: &Job) -> Option<Progress> {
+/// What the present attempt of a running job said last, and when: the engine knows it before it is stored.
+pub(super) fn newest_progress(shared: &Shared, job: &Job) -> Option<(i64, Progress)> {
     if !job.state.holds_place() {
         return None;
     }
     let event = shared.bus.latest(&format!("job/{}/progress", job.id))?;
     let body: ProgressBody = serde_json::from_str(&event.body).ok()?;
     let present = job.attempt.as_ref()?.id.attempt;
-    (body.attempt == present).then_some(body.progress)
+    (body.attempt == present).then_some((event.at_ms, body.progress))
 }
 
 async fn show(call: Call) -> Answer {

@@ -5,6 +5,7 @@ use crate::api::routes::{Content, Route, schema, table};
 use crate::wire::error::{MEDIA_TYPE, Problem, ProblemKind};
 use crate::wire::event::{Bye, EventView, Gap, Hello};
 use crate::wire::log::LogPiece;
+use crate::wire::message::ProgressMessage;
 use crate::wire::service::API_LEVEL;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -37,6 +38,7 @@ pub fn document() -> Value {
         schema::<Problem>,
         schema::<Hello>,
         schema::<EventView>,
+        schema::<ProgressMessage>,
         schema::<Gap>,
         schema::<Bye>,
         schema::<LogPiece>,

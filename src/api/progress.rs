@@ -1,18 +1,22 @@
 //! Progress: what a job reports over the API, and its history.
 
 use crate::api::call::{Call, Param};
-use crate::api::problem::{invalid, not_found};
+use crate::api::jobs::newest_progress;
+use crate::api::problem::{Failure, invalid, not_found};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::api::verbs::command;
 use crate::control::command::Verb;
-use crate::model::id::AttemptId;
+use crate::model::job::Job;
 use crate::model::progress::Progress;
-use crate::wire::convert::{observation, progress_view, timestamp};
+use crate::store::{JobHistory, Stretch};
+use crate::wire::convert::{observation, progress_point};
 use crate::wire::error::ProblemKind;
-use crate::wire::progress::{ProgressHistory, ProgressPoint, ProgressReport};
+use crate::wire::progress::{ProgressHistory, ProgressReport};
+use crate::wire::values::Span;
 use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
+use std::collections::BTreeSet;
 
 const DEFAULT_POINTS: usize = 1_000;
 const MOST_POINTS: usize = 10_000;
@@ -37,10 +41,28 @@ const HISTORY: &[Param] = &[
         summary: "Up to this time (RFC 3339)",
     },
     Param {
+        name: "resolution",
+        of_type: "string",
+        repeatable: false,
+        summary: "No more than one point for each such time: seconds, or as in 10s or 5m",
+    },
+    Param {
+        name: "points",
+        of_type: "integer",
+        repeatable: false,
+        summary: "Most points, 1 to 10000, spread evenly; 1000 unless given",
+    },
+    Param {
         name: "limit",
         of_type: "integer",
         repeatable: false,
-        summary: "Most points, 1 to 10000, thinned evenly; 1000 unless given",
+        summary: "The same as points",
+    },
+    Param {
+        name: "fields",
+        of_type: "string",
+        repeatable: true,
+        summary: "Nothing but these fields of the progress, and metrics by name, as in percent,step,loss",
     },
 ];
 
@@ -94,45 +116,83 @@ async fn report(mut call: Call) -> Answer {
 async fn history(call: Call) -> Answer {
     let id = call.job_id()?;
     let wanted: Option<u32> = call.value("attempt", "the number of an attempt")?;
-    let since = call.instant_ms("since")?;
-    let until = call.instant_ms("until")?;
-    let range = "a number from 1 to 10000";
-    let most = call.value("limit", range)?.unwrap_or(DEFAULT_POINTS);
-    if !(1..=MOST_POINTS).contains(&most) {
-        return Err(invalid("limit", format_args!("it is not {range}")));
-    }
+    let (resolution_ms, most) = (resolution_ms(&call)?, most(&call)?);
+    let since_ms = call.instant_ms("since")?.unwrap_or(i64::MIN);
+    let until_ms = call.instant_ms("until")?.unwrap_or(i64::MAX);
+    let fields: BTreeSet<String> = call.values("fields").map(str::to_owned).collect();
     let record = call.shared.read(move |archive| archive.job(id)).await?;
     let record = record.ok_or_else(|| not_found(format_args!("job {id}")))?;
-    let numbers = record.attempts.iter().map(|attempt| attempt.id.attempt);
-    let attempt = match wanted {
-        Some(number) => numbers.clone().find(|known| *known == number),
-        None => numbers.max(),
+    let attempt = attempt_of(&record, wanted)?;
+    let stretch = Stretch {
+        job: id,
+        attempt: Some(attempt),
+        since_ms,
+        until_ms,
     };
-    let Some(attempt) = attempt else {
-        return Err(match wanted {
-            Some(number) => not_found(format_args!("attempt {number} of job {id}")),
-            None => not_found(format_args!("attempt of job {id}: it has not started yet")),
-        });
-    };
-    let name = AttemptId { job: id, attempt };
+    let newest = newest(&call, &record, attempt);
     let points = call
         .shared
-        .read(move |archive| {
-            let (since, until) = (since.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX));
-            archive.progress(name, since, until, most)
-        })
+        .read(move |archive| archive.curve(&stretch, resolution_ms, most, newest))
         .await?;
     let audience = call.audience(record.job.owner.uid);
-    let items = points.into_iter().filter_map(|point| {
-        let progress: Progress = serde_json::from_str(&point.body).ok()?;
-        Some(ProgressPoint {
-            time: timestamp(point.at_ms),
-            progress: progress_view(&progress, audience),
-        })
-    });
+    let fields = Some(&fields).filter(|fields| !fields.is_empty());
+    let items = points
+        .iter()
+        .map(|point| progress_point(point, audience, fields));
     let history = ProgressHistory {
         attempt,
         items: items.collect(),
     };
     json(StatusCode::OK, &history)
+}
+
+fn resolution_ms(call: &Call) -> Result<i64, Failure> {
+    let wanted = "a length of time: seconds, or as in 10s or 5m";
+    let span: Option<Span> = call.value("resolution", wanted)?;
+    Ok(span.map_or(1, |span| i64::try_from(span.ms).unwrap_or(i64::MAX)))
+}
+
+fn most(call: &Call) -> Result<usize, Failure> {
+    let range = "a number from 1 to 10000";
+    let (points, limit) = (call.value("points", range)?, call.value("limit", range)?);
+    if points.is_some() && limit.is_some() {
+        return Err(invalid(
+            "limit",
+            "it is the same as points: give one of them",
+        ));
+    }
+    let most = points.or(limit).unwrap_or(DEFAULT_POINTS);
+    if !(1..=MOST_POINTS).contains(&most) {
+        let name = if points.is_some() { "points" } else { "limit" };
+        return Err(invalid(name, format_args!("it is not {range}")));
+    }
+    Ok(most)
+}
+
+/// The number of the attempt that is meant.
+fn attempt_of(record: &JobHistory, wanted: Option<u32>) -> Result<u32, Failure> {
+    let id = record.job.id;
+    let numbers = record.attempts.iter().map(|attempt| attempt.id.attempt);
+    match wanted {
+        Some(number) => numbers
+            .clone()
+            .find(|known| *known == number)
+            .ok_or_else(|| not_found(format_args!("attempt {number} of job {id}"))),
+        None => numbers
+            .max()
+            .ok_or_else(|| not_found(format_args!("attempt of job {id}: it has not started yet"))),
+    }
+}
+
+/// What an attempt said last and when, which the history may have yet to learn: whoever has been told that a
+/// report was taken finds it here.
+pub(super) fn newest(call: &Call, record: &JobHistory, attempt: u32) -> Option<(i64, Progress)> {
+    let newest = newest_progress(&call.shared, &record.job);
+    let is_present = |job: &Job| job.attempt.as_ref().map(|it| it.id.attempt) == Some(attempt);
+    newest.filter(|_| is_present(&record.job)).or_else(|| {
+        let mut attempts = record.attempts.iter();
+        let last = attempts.find(|it| it.id.attempt == attempt)?;
+        let progress = last.progress.as_deref()?;
+        Some((progress.updated_at_ms?, progress.clone()))
+    })
 }

@@ -7,3 +7,5 @@ mod jobs;
 mod limits;
 mod logs;
 mod routes;
+mod series;
+mod streams;

@@ -16,7 +16,7 @@ use crate::daemon::launch::Launcher;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
-    default_parallelism, keeping_of, launch_context, limits, pace_ms, stop_policy,
+    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
@@ -28,7 +28,6 @@ use crate::model::spec::StopPolicy;
 use crate::store::Store;
 use crate::supervise::{Containing, Listener, Supervisor};
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +74,7 @@ pub(super) struct App {
     control: Handle,
     dirs: Dirs,
     launcher: Arc<Launcher>,
+    feeds: Arc<Feeds>,
     stopping: watch::Sender<StopPolicy>,
 }
 
@@ -116,6 +116,7 @@ impl Parts {
             control.clone(),
             watcher.clone(),
             core_tasks.clone(),
+            estimating(&settings, &dirs),
         ));
         let supervisor = Supervisor::new(
             &dirs.attempts(),
@@ -146,7 +147,7 @@ impl Parts {
             bus: bus.clone(),
             supervisor,
             launcher: Arc::clone(&launcher),
-            feeds,
+            feeds: Arc::clone(&feeds),
             logs: dirs.logs(),
             alarm: Alarm::start().context("failed to set up the alarm clock")?,
             host: host.clone(),
@@ -155,7 +156,6 @@ impl Parts {
             trim_due: Arc::clone(&trim_due),
             published: 0,
             tasks: core_tasks.clone(),
-            last_points: BTreeMap::new(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
         let (recovered_engine, first) = Engine::recover(host.recovery(recovered), clock::now());
@@ -194,7 +194,7 @@ impl Parts {
         };
         let listener =
             tokio::net::UnixListener::from_std(listener).context("failed to serve the socket")?;
-        let limits = limits(&settings, api.policy.mode);
+        let limits = limits(&settings);
         let serving = api::serve(listener, api, limits, doors.clone(), door_tasks.clone());
         door_tasks.spawn(serving);
         let app = App {
@@ -203,6 +203,7 @@ impl Parts {
             control,
             dirs,
             launcher,
+            feeds,
             stopping,
             doors,
             core,
@@ -225,6 +226,7 @@ impl App {
     pub(super) async fn apply(&self, old: &Settings, new: &Settings) {
         self.keeping.send_replace(keeping_of(new));
         self.stopping.send_replace(stop_policy(new));
+        self.feeds.set_estimating(estimating(new, &self.dirs));
         let open_files = self.launcher.context().open_files;
         self.launcher
             .set_context(launch_context(new, &self.dirs, open_files));

@@ -16,23 +16,21 @@ use crate::engine::step::Action;
 use crate::events::Bus;
 use crate::logs;
 use crate::model::change::Change;
-use crate::model::event::{Event, ProgressBody};
+use crate::model::event::Event;
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
 use crate::model::progress::SameRuns;
 use crate::model::state::JobState;
 use crate::model::time::Stamp;
 use crate::store::{Condition, Fetch, ProgressPoint, Recovered, Store, StoreError};
-use crate::supervise::Supervisor;
+use crate::supervise::{Containing, Supervisor};
 use crate::wire::shim;
-use std::collections::BTreeMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
-
-/// How far apart the stored points of one attempt's progress are at least, milliseconds.
-const HISTORY_SPACING_MS: i64 = 1_000;
 
 /// What the engine needs besides the stored rows.
 #[derive(Clone, Debug)]
@@ -90,8 +88,6 @@ pub(super) struct Adapters {
     pub published: usize,
     /// Owner of what runs beside the control task.
     pub tasks: TaskTracker,
-    /// When the last stored point of each attempt was seen, milliseconds since 1970 UTC.
-    pub last_points: BTreeMap<JobId, i64>,
 }
 
 impl Effects for Adapters {
@@ -207,44 +203,30 @@ impl Effects for Adapters {
 impl Adapters {
     fn expect(&self, job: &Job, attempt: AttemptId) {
         let context = self.launcher.context();
+        let present = job.attempt.as_ref().filter(|it| it.id == attempt);
+        let progress = present.and_then(|it| it.progress.as_ref());
         let traces = Traces {
             log_dir: context.log_dir(attempt),
             progress_file: context.progress_file(attempt, job),
+            is_named: job.spec.progress_file.is_some(),
             uid: job.owner.uid,
+            cgroup: match &context.containing {
+                Containing::Cgroup(base) => Some(base.attempt(&attempt.to_string()).dir().into()),
+                Containing::Tree { .. } | Containing::Nothing { .. } => None,
+            },
+            kind: job.spec.kind.clone(),
+            lead: progress
+                .and_then(|progress| Some(progress.counting.lead.as_ref()?.source.clone())),
         };
         self.feeds.expect(attempt, traces);
     }
 
-    /// Stores progress as history, thinned per attempt.
-    fn keep_history(&mut self, events: &[Event]) {
-        let mut points = Vec::new();
-        for event in events {
-            if &*event.kind != "progress" {
-                if let Some(job) = event.is_final.then(|| job_of(event)).flatten() {
-                    self.last_points.remove(&job);
-                }
-                continue;
-            }
-            let Ok(body) = serde_json::from_str::<ProgressBody>(&event.body) else {
-                continue;
-            };
-            let last = self.last_points.entry(body.job).or_insert(i64::MIN);
-            if event.at_ms.saturating_sub(*last) < HISTORY_SPACING_MS {
-                continue;
-            }
-            *last = event.at_ms;
-            let attempt = AttemptId {
-                job: body.job,
-                attempt: body.attempt,
-            };
-            // What was just read from JSON can be written again.
-            if let Ok(body) = serde_json::to_string(&body.progress) {
-                points.push(ProgressPoint {
-                    attempt,
-                    at_ms: event.at_ms,
-                    body,
-                });
-            }
+    /// Stores progress as history, what of it is kept being the store's to know, and shows it to the feeds.
+    fn keep_history(&self, events: &[Event]) {
+        let reports = events.iter().filter(|event| &*event.kind == "progress");
+        let points: Vec<ProgressPoint> = reports.filter_map(point_of).collect();
+        for point in &points {
+            self.feeds.shown(point.attempt, &point.body);
         }
         self.store.record_progress(points);
     }
@@ -294,9 +276,25 @@ fn starts(change: &Change) -> bool {
     matches!(change, Change::JobMoved { job, .. } if matches!(job.state, JobState::Starting { .. }))
 }
 
-fn job_of(event: &Event) -> Option<JobId> {
-    let rest = event.channel.strip_prefix("job/")?;
-    rest.split('/').next()?.parse().ok().map(JobId)
+/// The body of a progress event, as far as history goes: how far the job is stays the text that it is.
+#[derive(Deserialize)]
+struct Reported<'a> {
+    job: JobId,
+    attempt: u32,
+    #[serde(borrow)]
+    progress: &'a RawValue,
+}
+
+fn point_of(event: &Event) -> Option<ProgressPoint> {
+    let reported: Reported<'_> = serde_json::from_str(&event.body).ok()?;
+    Some(ProgressPoint {
+        attempt: AttemptId {
+            job: reported.job,
+            attempt: reported.attempt,
+        },
+        at_ms: event.at_ms,
+        body: reported.progress.get().to_owned(),
+    })
 }
 
 fn target(to: SignalTarget) -> shim::SignalTarget {

@@ -8,6 +8,7 @@ use crate::model::job::{Job, QueueReason};
 use crate::model::progress::Progress;
 use crate::model::state::{JobState, StateName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ pub struct Event {
     pub at_ms: i64,
     /// Where it belongs, as text.
     pub channel: Arc<str>,
-    /// Its type: `state`, `edited`, `removed`, `progress`, …
+    /// Its type: `state`, the name of a final state, `edited`, `removed`, `progress`, …
     pub kind: Arc<str>,
     /// Whose entity it is about; `None` where it is everybody's.
     pub uid: Option<u32>,
@@ -67,6 +68,23 @@ pub struct Event {
     pub is_final: bool,
     /// JSON object with the fields of its type.
     pub body: Arc<str>,
+}
+
+/// The type of a stored event as it is told today. Until 0.1 a final state was told as `state`, like
+/// every other one, and such events may be replayed for as long as they are kept.
+#[must_use]
+pub fn present_kind(stored: String, is_final: bool, body: &str) -> Arc<str> {
+    #[derive(Deserialize)]
+    struct Told {
+        state: StateName,
+    }
+    if stored == "state"
+        && is_final
+        && let Ok(Told { state }) = serde_json::from_str(body)
+    {
+        return state_kind(state).into();
+    }
+    stored.into()
 }
 
 /// The body of a `job/N/state` event.
@@ -109,6 +127,26 @@ pub struct StateBody {
     /// When it starts again by itself, milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at_ms: Option<i64>,
+    /// How far it came, percent, where it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    /// The last value of every metric, where it ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+    /// What went wrong, in the job's own words or else in ours, where it ended badly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The type of an event that tells of this state: a final one is told by its name, so that whoever
+/// waits for an end need not look into the others.
+#[must_use]
+pub fn state_kind(state: StateName) -> &'static str {
+    if state.is_final() {
+        state.as_str()
+    } else {
+        "state"
+    }
 }
 
 impl StateBody {
@@ -117,6 +155,9 @@ impl StateBody {
     pub fn of(job: &Job, from: Option<StateName>, now_wall_ms: i64) -> Self {
         let attempt = job.attempt.as_ref();
         let ended = attempt.and_then(|attempt| attempt.ending.as_ref());
+        let last = attempt
+            .filter(|_| job.state.is_final())
+            .and_then(|attempt| attempt.progress.as_deref());
         let retry_at_ms = if let JobState::Backoff { until, .. } = &job.state {
             Some(until.wall_ms)
         } else {
@@ -143,8 +184,20 @@ impl StateBody {
             exit: ended.and_then(|ending| ending.exit()),
             failure: job.state.failure().cloned(),
             retry_at_ms,
+            progress: last.and_then(|progress| progress.percent),
+            metrics: last.map_or_else(BTreeMap::new, |progress| progress.metrics.clone()),
+            error: final_error(job),
         }
     }
+}
+
+/// What went wrong with a job that ended badly.
+fn final_error(job: &Job) -> Option<String> {
+    let failure = job.state.failure().filter(|_| job.state.is_final())?;
+    let attempt = job.attempt.as_ref();
+    let said = attempt.and_then(|attempt| attempt.progress.as_deref()?.error.clone());
+    said.or_else(|| Some(failure.message.clone()))
+        .filter(|words| !words.is_empty())
 }
 
 /// The body of a `job/N/progress` event.
@@ -152,6 +205,9 @@ impl StateBody {
 pub struct ProgressBody {
     /// The job.
     pub job: JobId,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
     /// Which start of it.
     pub attempt: u32,
     /// The state of the job.
@@ -161,12 +217,27 @@ pub struct ProgressBody {
 }
 
 impl Event {
+    /// The event that shows the state of `job`, without a number.
+    #[must_use]
+    pub fn state(job: &Job, from: Option<StateName>, at_ms: i64) -> Self {
+        Self {
+            seq: None,
+            at_ms,
+            channel: Channel::job(job.id, "state").to_string().into(),
+            kind: state_kind(job.state.name()).into(),
+            uid: Some(job.owner.uid),
+            is_final: job.state.is_final(),
+            body: json(&StateBody::of(job, from, at_ms)).into(),
+        }
+    }
+
     /// The telemetry event that shows the progress of the present attempt of `job`, where there is one.
     #[must_use]
     pub fn progress(job: &Job, at_ms: i64) -> Option<Self> {
         let attempt = job.attempt.as_ref()?;
         let body = ProgressBody {
             job: job.id,
+            name: job.spec.name.clone(),
             attempt: attempt.id.attempt,
             status: job.state.name(),
             progress: attempt.progress.as_deref()?.clone(),
@@ -212,19 +283,9 @@ impl Change {
             is_final,
             body: body.into(),
         };
-        let state = |job: &Job, from, at_ms| {
-            draft(
-                Channel::job(job.id, "state"),
-                "state",
-                Some(job.owner.uid),
-                at_ms,
-                job.state.is_final(),
-                json(&StateBody::of(job, from, at_ms)),
-            )
-        };
         match self {
-            Self::JobAdded { job } => Some(state(job, None, job.created.wall_ms)),
-            Self::JobMoved { job, from, at } => Some(state(job, Some(*from), at.wall_ms)),
+            Self::JobAdded { job } => Some(Event::state(job, None, job.created.wall_ms)),
+            Self::JobMoved { job, from, at } => Some(Event::state(job, Some(*from), at.wall_ms)),
             Self::JobEdited { job, at, .. } => Some(draft(
                 Channel::job(job.id, "state"),
                 "edited",

@@ -4,6 +4,7 @@
 
 pub mod attempt;
 pub mod change;
+pub mod curve;
 pub mod eta;
 pub mod event;
 pub mod failure;

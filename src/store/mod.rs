@@ -25,7 +25,7 @@ mod writer;
 pub use aside::SetAside;
 pub use error::{Condition, StoreError};
 pub use fetch::{Fetch, Fetched, StoredKey};
-pub use history::ProgressPoint;
+pub use history::{ProgressPoint, Stretch};
 pub use list::{JobFilter, Page};
 pub use reader::{EventFilter, EventPage, GroupCount, JobHistory, Reader};
 pub use recover::Recovered;

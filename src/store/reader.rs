@@ -7,12 +7,11 @@ use crate::model::attempt::Attempt;
 use crate::model::change::Environment;
 use crate::model::event::Event;
 use crate::model::group::Group;
-use crate::model::id::{AttemptId, EnvId, JobId, Seq};
+use crate::model::id::{EnvId, JobId, Seq};
 use crate::model::job::Job;
 use crate::model::progress::SameRuns;
 use crate::model::state::StateName;
 use crate::store::error::StoreError;
-use crate::store::history::{self, ProgressPoint};
 use crate::store::list::{JobFilter, Page, page};
 use crate::store::open::{self, Files};
 use crate::store::{aside, error, past, rows};
@@ -21,6 +20,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+mod curves;
 
 /// How many reads go on at once; the rest wait.
 const MOST_CONNECTIONS: usize = 4;
@@ -315,45 +316,6 @@ impl Reader {
     /// [`StoreError`] where the database cannot be read.
     pub fn bounds(&self) -> Result<(Seq, Seq), StoreError> {
         self.read(|connection| Ok((rows::oldest(connection)?, rows::head(connection)?)))
-    }
-
-    /// At most `max_points` points of an attempt's progress, oldest first, spread evenly over the
-    /// range; the last one is always there. Points of the newest second may be missing.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the history cannot be read.
-    pub fn progress(
-        &self,
-        attempt: AttemptId,
-        since_ms: i64,
-        until_ms: i64,
-        max_points: usize,
-    ) -> Result<Vec<ProgressPoint>, StoreError> {
-        let path = &self.shared.files.progress;
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        // Rarely asked for: a connection of its own each time keeps none open.
-        let connection = open::reader(path)?;
-        history::read(&connection, attempt, since_ms, until_ms, max_points)
-            .map_err(|error| StoreError::of(&error, path))
-    }
-
-    /// The last point of the progress of each of `attempts` that has one.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the history cannot be read.
-    pub fn last_progress(&self, attempts: &[AttemptId]) -> Result<Vec<ProgressPoint>, StoreError> {
-        let path = &self.shared.files.progress;
-        if attempts.is_empty() || !path.exists() {
-            return Ok(Vec::new());
-        }
-        let connection = open::reader(path)?;
-        let last =
-            |attempt: &AttemptId| history::read(&connection, *attempt, i64::MIN, i64::MAX, 1);
-        let points: rusqlite::Result<Vec<_>> = attempts.iter().map(last).collect();
-        let points = points.map_err(|error| StoreError::of(&error, path))?;
-        Ok(points.into_iter().flatten().collect())
     }
 
     /// Runs `work` in one read transaction: everything it sees belongs to one moment.

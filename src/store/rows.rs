@@ -3,7 +3,7 @@
 //! A row that cannot be read back is damage, never a default: the error says which column.
 
 use crate::model::attempt::{Attempt, Process};
-use crate::model::event::Event;
+use crate::model::event::{Event, present_kind};
 use crate::model::group::Group;
 use crate::model::id::{AttemptId, JobId, Seq};
 use crate::model::job::{Job, Owner};
@@ -189,14 +189,21 @@ pub(crate) fn attempt(row: &Row<'_>, job: JobId) -> rusqlite::Result<Attempt> {
 /// The event of a row of [`SELECT_EVENT`].
 pub(crate) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     let mut columns = Columns::of(row);
+    let seq = Some(Seq(columns.count()?));
+    let at_ms = columns.take()?;
+    let channel = columns.take::<String>()?.into();
+    let kind = columns.take()?;
+    let uid = columns.take()?;
+    let is_final = columns.take()?;
+    let body: String = columns.take()?;
     Ok(Event {
-        seq: Some(Seq(columns.count()?)),
-        at_ms: columns.take()?,
-        channel: columns.take::<String>()?.into(),
-        kind: columns.take::<String>()?.into(),
-        uid: columns.take()?,
-        is_final: columns.take()?,
-        body: columns.take::<String>()?.into(),
+        seq,
+        at_ms,
+        channel,
+        kind: present_kind(kind, is_final, &body),
+        uid,
+        is_final,
+        body: body.into(),
     })
 }
 

@@ -7,12 +7,17 @@ use crate::model::failure::{Exit, Failure};
 use crate::model::group::Group;
 use crate::model::job::Job;
 use crate::model::progress::{Observation, Progress, ReportedStep, Source, StepReport, StepState};
-use crate::model::state::{HeldFor, JobState};
+use crate::model::state::{HeldFor, JobState, StateName};
 use crate::wire::group::GroupView;
 use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView, OwnerView};
 use crate::wire::progress::{ProgressReport, ProgressView, StepView};
 use crate::wire::values::Span;
-use serde::Serialize;
+
+mod curve;
+mod message;
+
+pub use curve::{progress_point, series_point};
+pub use message::progress_message;
 
 /// How much of a job somebody sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -287,38 +292,28 @@ pub fn group_view(group: &Group, active: u64, waiting: u64) -> GroupView {
     }
 }
 
-/// The body of a progress event, on the wire.
-#[derive(Serialize)]
-struct ProgressBodyView {
-    job: u64,
-    attempt: u32,
-    state: &'static str,
-    progress: ProgressView,
-}
-
 /// The body of an event as `audience` sees it, as JSON text.
 #[must_use]
 pub fn event_body(event: &Event, audience: Audience) -> String {
     let converted = match &*event.kind {
         "progress" => progress_body(event, audience),
         _ if audience == Audience::Owner || event.uid.is_none() => one_line(&event.body),
-        "state" | "edited" => state_body(event),
         "removed" => one_line(&event.body),
+        kind if kind == "edited" || kind == "state" || is_final_state(kind) => state_body(event),
         // What this audience may see of other kinds is not known here: nothing.
         _ => None,
     };
     converted.unwrap_or_else(|| "{}".to_owned())
 }
 
+fn is_final_state(kind: &str) -> bool {
+    StateName::parse(kind).is_some_and(StateName::is_final)
+}
+
 fn progress_body(event: &Event, audience: Audience) -> Option<String> {
     let body: ProgressBody = serde_json::from_str(&event.body).ok()?;
-    let view = ProgressBodyView {
-        job: body.job.0,
-        attempt: body.attempt,
-        state: body.status.as_str(),
-        progress: progress_view(&body.progress, audience),
-    };
-    serde_json::to_string(&view).ok()
+    let message = progress_message(&body, event.at_ms, audience);
+    serde_json::to_string(&message).ok()
 }
 
 fn state_body(event: &Event) -> Option<String> {
@@ -326,6 +321,8 @@ fn state_body(event: &Event) -> Option<String> {
     if let Some(failure) = &mut body.failure {
         failure.message.clear();
     }
+    body.metrics.clear();
+    body.error = None;
     serde_json::to_string(&body).ok()
 }
 

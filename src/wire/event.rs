@@ -11,7 +11,8 @@ pub struct EventView {
     pub time: jiff::Timestamp,
     /// Where it belongs: `job/42/state`, `job/42/progress`, …
     pub channel: String,
-    /// What it is: `state`, `edited`, `removed`, `progress`, …
+    /// What it is: `state`, the name of a final state (`completed`, `failed`, `cancelled`, `timed_out`,
+    /// `skipped`, `lost`), `edited`, `removed`, `progress`, …
     #[serde(rename = "type")]
     pub kind: String,
     /// Its number, where it is a lifecycle event.
@@ -20,7 +21,7 @@ pub struct EventView {
     /// How many older values of this channel were left out because the client was slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coalesced: Option<u64>,
-    /// Fields of its type.
+    /// Fields of its type: those of `ProgressMessage` where it is `progress`.
     pub body: serde_json::Value,
 }
 
@@ -53,6 +54,9 @@ pub struct Gap {
 /// The daemon goes down; the client may come back after `retry_ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bye {
+    /// Why, as a stable word: `shutdown`.
+    #[serde(default)]
+    pub reason: String,
     /// When to come back, milliseconds.
     pub retry_ms: u64,
 }

@@ -136,8 +136,24 @@ pub struct ProgressView {
 pub struct ProgressPoint {
     /// When.
     pub time: jiff::Timestamp,
-    /// What was known then.
+    /// What was known then; of its named steps only what they say now is kept.
     pub progress: ProgressView,
+    /// Where this stands for several points: how far each metric went between them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub spread: BTreeMap<String, MetricSpread>,
+}
+
+/// The values of a metric between two points of a curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricSpread {
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// Their mean.
+    pub mean: f64,
+    /// How many.
+    pub count: u64,
 }
 
 /// Answer of `GET /v1/jobs/{id}/progress`.
@@ -149,6 +165,7 @@ pub struct ProgressHistory {
     pub items: Vec<ProgressPoint>,
 }
 
-fn is_false(flag: &bool) -> bool {
+/// Whether a flag need not be written.
+pub(in crate::wire) fn is_false(flag: &bool) -> bool {
     !flag
 }

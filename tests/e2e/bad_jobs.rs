@@ -194,7 +194,7 @@ fn bad_progress_files_harm_nobody() {
         // A good one after each shows that the reader is still there.
         let good = json!({"current_step": step, "total_steps": 9, "current_epoch": -4, "loss": "nan", "x": 1e300});
         place(&|path| fs::write(path, good.to_string()).unwrap());
-        events.until(|it| it.data["body"]["progress"]["step"] == f64::from(step));
+        events.until(|it| it.data["body"]["current_step"] == f64::from(step));
     }
     let shown = host.job(id)["progress"].clone();
     assert_eq!(

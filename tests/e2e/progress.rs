@@ -1,6 +1,7 @@
 //! Progress from all four sources, as a job reports it, through to what clients see.
 
 use crate::harness::Host;
+use crate::stream::Message;
 use serde_json::{Value, json};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -14,23 +15,23 @@ fn reported(host: &mut Host, command: Value, is_there: impl Fn(&Value) -> bool) 
     let held = host.submit(json!({"command": command, "env": env, "hold": true}));
     let mut events = host.events(&format!("channel=job/{held}/*"));
     host.act(held, "release");
-    let message =
-        events.until(|it| it.kind == "progress" && is_there(&it.data["body"]["progress"]));
+    let told = |it: &Message| is_there(&it.data["body"]["current_step"]);
+    let message = events.until(|it| it.kind == "progress" && told(it));
     assert_eq!(message.data["channel"], format!("job/{held}/progress"));
     assert!(
         message.seq().is_none() && message.id.is_none(),
         "progress is not durable"
     );
     let shown = host.job(held)["progress"].clone();
-    assert!(is_there(&shown), "{shown:#}");
+    assert!(is_there(&shown["step"]), "{shown:#}");
     // A late joiner sees it at once.
     let mut late = host.events(&format!("channel=job/{held}/progress&snapshot=1"));
-    late.until(|it| is_there(&it.data["body"]["progress"]));
+    late.until(told);
     go.open();
     let job = host.ended(held);
     assert_eq!(job["state"], "completed", "{job:#}");
     let kept = &job["attempts"][0]["progress"];
-    assert!(is_there(kept), "it is not kept: {job:#}");
+    assert!(is_there(&kept["step"]), "it is not kept: {job:#}");
     // The history may lag behind by seconds, but not beyond the end of the daemon.
     host.stop();
     host.boot();
@@ -46,9 +47,7 @@ fn reported(host: &mut Host, command: Value, is_there: impl Fn(&Value) -> bool) 
 fn a_job_reports_through_the_client() {
     let mut host = Host::start();
     let script = "\"$STOKE\" progress --step 3/10 --metric loss=0.25 evaluating && read x < $W/go";
-    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| {
-        it["step"] == 3.0
-    });
+    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| *it == 3.0);
     assert_eq!(
         (&shown["total_steps"], &shown["percent"]),
         (&json!(10.0), &json!(30.0)),
@@ -68,9 +67,7 @@ fn a_job_reports_in_a_file() {
     let script = format!(
         "echo '{file}' > $STOKED_PROGRESS_FILE.new && mv $STOKED_PROGRESS_FILE.new $STOKED_PROGRESS_FILE && read x < $W/go"
     );
-    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| {
-        it["step"] == 500.0
-    });
+    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| *it == 500.0);
     assert_eq!(
         (&shown["percent"], &shown["source"]),
         (&json!(50.0), &json!("file")),
@@ -84,9 +81,7 @@ fn a_job_is_understood_as_it_is() {
     let mut host = Host::start();
     let bar = " 45%|####5     | 450/1000 [00:12<00:15, 35.90it/s, loss=0.2]";
     let script = format!("printf '\\r{}' >&2; read x < $W/go", bar.replace('%', "%%"));
-    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| {
-        it["step"] == 450.0
-    });
+    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| *it == 450.0);
     assert_eq!(
         (&shown["percent"], &shown["total_steps"]),
         (&json!(45.0), &json!(1000.0)),
@@ -100,7 +95,7 @@ fn a_job_reports_as_services_do() {
     let mut host = Host::start();
     let own = std::env::current_exe().unwrap();
     let command = json!([own, "--exact", "progress::notifier", "--nocapture"]);
-    let shown = reported(&mut host, command, |it| it["step"] == 7.0);
+    let shown = reported(&mut host, command, |it| *it == 7.0);
     assert_eq!(
         (&shown["percent"], &shown["source"]),
         (&json!(70.0), &json!("notify")),
@@ -165,7 +160,7 @@ fn progress_goes_on_after_a_restart() {
     host.reaches(id, "running");
     let reaches = |host: &Host, step: f64| {
         let mut events = host.events(&format!("channel=job/{id}/progress&snapshot=1"));
-        events.until(|it| it.data["body"]["progress"]["step"] == step);
+        events.until(|it| it.data["body"]["current_step"] == step);
     };
     go.say("4");
     reaches(&host, 4.0);

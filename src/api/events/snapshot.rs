@@ -1,8 +1,8 @@
 //! The present state of everything a watcher asked for, page by page.
 
-use crate::api::Shared;
+use crate::api::Visit;
 use crate::events::pattern::Filter;
-use crate::model::event::{Channel, Event, StateBody};
+use crate::model::event::{Channel, Event};
 use crate::model::group::Group;
 use crate::model::id::{JobId, Seq};
 use crate::model::job::Job;
@@ -75,7 +75,7 @@ impl Snapshot {
     /// The next page of it; may be empty before the end.
     pub(super) async fn next(
         &mut self,
-        shared: &Shared,
+        shared: &Visit,
         filter: &Filter,
     ) -> io::Result<Vec<Arc<Event>>> {
         match self.stage {
@@ -99,7 +99,7 @@ impl Snapshot {
     async fn jobs(
         &mut self,
         before: Option<JobId>,
-        shared: &Shared,
+        shared: &Visit,
         filter: &Filter,
     ) -> io::Result<Vec<Arc<Event>>> {
         let live = StateName::ALL.into_iter().filter(|state| !state.is_final());
@@ -132,7 +132,7 @@ impl Snapshot {
     }
 }
 
-async fn groups(shared: &Shared, filter: &Filter) -> io::Result<Vec<Arc<Event>>> {
+async fn groups(shared: &Visit, filter: &Filter) -> io::Result<Vec<Arc<Event>>> {
     if !filter.reaches("group") {
         return Ok(Vec::new());
     }
@@ -161,14 +161,5 @@ pub(super) fn present(job: &Job) -> Event {
     let at_ms = job
         .finished
         .map_or_else(crate::api::now_ms, |at| at.wall_ms);
-    let body = StateBody::of(job, None, at_ms);
-    Event {
-        seq: None,
-        at_ms,
-        channel: Channel::job(job.id, "state").to_string().into(),
-        kind: "state".into(),
-        uid: Some(job.owner.uid),
-        is_final: job.state.is_final(),
-        body: serde_json::to_string(&body).unwrap_or_default().into(),
-    }
+    Event::state(job, None, at_ms)
 }

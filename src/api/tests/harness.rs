@@ -459,8 +459,10 @@ impl Message {
     /// `job STATE` for state events, else the type.
     pub(super) fn word(&self) -> String {
         match (self.event.as_str(), self.data["body"]["state"].as_str()) {
-            ("state", Some(state)) => format!("{} {state}", self.data["body"]["job"]),
-            ("progress", _) => format!("progress {}", self.data["body"]["progress"]["step"]),
+            (event, Some(state)) if event == "state" || event == state => {
+                format!("{} {state}", self.data["body"]["job"])
+            }
+            ("progress", _) => format!("progress {}", self.data["body"]["current_step"]),
             _ => self.event.clone(),
         }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::is_false;
+
 /// Who saw it. The order of trust is in [`super::Progress::observe`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -250,8 +252,4 @@ impl Observation {
         self.stopping |= newer.stopping;
         self.heartbeat |= newer.heartbeat;
     }
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }

@@ -54,45 +54,6 @@ fn old_events_and_keys_go_and_the_numbers_go_on() {
 }
 
 #[test]
-fn progress_is_thinned_evenly_and_goes_with_its_job() {
-    let directory = TempDir::new().unwrap();
-    let store = open(directory.path()).store;
-    wait(store.commit(vec![added(&job(1))])).unwrap();
-    let attempt = AttemptId {
-        job: JobId(1),
-        attempt: 2,
-    };
-    let point = |at_ms: i64| ProgressPoint {
-        attempt,
-        at_ms,
-        body: format!("{{\"step\":{at_ms}}}"),
-    };
-    let read = |max| store.reader().progress(attempt, 0, i64::MAX, max).unwrap();
-    assert_eq!(read(10), []);
-    store.record_progress((0..1000).map(point).collect());
-    wait(store.settle()).unwrap();
-    assert_eq!(read(5000).len(), 1000);
-    let thinned = read(10);
-    let times: Vec<i64> = thinned.iter().map(|point| point.at_ms).collect();
-    assert_eq!(
-        times,
-        (1..=10).map(|tenth| tenth * 100 - 1).collect::<Vec<_>>()
-    );
-    assert_eq!(read(1), [point(999)]);
-    assert_eq!(read(0), []);
-    let part = store.reader().progress(attempt, 10, 12, 9).unwrap();
-    assert_eq!(part, [point(10), point(11), point(12)]);
-    let removed = Change::JobRemoved {
-        job: JobId(1),
-        uid: 1000,
-        at: at(9),
-    };
-    wait(store.commit(vec![removed])).unwrap();
-    wait(store.settle()).unwrap();
-    assert_eq!(read(10), []);
-}
-
-#[test]
 fn the_log_stays_small_although_much_is_written() {
     let directory = TempDir::new().unwrap();
     let store = open(directory.path()).store;
@@ -145,36 +106,4 @@ fn the_floor_keeps_numbers_from_being_given_out_again() {
     let again = open(directory.path());
     assert_eq!(again.recovered.next_job, JobId(42));
     assert_eq!(wait(again.store.reload()).unwrap(), again.recovered);
-}
-
-#[test]
-fn damaged_progress_harms_nothing_else() {
-    let directory = TempDir::new().unwrap();
-    std::fs::write(
-        directory.path().join("progress.db"),
-        "no database".repeat(500),
-    )
-    .unwrap();
-    let opened = open(directory.path());
-    assert_eq!(opened.set_aside, None);
-    let store = opened.store;
-    let point = ProgressPoint {
-        attempt: AttemptId {
-            job: JobId(1),
-            attempt: 1,
-        },
-        at_ms: 5,
-        body: "{}".to_owned(),
-    };
-    assert!(store.reader().progress(point.attempt, 0, 9, 9).is_err());
-    store.record_progress(vec![point.clone()]);
-    wait(store.settle()).unwrap();
-    let read = store.reader().progress(point.attempt, 0, 9, 9).unwrap();
-    assert_eq!(read, [point]);
-    assert_eq!(*store.condition().borrow(), Condition::Healthy);
-    let aside = std::fs::read_dir(directory.path()).unwrap().filter(|file| {
-        let name = file.as_ref().unwrap().file_name();
-        name.to_str().unwrap().starts_with("progress.db.corrupt-")
-    });
-    assert_eq!(aside.count(), 1);
 }

@@ -182,12 +182,12 @@ fn bodies_of_events_are_cut_to_the_audience() {
     let progress = Event::progress(&job, 0).unwrap();
     let owners = event_body(&progress, Audience::Owner);
     assert!(
-        owners.contains("secret_loss") && owners.contains("updated_at\":\"1970"),
+        owners.contains("secret_loss") && owners.contains("\"timestamp\":\"1970"),
         "{owners}"
     );
     let others = event_body(&progress, Audience::Anybody);
     assert!(
-        others.contains("\"percent\":40.0") && !others.contains("secret"),
+        others.contains("\"progress\":40.0") && !others.contains("secret"),
         "{others}"
     );
 
@@ -200,6 +200,96 @@ fn bodies_of_events_are_cut_to_the_audience() {
     );
     let broken = event("group", None, "{\"name\":".into());
     assert_eq!(event_body(&broken, Audience::Owner), "{}");
+}
+
+#[test]
+fn the_last_event_of_a_job_says_how_it_ended_and_how_far_it_came() {
+    let mut job = failed_job();
+    let read = |event: &Event, audience| -> serde_json::Value {
+        serde_json::from_str(&event_body(event, audience)).unwrap()
+    };
+    let last = Event::state(&job, Some(StateName::Running), 0);
+    assert_eq!((&*last.kind, last.is_final), ("failed", true));
+    assert_eq!(&*last.channel, "job/42/state");
+    let body = read(&last, Audience::Owner);
+    assert_eq!(
+        (&body["progress"], &body["state"]),
+        (&40.0.into(), &"failed".into())
+    );
+    assert_eq!(body["metrics"]["secret_loss"], 0.5);
+    assert_eq!(body["error"], "no file /home/ann/secret");
+    let others = read(&last, Audience::Anybody);
+    assert_eq!(others["progress"], 40.0);
+    assert!(!others.to_string().contains("secret"), "{others}");
+
+    let attempt = job.attempt.as_mut().unwrap();
+    attempt.progress.as_mut().unwrap().error = Some("out of secrets".into());
+    let said = Event::state(&job, None, 0);
+    assert_eq!(read(&said, Audience::Owner)["error"], "out of secrets");
+    job.state = JobState::Completed;
+    let well = read(&Event::state(&job, None, 0), Audience::Owner);
+    assert!(
+        well.get("error").is_none() && well["progress"] == 40.0,
+        "{well}"
+    );
+    job.state = JobState::Queued;
+    let again = Event::state(&job, None, 0);
+    assert_eq!(&*again.kind, "state");
+    let body = read(&again, Audience::Owner);
+    assert!(
+        body.get("metrics").is_none() && body.get("progress").is_none(),
+        "{body}"
+    );
+}
+
+#[test]
+fn final_states_that_were_stored_as_moves_are_told_by_name() {
+    use crate::model::event::present_kind;
+    let body = r#"{"job":1,"state":"timed_out","from":"stopping"}"#;
+    assert_eq!(&*present_kind("state".into(), true, body), "timed_out");
+    assert_eq!(&*present_kind("state".into(), false, body), "state");
+    assert_eq!(
+        &*present_kind("removed".into(), true, "{\"job\":1}"),
+        "removed"
+    );
+    assert_eq!(&*present_kind("state".into(), true, "{"), "state");
+}
+
+#[test]
+fn progress_is_told_flat_under_the_names_of_a_progress_file() {
+    let mut job = failed_job();
+    let mut seen = Observation::new(Source::File);
+    (seen.step, seen.total_steps) = (Some(450.0), Some(1000.0));
+    (seen.epoch, seen.total_epochs) = (Some(2.0), Some(3.0));
+    seen.metrics = [("loss", 0.25), ("lr", 1e-4), ("accuracy", 0.9)]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    let mut progress = Progress::default();
+    progress.observe(seen, at(2_500));
+    job.attempt.as_mut().unwrap().progress = Some(Box::new(progress));
+    let event = Event::progress(&job, 2_500).unwrap();
+    let body: serde_json::Value =
+        serde_json::from_str(&event_body(&event, Audience::Owner)).unwrap();
+    for (field, value) in [
+        ("job", serde_json::json!(42)),
+        ("name", serde_json::json!("train")),
+        ("status", serde_json::json!("failed")),
+        ("current_step", serde_json::json!(450)),
+        ("total_steps", serde_json::json!(1000)),
+        ("current_epoch", serde_json::json!(2)),
+        ("loss", serde_json::json!(0.25)),
+        ("learning_rate", serde_json::json!(1e-4)),
+        ("timestamp", serde_json::json!("1970-01-01T00:00:02.5Z")),
+    ] {
+        assert_eq!(body[field], value, "{field} in {body}");
+    }
+    assert_eq!(body["metrics"]["accuracy"], 0.9);
+    assert!(body.get("eval_loss").is_none() && body.get("error").is_none());
+    let view = serde_json::from_value::<crate::wire::message::ProgressMessage>(body)
+        .unwrap()
+        .into_view();
+    let shown = job_view(&job, Audience::Owner, Surroundings::default()).progress;
+    assert_eq!(Some(view), shown);
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! Progress over time: points of a curve, whole or in parts, and points of a series.
+
+use crate::model::curve::{CurvePoint, Spread};
+use crate::wire::convert::{Audience, progress_view, timestamp};
+use crate::wire::progress::{MetricSpread, ProgressPoint, ProgressView};
+use crate::wire::series::SeriesPoint;
+use std::collections::BTreeSet;
+
+/// A point of a curve as `audience` sees it, with nothing but `fields` where some are given.
+#[must_use]
+pub fn progress_point(
+    point: &CurvePoint,
+    audience: Audience,
+    fields: Option<&BTreeSet<String>>,
+) -> ProgressPoint {
+    let view = progress_view(&point.progress, audience);
+    let view = match fields {
+        Some(fields) => only(view, fields),
+        None => view,
+    };
+    let spread = point.spread.iter().filter(|(name, spread)| {
+        // One value is what the point shows.
+        view.metrics.contains_key(*name) && spread.count > 1
+    });
+    let spread = spread.map(|(name, spread)| (name.clone(), metric_spread(spread)));
+    ProgressPoint {
+        time: timestamp(point.at_ms),
+        spread: spread.collect(),
+        progress: view,
+    }
+}
+
+fn metric_spread(spread: &Spread) -> MetricSpread {
+    MetricSpread {
+        min: spread.min,
+        max: spread.max,
+        mean: spread.mean(),
+        count: spread.count,
+    }
+}
+
+/// Progress without what is not among `fields`: names of its own fields, or of metrics.
+fn only(view: ProgressView, fields: &BTreeSet<String>) -> ProgressView {
+    let has = |name: &str| fields.contains(name);
+    let mut metrics = view.metrics;
+    metrics.retain(|name, _| has("metrics") || has(name) || has(&format!("metric.{name}")));
+    ProgressView {
+        percent: view.percent.filter(|_| has("percent")),
+        step: view.step.filter(|_| has("step")),
+        total_steps: view.total_steps.filter(|_| has("total_steps")),
+        epoch: view.epoch.filter(|_| has("epoch")),
+        total_epochs: view.total_epochs.filter(|_| has("total_epochs")),
+        phase: view.phase.filter(|_| has("phase")),
+        message: view.message.filter(|_| has("message")),
+        rate: view.rate.filter(|_| has("rate")),
+        unit: view.unit.filter(|_| has("unit")),
+        eta_seconds: view.eta_seconds.filter(|_| has("eta_seconds")),
+        eta_low_seconds: view.eta_low_seconds.filter(|_| has("eta_low_seconds")),
+        eta_high_seconds: view.eta_high_seconds.filter(|_| has("eta_high_seconds")),
+        eta_basis: view.eta_basis.filter(|_| has("eta_basis")),
+        estimated: view.estimated,
+        metrics,
+        steps: if has("steps") { view.steps } else { Vec::new() },
+        source: view.source.filter(|_| has("source")),
+        updated_at: view.updated_at.filter(|_| has("updated_at")),
+    }
+}
+
+/// A point of a series.
+#[must_use]
+pub fn series_point(at_ms: i64, spread: &Spread) -> SeriesPoint {
+    SeriesPoint {
+        time: timestamp(at_ms),
+        last: spread.last,
+        min: spread.min,
+        max: spread.max,
+        mean: spread.mean(),
+        count: spread.count,
+    }
+}
