@@ -97,12 +97,19 @@ impl Progress {
         }
         match rank.cmp(&lead.rank) {
             std::cmp::Ordering::Greater => true,
-            // Whoever has come to its end makes way for the next program of the job.
-            std::cmp::Ordering::Equal => {
-                silent || (self.percent == Some(100.0) && !lead.source.is_explicit())
-            }
+            std::cmp::Ordering::Equal => silent || self.makes_way(lead, seen),
             std::cmp::Ordering::Less => false,
         }
+    }
+
+    /// Whether the lead has come to its end, and the other one has not: the next program of the job.
+    fn makes_way(&self, lead: &Lead, seen: &Observation) -> bool {
+        let part = ratio(seen.step, seen.total_steps).map(|part| part * 100.0);
+        let is_whole = seen
+            .percent
+            .or(part)
+            .is_some_and(|percent| percent >= 100.0);
+        self.percent == Some(100.0) && !is_whole && !lead.source.is_explicit()
     }
 
     /// Makes the source the lead; returns whether that was somebody else before.
