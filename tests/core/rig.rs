@@ -235,6 +235,7 @@ fn recovery(boot_id: &str, next_job: u64) -> Recovery {
         live: Vec::new(),
         groups: Vec::new(),
         default_parallelism: 1,
+        pace_ms: 50,
     }
 }
 

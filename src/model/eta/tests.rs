@@ -144,26 +144,6 @@ fn a_stall_widens_and_then_is_unknown() {
 }
 
 #[test]
-fn a_pause_does_not_count() {
-    let mut estimator = Estimator::default();
-    let mut boot_ms = 0;
-    for step in 0..50_u32 {
-        estimator.record(boot_ms, f64::from(step), Some(100.0));
-        if step == 25 {
-            estimator.paused(boot_ms);
-            assert!((at(&estimator, boot_ms + 3_000_000).unwrap().seconds - 75.0).abs() < 1.0);
-            boot_ms += 3_600_000;
-            estimator.resumed(boot_ms);
-        }
-        boot_ms += 1000;
-    }
-    let ours = at(&estimator, boot_ms - 1000).unwrap().seconds;
-    assert!((ours - 51.0).abs() < 0.5, "{ours}");
-    let naive = seconds(boot_ms) * 51.0 / 49.0;
-    assert!((naive - 51.0).abs() > 1000.0);
-}
-
-#[test]
 fn memory_is_bounded_and_a_fall_begins_anew() {
     let mut estimator = Estimator::default();
     for step in 0..100_000_u32 {

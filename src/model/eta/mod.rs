@@ -4,6 +4,12 @@
 //! did not do itself. Rates are measured over spans of half a window of recent samples; their median is
 //! the rate, their 10th and 90th percentile give the range. Pure, in constant memory.
 
+mod clock;
+mod history;
+
+pub use clock::ActiveClock;
+pub use history::PastRuns;
+
 /// Most samples kept; the one that tells least goes when there are more.
 const MAX_SAMPLES: usize = 64;
 /// Samples kept even when they are older than the window: a slow job has no others.
@@ -57,24 +63,21 @@ pub struct Estimator {
     first_ms: u64,
     seen: u32,
     total: Option<f64>,
-    paused_ms: u64,
-    paused_since: Option<u64>,
 }
 
 impl Estimator {
-    /// Forgets all samples, because counting begins anew; pauses go on.
+    /// Forgets all samples, because counting begins anew.
     pub fn restart(&mut self) {
         self.samples.clear();
         self.seen = 0;
         self.total = None;
     }
 
-    /// Takes in how much was done at `boot_ms`. A fall means that counting began anew.
-    pub fn record(&mut self, boot_ms: u64, done: f64, total: Option<f64>) {
+    /// Takes in how much was done at `active_ms`. A fall means that counting began anew.
+    pub fn record(&mut self, active_ms: u64, done: f64, total: Option<f64>) {
         if !done.is_finite() {
             return;
         }
-        let active_ms = self.active_ms(boot_ms);
         if self.samples.last().is_some_and(|last| done < last.done) {
             self.restart();
         }
@@ -93,35 +96,42 @@ impl Estimator {
         self.thin();
     }
 
-    /// The job was frozen at `boot_ms`.
-    pub fn paused(&mut self, boot_ms: u64) {
-        self.paused_since.get_or_insert(boot_ms);
-    }
-
-    /// The job runs again since `boot_ms`.
-    pub fn resumed(&mut self, boot_ms: u64) {
-        if let Some(since) = self.paused_since.take() {
-            self.paused_ms += boot_ms.saturating_sub(since);
-        }
-    }
-
     /// Whether there are samples enough to say anything.
     #[must_use]
     pub fn has_enough(&self) -> bool {
-        let span_ms = self.last_ms().saturating_sub(self.first_ms);
+        let span_ms = self.last_ms().unwrap_or(0).saturating_sub(self.first_ms);
         self.samples.len() >= 2 && (self.seen >= ENOUGH_SAMPLES || span_ms >= ENOUGH_SPAN_MS)
     }
 
-    /// What can be said at `boot_ms`, if anything.
+    /// Whether it is known how much there is to do.
     #[must_use]
-    pub fn estimate(&self, boot_ms: u64) -> Option<Estimate> {
+    pub fn knows_total(&self) -> bool {
+        self.total.is_some()
+    }
+
+    /// When something was last done; `None` before the first sample.
+    #[must_use]
+    pub fn last_ms(&self) -> Option<u64> {
+        self.samples.last().map(|last| last.active_ms)
+    }
+
+    /// After how long a silence the job counts as stalled, once there are samples enough.
+    #[must_use]
+    pub fn stalls_after_ms(&self) -> Option<u64> {
+        let gaps_ms = self.longest_gap_ms().saturating_mul(STALL_GAPS);
+        self.has_enough().then(|| gaps_ms.max(STALL_MIN_MS))
+    }
+
+    /// What can be said at `active_ms`, if anything.
+    #[must_use]
+    pub fn estimate(&self, active_ms: u64) -> Option<Estimate> {
         if !self.has_enough() {
             return None;
         }
-        let now_ms = self.active_ms(boot_ms);
-        let silent_ms = now_ms.saturating_sub(self.last_ms());
+        let now_ms = active_ms;
+        let silent_ms = now_ms.saturating_sub(self.last_ms()?);
         let gap_ms = self.longest_gap_ms();
-        if silent_ms >= STALL_MIN_MS && silent_ms > gap_ms.saturating_mul(STALL_GAPS) {
+        if silent_ms > self.stalls_after_ms()? {
             return Some(Estimate {
                 rate: 0.0,
                 eta: None,
@@ -185,7 +195,7 @@ impl Estimator {
 
     /// Drops what lies before the window, then the sample that stands closest to its neighbours.
     fn thin(&mut self) {
-        let last_ms = self.last_ms();
+        let last_ms = self.last_ms().unwrap_or(0);
         let window_ms =
             ((last_ms - self.first_ms) / WINDOW_SHARE).clamp(WINDOW_MIN_MS, WINDOW_MAX_MS);
         let old = self
@@ -208,17 +218,6 @@ impl Estimator {
             .windows(2)
             .map(|pair| pair[1].active_ms - pair[0].active_ms);
         gaps.max().unwrap_or(0)
-    }
-
-    fn last_ms(&self) -> u64 {
-        self.samples.last().map_or(0, |last| last.active_ms)
-    }
-
-    fn active_ms(&self, boot_ms: u64) -> u64 {
-        let now_ms = self
-            .paused_since
-            .map_or(boot_ms, |since| since.min(boot_ms));
-        now_ms.saturating_sub(self.paused_ms)
     }
 }
 
