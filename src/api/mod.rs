@@ -8,6 +8,7 @@ pub mod ports;
 mod call;
 mod connection;
 mod events;
+mod flows;
 mod groups;
 mod jobs;
 mod logs;

@@ -17,7 +17,7 @@ pub use error::ClientError;
 pub use events::{EventQuery, Events, JobStateBody, StreamItem};
 pub use http::Revival;
 pub use logs::{LogFollow, LogItem, LogOutput, LogQuery};
-pub use query::JobQuery;
+pub use query::{FlowQuery, JobQuery};
 pub use routes::{Client, random_key};
 
 #[cfg(test)]

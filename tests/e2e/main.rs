@@ -9,6 +9,7 @@
 mod bad_input;
 mod bad_jobs;
 mod ends;
+mod flows;
 mod gate;
 mod harness;
 mod http;

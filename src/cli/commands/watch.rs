@@ -3,12 +3,14 @@
 use crate::cli::Session;
 use crate::cli::error::CliError;
 use crate::cli::output::detail::exit_words;
+use crate::cli::output::flow::counts;
 use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::table::words_of;
 use crate::cli::output::text::harmless;
 use crate::cli::output::{Output, progress};
 use crate::client::{Client, EventQuery, Events, JobQuery, JobStateBody, StreamItem};
 use crate::wire::event::{EventView, StreamMessage};
+use crate::wire::flow::FlowView;
 use crate::wire::message::ProgressMessage;
 use crate::wire::progress::ProgressView;
 use crate::wire::values::Cursor;
@@ -145,6 +147,7 @@ impl Lines {
             ("removed", _) if job_of(event).is_some() => {
                 format!("{}  removed", job_head(job_of(event)?, "", look))
             }
+            ("flow", _) => flow_line(event, look)?,
             ("progress", _) => self.progress(event, look)?,
             (kind, _) => {
                 let body = harmless(&event.body.to_string()).into_owned();
@@ -229,6 +232,19 @@ fn state_line(body: &JobStateBody, look: &Look) -> String {
         line += &look.paint(Tone::Faint, &format!("  {fact}"));
     }
     line
+}
+
+/// `None` where a newer daemon says it otherwise.
+fn flow_line(event: &EventView, look: &Look) -> Option<String> {
+    let flow: FlowView = serde_json::from_value(event.body.clone()).ok()?;
+    let name = look.paint(Tone::Strong, &harmless(&flow.name));
+    let percent = flow.percent.unwrap_or_default();
+    let bar = look.paint(Tone::Active, &progress::bar(percent, 16));
+    let percent = progress::percent(percent);
+    Some(format!(
+        "flow {name}  {bar}  {percent}  {}",
+        counts(&flow.counts)
+    ))
 }
 
 /// The progress in the body of an event.
