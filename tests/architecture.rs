@@ -50,8 +50,11 @@ const HOMES: &[(&str, &str)] = &[
     ("comfy_table", "cli/"),
     ("hyper", "client/ api/"),
     ("hyper_util", "client/ api/"),
+    ("memchr", "progress/"),
+    ("regex", "progress/adapters/"),
+    ("regex_syntax", "progress/adapters/"),
     ("rusqlite", "store/"),
-    ("toml", "config/ cli/commands/submit.rs"),
+    ("toml", "config/ progress/adapters/ cli/commands/submit.rs"),
 ];
 
 /// Layers that decide and therefore may touch nothing outside themselves.

@@ -1,9 +1,10 @@
 //! One request, read and checked: who asks, for what, with which parameters and which body.
 //! Whatever is not known is refused by name, with what was probably meant.
 
-use crate::api::Shared;
 use crate::api::problem::{Failure, internal, invalid, nearest, not_found};
+use crate::api::{Shared, Visit};
 use crate::auth::{Action, Decision, Subject, decide};
+use crate::control::CommandError;
 use crate::model::id::JobId;
 use crate::wire::convert::Audience;
 use crate::wire::error::{Problem, ProblemKind};
@@ -27,7 +28,7 @@ pub(crate) struct Param {
 
 /// One request.
 pub(crate) struct Call {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Visit,
     pub(crate) subject: Arc<Subject>,
     pub(crate) headers: HeaderMap,
     path: Vec<(String, String)>,
@@ -55,8 +56,9 @@ impl Call {
         let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|error| invalid("query", error))?;
         check_names(&query, params)?;
+        let uid = subject.uid;
         Ok(Self {
-            shared,
+            shared: Visit { shared, uid },
             subject,
             headers: parts.headers,
             path,
@@ -162,7 +164,13 @@ impl Call {
             .body(self.subject.uid, announced.unwrap_or(most))?;
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         let body = Limited::new(std::mem::take(body), most).collect();
-        match tokio::time::timeout(limits.body_time, body).await {
+        let body = tokio::time::timeout(limits.body_time, body);
+        let received = tokio::select! {
+            biased;
+            received = body => received,
+            () = self.shared.stop.cancelled() => return Err(CommandError::Stopped.into()),
+        };
+        match received {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(most)),
             Ok(Err(error)) => Err(invalid("body", error)),

@@ -17,10 +17,12 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
 use std::convert::Infallible;
+use std::fs::File;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -40,6 +42,7 @@ const REFUSED_READ_TIME: Duration = Duration::from_secs(1);
 /// Accepts until the daemon goes down.
 pub(super) async fn accept(listener: UnixListener, shared: Arc<Shared>) {
     let router = routes::router(Arc::clone(&shared));
+    let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -50,10 +53,57 @@ pub(super) async fn accept(listener: UnixListener, shared: Arc<Shared>) {
             Ok((stream, _)) => admit(stream, &shared, &router),
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
-                tokio::time::sleep(ACCEPT_REST).await;
+                if !(is_out_of_files(&error) && spare.turn_away(&listener)) {
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
             }
         }
     }
+}
+
+/// A descriptor that is given up when there are no others left: with its place a client is accepted
+/// and told so, instead of being left to wait without a word.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Tells the next client that it cannot be served now; whether there was one, and the means for it.
+    fn turn_away(&mut self, listener: &UnixListener) -> bool {
+        if self.0.take().is_none() {
+            *self = Self::new();
+            return false;
+        }
+        let accepted = listener.poll_accept(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(Ok((stream, _))) = &accepted {
+            let mut problem = Problem::new(
+                ProblemKind::LimitReached,
+                "the daemon has no file descriptors left",
+            )
+            .hint("try again in a moment; an administrator may raise LimitNOFILE");
+            problem.retry_after_ms = Some(1_000);
+            tell(stream, &problem);
+        }
+        let told = matches!(accepted, Poll::Ready(Ok(_)));
+        drop(accepted);
+        *self = Self::new();
+        told
+    }
+}
+
+fn is_out_of_files(error: &std::io::Error) -> bool {
+    let limits = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error
+        .raw_os_error()
+        .is_some_and(|code| limits.contains(&code))
+}
+
+/// Says why, as far as that can be done without waiting.
+fn tell(stream: &UnixStream, problem: &Problem) {
+    // A client that gave its socket no room for this learns from its end alone.
+    drop(stream.try_write(&last_words(problem)));
 }
 
 /// Reads who it is, counts it, and hands it to a task of its own.
@@ -75,9 +125,16 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>, router: &Router) {
             let task = serve(stream, peer, slot, Arc::clone(shared), router.clone());
             shared.tracker.spawn(task);
         }
-        Err(Failure(problem)) => {
-            shared.tracker.spawn(refuse(stream, problem));
-        }
+        Err(Failure(problem)) => match Arc::clone(&shared.refusals).try_acquire_owned() {
+            Ok(place) => {
+                let refused = async move {
+                    refuse(stream, problem).await;
+                    drop(place);
+                };
+                shared.tracker.spawn(refused);
+            }
+            Err(_) => tell(&stream, &problem),
+        },
     }
 }
 
@@ -111,6 +168,7 @@ async fn serve(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = shared.stop.cancelled() => {
+            turn.hurry();
             connection.as_mut().graceful_shutdown();
             connection.await
         }

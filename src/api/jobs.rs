@@ -30,6 +30,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Bodies larger than this are read on a thread for blocking work: they take milliseconds.
 const LARGE_BODY_BYTES: usize = 64 << 10;
@@ -121,7 +122,7 @@ async fn submit(mut call: Call) -> Answer {
     let bytes = call.bytes().await?;
     call.check_type()?;
     let subject = Arc::clone(&call.subject);
-    let shared = Arc::clone(&call.shared);
+    let shared = call.shared.clone();
     let large = bytes.len() > LARGE_BODY_BYTES;
     let read = move || read_submission(&bytes, key, &subject, &shared);
     let submission = if large {
@@ -129,6 +130,8 @@ async fn submit(mut call: Call) -> Answer {
     } else {
         read()?
     };
+    let ledger = &call.shared.ledger;
+    ledger.submission(call.subject.uid, submission.jobs.len(), Instant::now())?;
     let command = Command::Submit(submission);
     let Reply::Submitted { ids, repeated } = call.shared.control.command(command).await? else {
         return Err(internal("a submission was answered with something else"));

@@ -1,5 +1,6 @@
 //! What one client may take, so that it harms no other: connections, streams, requests, bytes in flight.
 
+use crate::api::bucket::{Bucket, Rate};
 use crate::api::problem::Failure;
 use crate::auth::Mode;
 use crate::events::queue::QueueOptions;
@@ -24,12 +25,20 @@ pub struct Limits {
     pub streams_per_job: usize,
     /// Channel patterns of one stream.
     pub channels_per_stream: usize,
+    /// Whether root may take more than the share of one user; the limits of all together hold for root too.
+    pub root_is_exempt: bool,
     /// Requests of one user, per second.
     pub requests_per_second: u32,
     /// How many of them may come at once.
     pub request_burst: u32,
+    /// Jobs that one user submits, per second.
+    pub submissions_per_second: u32,
+    /// How many of them may come at once.
+    pub submission_burst: u32,
     /// Reads of the store and of logs that may go on at once: the rest of the blocking threads serves the jobs.
     pub reads_at_once: usize,
+    /// How many of them may be of one user.
+    pub reads_per_uid: usize,
     /// Largest body of a request.
     pub body_bytes: usize,
     /// Bodies of one user that are being received.
@@ -48,6 +57,10 @@ pub struct Limits {
     pub write_stall: Duration,
     /// After how much silence a stream says that it is alive.
     pub heartbeat: Duration,
+    /// How old the cursor of a stream may get while nothing comes that has one.
+    pub bookmark: Duration,
+    /// Events of the history that one stream gets per second, at most.
+    pub replay_per_second: u32,
     /// What may wait for one stream.
     pub queue: QueueOptions,
 }
@@ -57,9 +70,9 @@ impl Limits {
     /// that user from, so its shares are as large as the whole.
     #[must_use]
     pub fn of(mode: Mode) -> Self {
-        let (connections_per_uid, streams_per_uid) = match mode {
-            Mode::System => (64, 16),
-            Mode::User { .. } => (768, 512),
+        let (connections_per_uid, streams_per_uid, reads_per_uid) = match mode {
+            Mode::System => (64, 16, 12),
+            Mode::User { .. } => (768, 512, 16),
         };
         Self {
             connections: 1_024,
@@ -68,9 +81,13 @@ impl Limits {
             streams_per_uid,
             streams_per_job: 64,
             channels_per_stream: 50,
+            root_is_exempt: mode.is_system(),
             requests_per_second: 2_000,
             request_burst: 4_000,
+            submissions_per_second: 5_000,
+            submission_burst: 100_000,
             reads_at_once: 16,
+            reads_per_uid,
             body_bytes: 32 << 20,
             body_bytes_per_uid: 128 << 20,
             header_bytes: 16 << 10,
@@ -80,8 +97,31 @@ impl Limits {
             idle_time: Duration::from_secs(60),
             write_stall: Duration::from_secs(10),
             heartbeat: Duration::from_secs(15),
+            bookmark: Duration::from_secs(60),
+            replay_per_second: 5_000,
             queue: QueueOptions::default(),
         }
+    }
+}
+
+impl Limits {
+    fn request_rate(&self) -> Rate {
+        Rate {
+            per_second: self.requests_per_second,
+            burst: self.request_burst,
+        }
+    }
+
+    fn submission_rate(&self) -> Rate {
+        Rate {
+            per_second: self.submissions_per_second,
+            burst: self.submission_burst,
+        }
+    }
+
+    /// Whether the share of one user does not bound this one.
+    fn exempts(&self, uid: u32) -> bool {
+        uid == 0 && self.root_is_exempt
     }
 }
 
@@ -93,8 +133,29 @@ struct Share {
     connections: usize,
     streams: usize,
     body_bytes: usize,
-    requests_left: f64,
-    filled_at: Instant,
+    requests: Bucket,
+    submissions: Bucket,
+}
+
+impl Share {
+    fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            connections: 0,
+            streams: 0,
+            body_bytes: 0,
+            requests: Bucket::full(limits.request_rate(), now),
+            submissions: Bucket::full(limits.submission_rate(), now),
+        }
+    }
+
+    /// Whether forgetting it changes nothing.
+    fn is_idle(&self, limits: &Limits, now: Instant) -> bool {
+        self.connections == 0
+            && self.streams == 0
+            && self.body_bytes == 0
+            && self.requests.is_full(limits.request_rate(), now)
+            && self.submissions.is_full(limits.submission_rate(), now)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -112,11 +173,18 @@ pub(crate) struct Ledger {
     counts: Mutex<Counts>,
 }
 
-fn reached(title: String, hint: &str, retry_after_ms: u64) -> Failure {
-    let mut problem = Problem::new(ProblemKind::LimitReached, title).hint(hint);
-    problem.retry_after_ms = Some(retry_after_ms);
+/// A limit was reached: which, what the setting is called, what to do instead, and when to try again.
+fn reached(title: String, setting: &str, hint: &str, again: Duration) -> Failure {
+    let mut problem = Problem::new(ProblemKind::LimitReached, title)
+        .detail(format!("the setting {setting} is the limit"))
+        .hint(hint);
+    // Who comes back at the very instant finds a little too little.
+    problem.retry_after_ms = Some(u64::try_from(again.as_millis()).unwrap_or(u64::MAX) + 1);
     problem.into()
 }
+
+const SOON: Duration = Duration::from_millis(999);
+const LATER: Duration = Duration::from_millis(4_999);
 
 impl Ledger {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
@@ -148,18 +216,17 @@ impl Ledger {
         };
         if counts.connections >= most {
             let title = format!("all {most} connections are in use");
-            return Err(reached(title, "try again in a moment", 1_000));
+            let hint = "try again in a moment";
+            return Err(reached(title, "api.max_connections", hint, SOON));
         }
         let share = counts.share(uid, limits);
-        if share.connections >= limits.connections_per_uid {
-            let title = format!(
-                "user {uid} has {} connections open already",
-                share.connections
-            );
+        if share.connections >= limits.connections_per_uid && !limits.exempts(uid) {
+            let open = share.connections;
             return Err(reached(
-                title,
+                format!("user {uid} has {open} connections open already"),
+                "api.max_connections_per_uid",
                 "close some; one connection serves many requests",
-                1_000,
+                SOON,
             ));
         }
         share.connections += 1;
@@ -170,22 +237,42 @@ impl Ledger {
     /// One more request of `uid`, at `now`.
     pub(crate) fn request(&self, uid: u32, now: Instant) -> Result<(), Failure> {
         let limits = &self.limits;
-        let mut counts = self.counts();
-        let share = counts.share(uid, limits);
-        let rate = f64::from(limits.requests_per_second);
-        let grown = now.saturating_duration_since(share.filled_at).as_secs_f64() * rate;
-        share.filled_at = now;
-        share.requests_left = (share.requests_left + grown).min(f64::from(limits.request_burst));
-        if share.requests_left < 1.0 {
-            let title = format!("user {uid} sends more than {rate} requests per second");
-            return Err(reached(
-                title,
-                "send several jobs in one request, and watch events instead of asking again",
-                1_000,
-            ));
+        if limits.exempts(uid) {
+            return Ok(());
         }
-        share.requests_left -= 1.0;
-        Ok(())
+        let rate = limits.request_rate();
+        let mut counts = self.counts();
+        let taken = counts.share(uid, limits).requests.take(1.0, rate, now);
+        taken.map_err(|again| {
+            let per_second = rate.per_second;
+            reached(
+                format!("user {uid} sends more than {per_second} requests per second"),
+                "api.requests_per_second_per_uid",
+                "send several jobs in one request, and watch events instead of asking again",
+                again,
+            )
+        })
+    }
+
+    /// So many more jobs of `uid`, at `now`.
+    pub(crate) fn submission(&self, uid: u32, jobs: usize, now: Instant) -> Result<(), Failure> {
+        let limits = &self.limits;
+        if limits.exempts(uid) {
+            return Ok(());
+        }
+        let rate = limits.submission_rate();
+        let count = u32::try_from(jobs).unwrap_or(u32::MAX);
+        let mut counts = self.counts();
+        let bucket = &mut counts.share(uid, limits).submissions;
+        bucket.take(f64::from(count), rate, now).map_err(|again| {
+            let per_second = rate.per_second;
+            reached(
+                format!("user {uid} submits more than {per_second} jobs per second"),
+                "api.submissions_per_second_per_uid",
+                "nothing was submitted; send the rest when Retry-After says",
+                again,
+            )
+        })
     }
 
     /// One more event stream of `uid`, of one job where it is about one.
@@ -196,23 +283,21 @@ impl Ledger {
             counts.streams_of_jobs.get(&job).copied().unwrap_or(0)
         });
         if of_job >= limits.streams_per_job {
-            let title = format!("{of_job} clients watch this job already");
             return Err(reached(
-                title,
+                format!("{of_job} clients watch this job already"),
+                "api.max_streams_per_job",
                 "ask for the job now and then instead",
-                5_000,
+                LATER,
             ));
         }
         let share = counts.share(uid, limits);
-        if share.streams >= limits.streams_per_uid {
-            let title = format!(
-                "user {uid} has {} event streams open already",
-                share.streams
-            );
+        if share.streams >= limits.streams_per_uid && !limits.exempts(uid) {
+            let open = share.streams;
             return Err(reached(
-                title,
+                format!("user {uid} has {open} event streams open already"),
+                "api.max_streams_per_uid",
                 "one stream may watch many channels; or ask for the jobs now and then instead",
-                5_000,
+                LATER,
             ));
         }
         share.streams += 1;
@@ -228,12 +313,13 @@ impl Ledger {
         let limits = &self.limits;
         let mut counts = self.counts();
         let share = counts.share(uid, limits);
-        if share.body_bytes + bytes > limits.body_bytes_per_uid {
-            let title = format!("user {uid} is sending {} bytes already", share.body_bytes);
+        let sending = share.body_bytes;
+        if sending + bytes > limits.body_bytes_per_uid && !limits.exempts(uid) {
             return Err(reached(
-                title,
+                format!("user {uid} is sending {sending} bytes already"),
+                "api.max_bodies_per_uid",
                 "send large requests one after the other",
-                1_000,
+                SOON,
             ));
         }
         share.body_bytes += bytes;
@@ -253,19 +339,11 @@ impl Counts {
     fn share(&mut self, uid: u32, limits: &Limits) -> &mut Share {
         let now = Instant::now();
         if self.shares.len() >= REMEMBERED && !self.shares.contains_key(&uid) {
-            // Who has not asked for a second has its full burst again, or soon.
-            self.shares.retain(|_, share| {
-                let idle = share.connections == 0 && share.streams == 0 && share.body_bytes == 0;
-                !idle || now.duration_since(share.filled_at) < Duration::from_secs(1)
-            });
+            self.shares.retain(|_, share| !share.is_idle(limits, now));
         }
-        self.shares.entry(uid).or_insert_with(|| Share {
-            connections: 0,
-            streams: 0,
-            body_bytes: 0,
-            requests_left: f64::from(limits.request_burst),
-            filled_at: now,
-        })
+        self.shares
+            .entry(uid)
+            .or_insert_with(|| Share::new(limits, now))
     }
 }
 
@@ -326,6 +404,8 @@ mod tests {
             streams_per_job: 3,
             requests_per_second: 10,
             request_burst: 5,
+            submissions_per_second: 4,
+            submission_burst: 8,
             body_bytes_per_uid: 100,
             ..Limits::of(Mode::System)
         }
@@ -376,11 +456,57 @@ mod tests {
             ledger.request(1, now).unwrap();
         }
         let refused = ledger.request(1, now).unwrap_err();
-        assert_eq!(refused.0.retry_after_ms, Some(1_000));
+        assert_eq!(refused.0.retry_after_ms, Some(101));
+        let detail = refused.0.detail.unwrap();
+        assert!(
+            detail.contains("api.requests_per_second_per_uid"),
+            "{detail}"
+        );
         assert!(ledger.request(2, now).is_ok());
         let later = now + Duration::from_millis(250);
         assert!(ledger.request(1, later).is_ok() && ledger.request(1, later).is_ok());
         assert!(ledger.request(1, later).is_err());
+    }
+
+    #[test]
+    fn jobs_are_counted_and_not_requests() {
+        let ledger = Ledger::new(small());
+        let now = Instant::now();
+        assert!(ledger.submission(1, 8, now).is_ok());
+        let refused = ledger.submission(1, 2, now).unwrap_err();
+        assert!(refused.0.title.contains("more than 4 jobs per second"));
+        assert!(
+            refused
+                .0
+                .retry_after_ms
+                .is_some_and(|ms| (500..600).contains(&ms))
+        );
+        assert!(ledger.submission(2, 8, now).is_ok());
+        assert!(
+            ledger
+                .submission(1, 2, now + Duration::from_millis(501))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn root_is_bounded_by_what_there_is_alone() {
+        let ledger = Ledger::new(small());
+        let now = Instant::now();
+        let held: Vec<Slot> = (0..6).map(|_| ledger.connect(0).unwrap()).collect();
+        assert!(ledger.connect(0).is_err(), "there are no more");
+        for _ in 0..50 {
+            ledger.request(0, now).unwrap();
+            ledger.submission(0, 100, now).unwrap();
+        }
+        drop(held);
+        let own = Ledger::new(Limits {
+            root_is_exempt: false,
+            ..small()
+        });
+        let held: Vec<Slot> = (0..3).map(|_| own.connect(0).unwrap()).collect();
+        assert!(own.connect(0).is_err());
+        drop(held);
     }
 
     #[test]

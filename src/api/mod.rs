@@ -5,6 +5,7 @@ pub mod limits;
 pub mod openapi;
 pub mod ports;
 
+mod bucket;
 mod call;
 mod connection;
 mod events;
@@ -20,6 +21,7 @@ mod series;
 mod service;
 mod socket;
 mod submit;
+mod turns;
 mod verbs;
 
 #[cfg(test)]
@@ -29,6 +31,7 @@ use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
 use crate::api::ports::{HealthSource, Output};
 use crate::api::problem::{Failure, internal};
+use crate::api::turns::Turns;
 use crate::auth::Policy;
 use crate::auth::peer::Accounts;
 use crate::control::Handle;
@@ -36,6 +39,7 @@ use crate::events::Bus;
 use crate::model::group::Group;
 use crate::model::spec::StopPolicy;
 use crate::store::{Reader, StoreError};
+use std::ops::Deref;
 use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
@@ -74,6 +78,10 @@ impl std::fmt::Debug for Api {
     }
 }
 
+/// Clients that are told at leisure why they were refused. Further ones are told without waiting for
+/// them to listen, so that a crowd of them takes no descriptors from others.
+const REFUSALS_AT_ONCE: usize = 64;
+
 /// What every request shares.
 struct Shared {
     control: Handle,
@@ -89,7 +97,9 @@ struct Shared {
     limits: Limits,
     ledger: Arc<Ledger>,
     /// Turns to read: a crowd of readers waits here, and not for the threads that jobs are supervised with.
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    /// Clients that were refused and are being told why.
+    refusals: Arc<Semaphore>,
     renderer: Renderer,
     tracker: TaskTracker,
     /// Cancelled when the daemon goes down.
@@ -110,14 +120,32 @@ impl Shared {
             default_group: api.default_group,
             version: api.version,
             ledger: Ledger::new(limits.clone()),
-            turns: Arc::new(Semaphore::new(limits.reads_at_once)),
+            turns: Turns::new(limits.reads_at_once, limits.reads_per_uid),
+            refusals: Arc::new(Semaphore::new(REFUSALS_AT_ONCE)),
             limits,
             renderer: Renderer::default(),
             tracker,
             stop,
         }
     }
+}
 
+/// What every request shares, as one user may use it: reads wait for that user's turn.
+#[derive(Clone)]
+struct Visit {
+    shared: Arc<Shared>,
+    uid: u32,
+}
+
+impl Deref for Visit {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Visit {
     /// Runs a read of the store where blocking holds nobody up.
     async fn read<T: Send + 'static>(
         &self,
@@ -132,17 +160,14 @@ impl Shared {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let failed =
-            |error: &dyn std::fmt::Display| internal(format_args!("a read ended: {error}"));
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(|error| failed(&error))?;
+        let turn = self.turns.take(self.uid).await;
         let work = move || {
             // Also where the client has left meanwhile.
             let _turn = turn;
             work()
         };
         let done = self.tracker.spawn_blocking(work).await;
-        done.map_err(|error| failed(&error))
+        done.map_err(|error| internal(format_args!("a read ended: {error}")))
     }
 }
 

@@ -21,13 +21,22 @@ use tokio::time::{Instant, Sleep};
 pub(crate) struct Turn {
     ours: AtomicBool,
     requests: AtomicU64,
+    hurried: AtomicBool,
 }
+
+/// How long a client may keep a daemon waiting that goes down: by saying nothing, or by taking nothing.
+const LAST_PATIENCE: Duration = Duration::from_millis(250);
 
 impl Turn {
     /// The head of a request is here.
     pub(crate) fn begin(&self) {
         self.ours.store(true, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The daemon goes down: from now on a client that does nothing is not waited for.
+    pub(crate) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Relaxed);
     }
 
     /// The answer is complete.
@@ -46,6 +55,7 @@ pub(crate) struct WatchedSocket {
     /// The request that was being read when `head_begun` was set.
     request: u64,
     head_begun: bool,
+    hurried: bool,
     read_timer: Option<Pin<Box<Sleep>>>,
     write_timer: Option<Pin<Box<Sleep>>>,
 }
@@ -60,6 +70,7 @@ impl WatchedSocket {
             write_stall: limits.write_stall,
             request: 0,
             head_begun: false,
+            hurried: false,
             read_timer: None,
             write_timer: None,
         }
@@ -72,6 +83,22 @@ impl WatchedSocket {
             self.request = requests;
             self.head_begun = false;
             self.read_timer = None;
+        }
+    }
+
+    /// Begins to measure anew, with less patience, once the daemon goes down.
+    fn notice_hurry(&mut self) {
+        if !self.hurried && self.turn.hurried.load(Ordering::Relaxed) {
+            self.hurried = true;
+            for time in [
+                &mut self.header_time,
+                &mut self.idle_time,
+                &mut self.write_stall,
+            ] {
+                *time = LAST_PATIENCE.min(*time);
+            }
+            self.read_timer = None;
+            self.write_timer = None;
         }
     }
 
@@ -106,6 +133,7 @@ impl WatchedSocket {
         written: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        self.notice_hurry();
         if written.is_ready() {
             self.write_timer = None;
             return written;
@@ -136,6 +164,7 @@ impl AsyncRead for WatchedSocket {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.notice_turn();
+        this.notice_hurry();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         let ours = this.turn.ours.load(Ordering::Relaxed);

@@ -9,3 +9,4 @@ mod limits;
 mod logs;
 mod routes;
 mod series;
+mod streams;

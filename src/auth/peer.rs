@@ -80,6 +80,13 @@ impl Accounts {
     }
 }
 
+/// The number of the user of this name. Blocks while the host is asked.
+#[must_use]
+pub fn uid_of(name: &str) -> Option<u32> {
+    let user = User::from_name(name).ok().flatten()?;
+    Some(user.uid.as_raw())
+}
+
 fn subject(peer: Credentials, account: &Account) -> Subject {
     Subject {
         uid: peer.uid,

@@ -55,9 +55,34 @@ pub(super) const KEYS: &[Key] = &[
     live("jobs.session_variables", |s| {
         Field::Names(&mut s.jobs.session_variables)
     }),
+    live("progress.open_files", |s| {
+        Field::Flag(&mut s.progress.open_files)
+    }),
+    live("progress.open_files_after", |s| {
+        Field::Time(&mut s.progress.open_files_after)
+    }),
+    live("progress.open_files_interval", |s| {
+        Field::Time(&mut s.progress.open_files_interval)
+    }),
+    live("progress.open_files_programs", |s| {
+        Field::Names(&mut s.progress.open_files_programs)
+    }),
+    live("progress.open_files_kinds", |s| {
+        Field::Names(&mut s.progress.open_files_kinds)
+    }),
     at_start("api.max_body", |s| Field::Bytes(&mut s.api.max_body_bytes)),
+    at_start("api.max_bodies_per_uid", |s| {
+        Field::Bytes(&mut s.api.max_bodies_per_uid_bytes)
+    }),
+    at_start("api.max_head", |s| Field::Bytes(&mut s.api.max_head_bytes)),
+    at_start("api.max_jobs_per_request", |s| {
+        Field::Count(&mut s.api.max_jobs_per_request, 1)
+    }),
     at_start("api.max_connections", |s| {
         Field::Count(&mut s.api.max_connections, 1)
+    }),
+    at_start("api.max_connections_for_root", |s| {
+        Field::Count(&mut s.api.max_connections_for_root, 0)
     }),
     at_start("api.max_connections_per_uid", |s| {
         Field::Count(&mut s.api.max_connections_per_uid, 1)
@@ -65,15 +90,47 @@ pub(super) const KEYS: &[Key] = &[
     at_start("api.max_streams_per_uid", |s| {
         Field::Count(&mut s.api.max_streams_per_uid, 1)
     }),
+    at_start("api.max_streams_per_job", |s| {
+        Field::Count(&mut s.api.max_streams_per_job, 1)
+    }),
+    at_start("api.max_channels_per_stream", |s| {
+        Field::Count(&mut s.api.max_channels_per_stream, 1)
+    }),
+    at_start("api.root_is_exempt", |s| {
+        Field::Switch(&mut s.api.root_is_exempt)
+    }),
     at_start("api.requests_per_second_per_uid", |s| {
         Field::Count(&mut s.api.requests_per_second_per_uid, 1)
+    }),
+    at_start("api.requests_at_once_per_uid", |s| {
+        Field::Count(&mut s.api.requests_at_once_per_uid, 1)
+    }),
+    at_start("api.submissions_per_second_per_uid", |s| {
+        Field::Count(&mut s.api.submissions_per_second_per_uid, 1)
+    }),
+    at_start("api.submissions_at_once_per_uid", |s| {
+        Field::Count(&mut s.api.submissions_at_once_per_uid, 1)
+    }),
+    at_start("api.max_reads", |s| Field::Count(&mut s.api.max_reads, 1)),
+    at_start("api.max_reads_per_uid", |s| {
+        Field::Count(&mut s.api.max_reads_per_uid, 1)
     }),
     at_start("api.header_timeout", |s| {
         Field::Time(&mut s.api.header_timeout)
     }),
+    at_start("api.body_timeout", |s| Field::Time(&mut s.api.body_timeout)),
+    at_start("api.idle_timeout", |s| Field::Time(&mut s.api.idle_timeout)),
+    at_start("api.write_stall", |s| Field::Time(&mut s.api.write_stall)),
     at_start("api.heartbeat", |s| Field::Time(&mut s.api.heartbeat)),
+    at_start("api.bookmark", |s| Field::Time(&mut s.api.bookmark)),
     at_start("api.client_queue", |s| {
         Field::Count(&mut s.api.client_queue, 1)
+    }),
+    at_start("api.client_channels", |s| {
+        Field::Count(&mut s.api.client_channels, 1)
+    }),
+    at_start("api.replay_per_second", |s| {
+        Field::Count(&mut s.api.replay_per_second, 1)
     }),
     at_start("events.ring", |s| Field::Count(&mut s.events.ring, 1)),
     live("events.keep", |s| Field::Large(&mut s.events.keep)),

@@ -24,6 +24,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// Groups that are made or changed at start, by name.
     pub groups: BTreeMap<String, GroupSettings>,
+    /// Progress that is not reported.
+    pub progress: ProgressSettings,
     /// The socket API.
     pub api: ApiSettings,
     /// Events.
@@ -79,25 +81,76 @@ pub struct GroupSettings {
     pub parallelism: u32,
 }
 
+/// Progress that is not reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgressSettings {
+    /// Whether jobs that say nothing are judged by the files that they have open.
+    pub open_files: bool,
+    /// How long an attempt has run before its files are looked at.
+    pub open_files_after: Duration,
+    /// Time between two looks while a file moves.
+    pub open_files_interval: Duration,
+    /// Names of the programs whose files tell how far a job is.
+    pub open_files_programs: Vec<String>,
+    /// Kinds of jobs of which the files of every program do.
+    pub open_files_kinds: Vec<String>,
+}
+
 /// The socket API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiSettings {
     /// Largest body of a request.
     pub max_body_bytes: u64,
+    /// Bodies of one user that are being received.
+    pub max_bodies_per_uid_bytes: u64,
+    /// Largest head of a request.
+    pub max_head_bytes: u64,
+    /// Jobs of one request.
+    pub max_jobs_per_request: u32,
     /// Connections of all users.
     pub max_connections: u32,
+    /// How many of these are kept for root.
+    pub max_connections_for_root: u32,
     /// Connections of one user.
     pub max_connections_per_uid: u32,
     /// Event streams of one user.
     pub max_streams_per_uid: u32,
+    /// Event streams of one job.
+    pub max_streams_per_job: u32,
+    /// Channels, types or owners that one stream names.
+    pub max_channels_per_stream: u32,
+    /// Whether root may take more than the share of one user.
+    pub root_is_exempt: bool,
     /// Requests of one user, per second.
     pub requests_per_second_per_uid: u32,
+    /// How many of them may come at once.
+    pub requests_at_once_per_uid: u32,
+    /// Jobs that one user submits, per second.
+    pub submissions_per_second_per_uid: u32,
+    /// How many of them may come at once.
+    pub submissions_at_once_per_uid: u32,
+    /// Reads of the store and of logs that go on at once.
+    pub max_reads: u32,
+    /// How many of them may be of one user.
+    pub max_reads_per_uid: u32,
     /// Time a client has to send the head of a request.
     pub header_timeout: Duration,
+    /// Time a client has to send the body of a request.
+    pub body_timeout: Duration,
+    /// How long a connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_stall: Duration,
     /// After how much silence a stream says that it is alive.
     pub heartbeat: Duration,
+    /// How old the cursor of a stream may get while nothing comes that has one.
+    pub bookmark: Duration,
     /// Lifecycle events that may wait for one slow client.
     pub client_queue: u32,
+    /// Channels whose newest telemetry may wait for one slow client.
+    pub client_channels: u32,
+    /// Events of the history that one stream gets per second.
+    pub replay_per_second: u32,
 }
 
 /// Events.
@@ -155,6 +208,97 @@ const SESSION_VARIABLES: [&str; 30] = [
     "_",
 ];
 
+/// Programs that go through one file from its beginning to its end, or fill one.
+const COPYING_PROGRAMS: [&str; 81] = [
+    "7z",
+    "7za",
+    "7zr",
+    "7zz",
+    "aria2c",
+    "b2sum",
+    "b3sum",
+    "borg",
+    "brotli",
+    "bsdcpio",
+    "bsdtar",
+    "bunzip2",
+    "bzcat",
+    "bzip2",
+    "cat",
+    "cksum",
+    "cmp",
+    "cp",
+    "cpio",
+    "curl",
+    "dd",
+    "dd_rescue",
+    "ddrescue",
+    "diff",
+    "ffmpeg",
+    "gcp",
+    "gpg",
+    "gpg2",
+    "grep",
+    "gunzip",
+    "gzip",
+    "lbunzip2",
+    "lbzip2",
+    "lz4",
+    "lz4cat",
+    "lzip",
+    "lzma",
+    "lzop",
+    "md5sum",
+    "mksquashfs",
+    "mv",
+    "openssl",
+    "pbzip2",
+    "pigz",
+    "plzip",
+    "pv",
+    "pzstd",
+    "qemu-img",
+    "rclone",
+    "restic",
+    "rsync",
+    "scp",
+    "sftp",
+    "sftp-server",
+    "sha1sum",
+    "sha224sum",
+    "sha256sum",
+    "sha384sum",
+    "sha512sum",
+    "shred",
+    "sort",
+    "split",
+    "srm",
+    "tac",
+    "tar",
+    "tee",
+    "unpigz",
+    "unrar",
+    "unsquashfs",
+    "unxz",
+    "unzip",
+    "unzstd",
+    "wc",
+    "wget",
+    "xxhsum",
+    "xz",
+    "xzcat",
+    "zcat",
+    "zip",
+    "zstd",
+    "zstdcat",
+];
+
+/// Kinds of jobs that do the same with programs of their own.
+const COPYING_KINDS: [&str; 10] = [
+    "archive", "backup", "compress", "copy", "download", "extract", "move", "restore", "transfer",
+    "upload",
+];
+
 /// The variables that stay behind unless the configuration says otherwise.
 #[must_use]
 pub fn session_variables() -> Vec<String> {
@@ -170,6 +314,40 @@ pub fn matches_any(patterns: &[String], name: &str) -> bool {
             Some(beginning) => name.starts_with(beginning),
             None => name == pattern,
         })
+}
+
+impl ApiSettings {
+    /// The defaults of the system daemon.
+    fn of_system() -> Self {
+        Self {
+            max_body_bytes: 32 << 20,
+            max_bodies_per_uid_bytes: 128 << 20,
+            max_head_bytes: 16 << 10,
+            max_jobs_per_request: 100_000,
+            max_connections: 1_024,
+            max_connections_for_root: 32,
+            max_connections_per_uid: 64,
+            max_streams_per_uid: 16,
+            max_streams_per_job: 64,
+            max_channels_per_stream: 50,
+            root_is_exempt: true,
+            requests_per_second_per_uid: 2_000,
+            requests_at_once_per_uid: 4_000,
+            submissions_per_second_per_uid: 5_000,
+            submissions_at_once_per_uid: 100_000,
+            max_reads: 16,
+            max_reads_per_uid: 12,
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            write_stall: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(15),
+            bookmark: Duration::from_secs(60),
+            client_queue: 1_024,
+            client_channels: 4_096,
+            replay_per_second: 5_000,
+        }
+    }
 }
 
 impl Settings {
@@ -191,16 +369,14 @@ impl Settings {
                 session_variables: session_variables(),
             },
             groups: BTreeMap::new(),
-            api: ApiSettings {
-                max_body_bytes: 32 << 20,
-                max_connections: 1_024,
-                max_connections_per_uid: 64,
-                max_streams_per_uid: 16,
-                requests_per_second_per_uid: 2_000,
-                header_timeout: Duration::from_secs(5),
-                heartbeat: Duration::from_secs(15),
-                client_queue: 1_024,
+            progress: ProgressSettings {
+                open_files: true,
+                open_files_after: Duration::from_secs(2),
+                open_files_interval: Duration::from_secs(1),
+                open_files_programs: COPYING_PROGRAMS.map(str::to_owned).to_vec(),
+                open_files_kinds: COPYING_KINDS.map(str::to_owned).to_vec(),
             },
+            api: ApiSettings::of_system(),
             events: EventSettings {
                 ring: 8_192,
                 keep: 1_000_000,
@@ -219,7 +395,11 @@ impl Settings {
         let mut settings = Self::of_system(state_dir, runtime_dir);
         settings.api.max_connections_per_uid = 768;
         settings.api.max_streams_per_uid = 512;
+        settings.api.max_reads_per_uid = settings.api.max_reads;
+        settings.api.root_is_exempt = false;
         settings.api.requests_per_second_per_uid = 100_000;
+        settings.api.requests_at_once_per_uid = 200_000;
+        settings.api.submissions_per_second_per_uid = 100_000;
         settings
     }
 

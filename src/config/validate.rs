@@ -19,9 +19,20 @@ const LEAST_LOG_BYTES: u64 = 4 << 10;
 /// Less than this makes a host busy with saying that it is alive.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// The runtime has twice as many threads for work that blocks.
+const MOST_READS: u32 = 16;
+
+/// What a head may have: the buffer it is read into has an end.
+const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=64 << 10;
+
+/// More looks than this at the files of a job would be felt.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Keys that must go with another one.
-const OTHERS: [(&str, &str); 2] = [
+const OTHERS: [(&str, &str); 4] = [
     ("api.max_connections_per_uid", "api.max_connections"),
+    ("api.max_reads_per_uid", "api.max_reads"),
+    ("api.max_bodies_per_uid", "api.max_body"),
     ("events.ring", "events.keep"),
 ];
 
@@ -33,12 +44,33 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
         ("jobs.stop_signal", stop_signal(settings.jobs.stop_signal)),
         ("jobs.log_limit", log_limit(settings.jobs.log_limit_bytes)),
         ("api.max_connections_per_uid", connections(settings)),
+        ("api.max_reads", reads(settings)),
+        ("api.max_reads_per_uid", reads_per_uid(settings)),
+        ("api.max_bodies_per_uid", bodies(settings)),
+        ("api.max_head", head(settings)),
+        (
+            "api.body_timeout",
+            some_time(settings.api.body_timeout, "1min"),
+        ),
+        (
+            "api.idle_timeout",
+            some_time(settings.api.idle_timeout, "1min"),
+        ),
+        (
+            "api.write_stall",
+            some_time(settings.api.write_stall, "10s"),
+        ),
+        ("api.bookmark", bookmark(settings.api.bookmark)),
         ("api.heartbeat", heartbeat(settings.api.heartbeat)),
         (
             "api.header_timeout",
             header_timeout(settings.api.header_timeout),
         ),
         ("events.ring", ring(settings)),
+        (
+            "progress.open_files_interval",
+            interval(settings.progress.open_files_interval),
+        ),
     ];
     let mut problems = Vec::new();
     for (key, found) in checks {
@@ -108,8 +140,55 @@ fn connections(settings: &Settings) -> Option<String> {
     })
 }
 
+fn reads(settings: &Settings) -> Option<String> {
+    let reads = settings.api.max_reads;
+    (reads > MOST_READS).then(|| {
+        format!("{reads} reads would take the threads that jobs are supervised with: use at most {MOST_READS}")
+    })
+}
+
+fn reads_per_uid(settings: &Settings) -> Option<String> {
+    let (one, all) = (settings.api.max_reads_per_uid, settings.api.max_reads);
+    (one > all).then(|| {
+        format!(
+            "one user may have {one}, but all together only {all}: lower it, or raise api.max_reads"
+        )
+    })
+}
+
+fn bodies(settings: &Settings) -> Option<String> {
+    let (all, one) = (
+        settings.api.max_bodies_per_uid_bytes,
+        settings.api.max_body_bytes,
+    );
+    (all < one).then(|| {
+        format!("{all} bytes at a time would refuse a request that api.max_body allows: use {one} or more")
+    })
+}
+
+fn head(settings: &Settings) -> Option<String> {
+    let bytes = settings.api.max_head_bytes;
+    (!HEAD_BYTES.contains(&bytes)).then(|| {
+        "a head takes some room, and stays in memory: use \"1KiB\" to \"64KiB\"".to_owned()
+    })
+}
+
+fn some_time(time: Duration, usual: &str) -> Option<String> {
+    time.is_zero()
+        .then(|| format!("no client is that fast: use \"{usual}\""))
+}
+
+fn bookmark(time: Duration) -> Option<String> {
+    (time < SHORTEST_HEARTBEAT).then(|| "it is too short: use \"1s\" or more".to_owned())
+}
+
 fn heartbeat(time: Duration) -> Option<String> {
     (time < SHORTEST_HEARTBEAT).then(|| "it is too short: use \"1s\" or more".to_owned())
+}
+
+fn interval(time: Duration) -> Option<String> {
+    (time < SHORTEST_INTERVAL)
+        .then(|| "looking so often would slow the job down: use \"100ms\" or more".to_owned())
 }
 
 fn header_timeout(time: Duration) -> Option<String> {

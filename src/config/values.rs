@@ -18,6 +18,8 @@ pub(super) enum Field<'a> {
     Count(&'a mut u32, u32),
     /// A whole number that may be large.
     Large(&'a mut u64),
+    /// Yes or no.
+    Switch(&'a mut bool),
     /// A size, with its unit.
     Bytes(&'a mut u64),
     /// A length of time, with its unit.
@@ -26,6 +28,8 @@ pub(super) enum Field<'a> {
     Signal(&'a mut i32),
     /// One of the ways of containment.
     Containment(&'a mut ContainmentChoice),
+    /// Yes or no.
+    Flag(&'a mut bool),
     /// A list of names.
     Names(&'a mut Vec<String>),
 }
@@ -85,6 +89,9 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             let wanted = "a size with its unit, as in \"256MiB\"";
             *bytes = size(string(value, wanted)?).ok_or_else(|| not(value, wanted))?;
         }
+        Field::Switch(switch) => {
+            *switch = value.as_bool().ok_or_else(|| not(value, "true or false"))?;
+        }
         Field::Time(time) => {
             let wanted = "a length of time with its unit, as in \"10s\", \"1h 30m\" or \"2d\"";
             *time = duration(string(value, wanted)?).ok_or_else(|| not(value, wanted))?;
@@ -98,6 +105,9 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             let text = string(value, wanted)?;
             let found = CONTAINMENTS.iter().find(|(name, _)| *name == text);
             *choice = found.ok_or_else(|| not(value, wanted))?.1;
+        }
+        Field::Flag(flag) => {
+            *flag = value.as_bool().ok_or_else(|| not(value, "true or false"))?;
         }
         Field::Names(names) => {
             let wanted = "a list of texts, as in [\"TMUX*\", \"OLDPWD\"]";
@@ -119,6 +129,7 @@ pub(super) fn text(field: &Field<'_>) -> String {
         Field::Text(text) => quoted(text),
         Field::Count(count, _) => count.to_string(),
         Field::Large(count) => count.to_string(),
+        Field::Switch(switch) => switch.to_string(),
         Field::Bytes(bytes) => quoted(&size_text(**bytes)),
         Field::Time(time) => {
             let span = SignedDuration::try_from(**time).unwrap_or(SignedDuration::MAX);
@@ -132,6 +143,7 @@ pub(super) fn text(field: &Field<'_>) -> String {
             .iter()
             .find(|(_, known)| known == *choice)
             .map_or_else(String::new, |(name, _)| quoted(name)),
+        Field::Flag(flag) => flag.to_string(),
         Field::Names(names) => {
             let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
             format!("[{}]", names.join(", "))

@@ -5,7 +5,7 @@
 //! token in their environment, by the session of a main process that still lives, and by
 //! descent from either; a process that shows none of these is left alone, whatever its pid.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 
 use rustix::process::Signal;
@@ -129,6 +129,51 @@ impl Tree {
     }
 }
 
+/// Some of the living processes that a shim has below it, `main` being one of its children: found from parents to
+/// children, without a look at every process of the host, and at most `most`. For looks that are often repeated
+/// and may miss what is just forking.
+#[must_use]
+pub fn glance(main: &ProcessId, most: usize) -> Vec<ProcessId> {
+    let Ok(stat) = identity::stat(main.pid) else {
+        return Vec::new();
+    };
+    if stat.id != *main {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut parents = VecDeque::from([stat.parent]);
+    while let Some(parent) = parents.pop_front() {
+        for child in children(parent) {
+            if found.len() >= most {
+                return found;
+            }
+            if let Ok(stat) = identity::stat(child)
+                && stat.parent == parent
+                && !stat.dead
+            {
+                found.push(stat.id);
+                parents.push_back(child);
+            }
+        }
+    }
+    found
+}
+
+/// The children of every thread of a process; none where the kernel does not list them.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let lists = threads.into_iter().flatten().flatten().map(|thread| {
+        let list = fs::read_to_string(thread.path().join("children"));
+        list.unwrap_or_default()
+    });
+    let children: Vec<String> = lists.collect();
+    children
+        .iter()
+        .flat_map(|list| list.split_ascii_whitespace())
+        .filter_map(|child| child.parse().ok())
+        .collect()
+}
+
 fn add_descendants(all: &[Stat], chosen: &mut BTreeSet<u32>, own_pid: u32) {
     loop {
         let before = chosen.len();
@@ -215,6 +260,34 @@ mod tests {
         };
         let tree = Tree::of_attempt(Some(shim), "abc", Some(stranger));
         assert_eq!(pids(&tree.select(&all, carries)), [30, 31]);
+    }
+
+    #[test]
+    fn a_glance_finds_children_of_children() {
+        let script = "cat & cat; wait";
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let main = identity::of_pid(shell.id()).unwrap();
+        // The second one answers, so both are there.
+        let mut input = shell.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, b"x").unwrap();
+        std::io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let found = glance(&main, 1000);
+        assert!(found.contains(&main), "{found:?}");
+        assert!(found.len() >= 2, "{found:?}");
+        assert_eq!(glance(&main, 1).len(), 1);
+        let stranger = ProcessId {
+            start_ticks: main.start_ticks + 1,
+            ..main
+        };
+        assert!(glance(&stranger, 1000).is_empty());
+        drop(input);
+        shell.wait().unwrap();
+        assert!(glance(&main, 1000).is_empty());
     }
 
     #[test]

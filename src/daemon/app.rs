@@ -16,7 +16,9 @@ use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
-use crate::daemon::tuning::{default_parallelism, keeping_of, launch_context, limits, stop_policy};
+use crate::daemon::tuning::{
+    default_parallelism, estimating, keeping_of, launch_context, limits, stop_policy,
+};
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
 use crate::engine::command::Command;
@@ -73,6 +75,7 @@ pub(super) struct App {
     control: Handle,
     dirs: Dirs,
     launcher: Arc<Launcher>,
+    feeds: Arc<Feeds>,
     stopping: watch::Sender<StopPolicy>,
 }
 
@@ -114,6 +117,7 @@ impl Parts {
             control.clone(),
             watcher.clone(),
             core_tasks.clone(),
+            estimating(&settings, &dirs),
         ));
         let supervisor = Supervisor::new(
             &dirs.attempts(),
@@ -144,7 +148,7 @@ impl Parts {
             bus: bus.clone(),
             supervisor,
             launcher: Arc::clone(&launcher),
-            feeds,
+            feeds: Arc::clone(&feeds),
             logs: dirs.logs(),
             alarm: Alarm::start().context("failed to set up the alarm clock")?,
             host: host.clone(),
@@ -192,7 +196,7 @@ impl Parts {
         };
         let listener =
             tokio::net::UnixListener::from_std(listener).context("failed to serve the socket")?;
-        let limits = limits(&settings, api.policy.mode);
+        let limits = limits(&settings);
         let serving = api::serve(listener, api, limits, doors.clone(), door_tasks.clone());
         door_tasks.spawn(serving);
         let app = App {
@@ -201,6 +205,7 @@ impl Parts {
             control,
             dirs,
             launcher,
+            feeds,
             stopping,
             doors,
             core,
@@ -223,6 +228,7 @@ impl App {
     pub(super) async fn apply(&self, old: &Settings, new: &Settings) {
         self.keeping.send_replace(keeping_of(new));
         self.stopping.send_replace(stop_policy(new));
+        self.feeds.set_estimating(estimating(new, &self.dirs));
         let open_files = self.launcher.context().open_files;
         self.launcher
             .set_context(launch_context(new, &self.dirs, open_files));

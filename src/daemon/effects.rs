@@ -21,7 +21,7 @@ use crate::model::job::Job;
 use crate::model::state::JobState;
 use crate::model::time::Stamp;
 use crate::store::{Condition, Fetch, ProgressPoint, Recovered, Store, StoreError};
-use crate::supervise::Supervisor;
+use crate::supervise::{Containing, Supervisor};
 use crate::wire::shim;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -198,19 +198,32 @@ impl Effects for Adapters {
 impl Adapters {
     fn expect(&self, job: &Job, attempt: AttemptId) {
         let context = self.launcher.context();
+        let present = job.attempt.as_ref().filter(|it| it.id == attempt);
+        let progress = present.and_then(|it| it.progress.as_ref());
         let traces = Traces {
             log_dir: context.log_dir(attempt),
             progress_file: context.progress_file(attempt, job),
+            is_named: job.spec.progress_file.is_some(),
             uid: job.owner.uid,
+            cgroup: match &context.containing {
+                Containing::Cgroup(base) => Some(base.attempt(&attempt.to_string()).dir().into()),
+                Containing::Tree { .. } | Containing::Nothing { .. } => None,
+            },
+            kind: job.spec.kind.clone(),
+            lead: progress
+                .and_then(|progress| Some(progress.counting.lead.as_ref()?.source.clone())),
         };
         self.feeds.expect(attempt, traces);
     }
 
-    /// Stores progress as history; what of it is kept is the store's to know.
+    /// Stores progress as history, what of it is kept being the store's to know, and shows it to the feeds.
     fn keep_history(&self, events: &[Event]) {
         let reports = events.iter().filter(|event| &*event.kind == "progress");
-        self.store
-            .record_progress(reports.filter_map(point_of).collect());
+        let points: Vec<ProgressPoint> = reports.filter_map(point_of).collect();
+        for point in &points {
+            self.feeds.shown(point.attempt, &point.body);
+        }
+        self.store.record_progress(points);
     }
 
     /// Removes what an attempt of another user reported in.

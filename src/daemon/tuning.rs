@@ -1,13 +1,14 @@
 //! From settings to what the parts of the daemon take.
 
 use crate::api::limits::Limits;
-use crate::auth::Mode;
 use crate::config::{ContainmentChoice, Settings};
 use crate::contain::cgroup;
 use crate::daemon::dirs::Dirs;
+use crate::daemon::feeds::Estimating;
 use crate::daemon::upkeep::Keeping;
 use crate::events::queue::QueueOptions;
 use crate::model::spec::StopPolicy;
+use crate::progress::open_files::Scope;
 use crate::supervise::{Containing, LaunchContext};
 use std::path::Path;
 
@@ -40,6 +41,18 @@ pub(super) fn launch_context(
         containing,
         open_files,
         uid: rustix::process::geteuid().as_raw(),
+    }
+}
+
+/// How progress is estimated that nobody reports.
+pub(super) fn estimating(settings: &Settings, dirs: &Dirs) -> Estimating {
+    let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    Estimating {
+        settings: settings.progress.clone(),
+        scope: Scope {
+            programs: settings.progress.open_files_programs.clone(),
+            excluded: vec![real(&dirs.state), real(&dirs.runtime)],
+        },
     }
 }
 
@@ -82,23 +95,39 @@ pub(super) fn default_parallelism(settings: &Settings) -> u32 {
     }
 }
 
-pub(super) fn limits(settings: &Settings, mode: Mode) -> Limits {
+pub(super) fn limits(settings: &Settings) -> Limits {
     let api = &settings.api;
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let usual = Limits::of(mode);
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Limits {
         connections: count(api.max_connections),
+        connections_for_root: count(api.max_connections_for_root.min(api.max_connections / 2)),
         connections_per_uid: count(api.max_connections_per_uid),
         streams_per_uid: count(api.max_streams_per_uid),
+        streams_per_job: count(api.max_streams_per_job),
+        channels_per_stream: count(api.max_channels_per_stream),
+        root_is_exempt: api.root_is_exempt,
         requests_per_second: api.requests_per_second_per_uid,
-        request_burst: api.requests_per_second_per_uid.saturating_mul(2),
-        body_bytes: usize::try_from(api.max_body_bytes).unwrap_or(usize::MAX),
+        request_burst: api.requests_at_once_per_uid,
+        submissions_per_second: api.submissions_per_second_per_uid,
+        submission_burst: api.submissions_at_once_per_uid,
+        reads_at_once: count(api.max_reads),
+        reads_per_uid: count(api.max_reads_per_uid),
+        body_bytes: size(api.max_body_bytes),
+        body_bytes_per_uid: size(api.max_bodies_per_uid_bytes),
+        header_bytes: size(api.max_head_bytes),
+        jobs_per_request: count(api.max_jobs_per_request),
         header_time: api.header_timeout,
+        body_time: api.body_timeout,
+        idle_time: api.idle_timeout,
+        write_stall: api.write_stall,
         heartbeat: api.heartbeat,
+        bookmark: api.bookmark,
+        replay_per_second: api.replay_per_second,
         queue: QueueOptions {
             lifecycle: count(api.client_queue),
-            ..usual.queue
+            channels: count(api.client_channels),
+            ..QueueOptions::default()
         },
-        ..usual
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::daemon::clock;
 use crate::events::Bus;
+use crate::model::id::Seq;
 use crate::store::{Condition, Store, TrimPolicy};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,13 @@ pub(super) async fn trim(
             events_older_than_ms: None,
             keys_older_than_ms: clock::now().wall_ms.saturating_sub(keys_ms),
         };
+        // Whoever would be left behind gets a newer cursor while its old one still counts.
+        bus.announce_trim(Seq(bus
+            .bounds()
+            .1
+            .0
+            .saturating_add(1)
+            .saturating_sub(events)));
         match store.trim(policy).await {
             Ok(trimmed) => {
                 bus.trim(trimmed.oldest);

@@ -4,6 +4,7 @@
 //! gets a gap as its last word. Of telemetry only the newest value per channel waits. Nothing wakes
 //! up when nothing happens.
 
+mod pace;
 pub mod pattern;
 pub mod queue;
 pub mod ring;
@@ -19,6 +20,7 @@ use crate::model::id::Seq;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// How many durable events are kept in memory for replay, unless set otherwise.
@@ -102,12 +104,16 @@ impl Bus {
             return;
         }
         let mut state = lock(&self.shared.state);
+        let mut fresh = Vec::with_capacity(events.len());
         for event in events {
             if event.seq.is_some_and(|seq| seq <= state.head) {
                 continue;
             }
-            state.publish(&Arc::new(event.clone()));
+            let event = Arc::new(event.clone());
+            state.remember(&event);
+            fresh.push(event);
         }
+        state.fan_out(&fresh);
     }
 
     /// Registers a subscriber: every event from now on that `filter` admits is queued for it.
@@ -180,17 +186,22 @@ impl Bus {
     ///
     /// Subscribers whose cursor would become too old get a bookmark first, so that one that goes
     /// away now can still come back without listing again.
-    pub fn trim(&self, oldest: Seq) {
-        let mut state = lock(&self.shared.state);
-        state.oldest = state.oldest.max(oldest);
-        let head = state.head;
+    pub fn announce_trim(&self, oldest: Seq) {
+        let state = lock(&self.shared.state);
         for subscriber in state.subscribers.values() {
             let mut queue = lock(&subscriber.queue);
             if queue.reaches() < oldest {
-                queue.push_bookmark(head);
+                queue.push_bookmark(state.head);
                 subscriber.arrived.notify_one();
             }
         }
+    }
+
+    /// Events before `oldest` were trimmed from the store: nobody can begin before them any more.
+    pub fn trim(&self, oldest: Seq) {
+        self.announce_trim(oldest);
+        let mut state = lock(&self.shared.state);
+        state.oldest = state.oldest.max(oldest);
     }
 
     /// Ends every subscription, also future ones: first what waits for it, then [`Delivery::Closed`].
@@ -205,7 +216,7 @@ impl Bus {
 }
 
 impl State {
-    fn publish(&mut self, event: &Arc<Event>) {
+    fn remember(&mut self, event: &Arc<Event>) {
         if let Some(seq) = event.seq {
             self.head = seq;
             self.ring.push(Arc::clone(event));
@@ -218,15 +229,46 @@ impl State {
             self.latest
                 .insert(Arc::clone(&event.channel), Arc::clone(event));
         }
+    }
+
+    /// Queues a batch for everybody who wants it, and wakes each of them once.
+    fn fan_out(&mut self, events: &[Arc<Event>]) {
+        let now = Instant::now();
         self.subscribers.retain(|_, subscriber| {
-            if !subscriber.filter.admits(event) {
+            let mut wanted = events
+                .iter()
+                .filter(|event| subscriber.filter.admits(event))
+                .peekable();
+            if wanted.peek().is_none() {
                 return true;
             }
             let mut queue = lock(&subscriber.queue);
-            queue.push(event);
+            queue.begin_batch();
+            for event in wanted {
+                queue.push(event, now);
+                if !queue.is_live() {
+                    break;
+                }
+            }
             subscriber.arrived.notify_one();
             !queue.is_ended()
         });
+    }
+
+    /// Queues the newest telemetry of the channels after `after`, as far as there is room.
+    fn recall(&self, filter: &Filter, after: &str, queue: &mut Queue, now: Instant) {
+        let range = (Bound::Excluded(after), Bound::Unbounded);
+        let mut reached: Arc<str> = after.into();
+        for (channel, event) in self.latest.range::<str, _>(range) {
+            if !filter.admits(event) {
+                continue;
+            }
+            if !queue.has_room() {
+                return queue.leave_out_after(reached);
+            }
+            queue.push_again(event, now);
+            reached = Arc::clone(channel);
+        }
     }
 
     fn forget_entity(&mut self, channel: &str) {
@@ -284,30 +326,69 @@ impl Subscription {
     /// After [`Delivery::Gap`] and [`Delivery::Closed`] there is only [`Delivery::Closed`].
     pub async fn next(&mut self) -> Delivery {
         loop {
-            if let Some(delivery) = self.try_next() {
+            let now = Instant::now();
+            if let Some(delivery) = self.take(now) {
                 return delivery;
             }
-            self.subscriber.arrived.notified().await;
+            let due = lock(&self.subscriber.queue).next_due();
+            let arrived = self.subscriber.arrived.notified();
+            match due {
+                None => arrived.await,
+                // Whichever comes first: the queue is looked at again.
+                Some(due) => drop(tokio::time::timeout_at(due.into(), arrived).await),
+            }
         }
     }
 
     /// What comes next, where something waits already.
     pub fn try_next(&mut self) -> Option<Delivery> {
-        lock(&self.subscriber.queue).take()
+        self.take(Instant::now())
     }
 
-    /// Where the cursor may move to now: the newest event, if that is news and nothing waits.
+    fn take(&mut self, now: Instant) -> Option<Delivery> {
+        let mut queue = lock(&self.subscriber.queue);
+        if !queue.left_something_out() {
+            return queue.take(now);
+        }
+        drop(queue);
+        // In this order, as everywhere.
+        let state = lock(&self.shared.state);
+        let mut queue = lock(&self.subscriber.queue);
+        if let Some(after) = queue.take_left_out() {
+            state.recall(&self.subscriber.filter, &after, &mut queue, now);
+        }
+        queue.take(now)
+    }
+
+    /// Reads the history after `after` first: what happens meanwhile is not queued, however long it takes.
+    pub fn detach(&mut self, after: Seq) {
+        lock(&self.subscriber.queue).fall_behind(after);
+    }
+
+    /// What happens from now on is queued again; the history is to be read up to
+    /// [`Self::registered_head`], which this moves. The newest telemetry follows.
+    pub fn attach(&mut self) {
+        let state = lock(&self.shared.state);
+        let mut queue = lock(&self.subscriber.queue);
+        if queue.is_ended() {
+            return;
+        }
+        self.registered_head = state.head;
+        queue.attach(state.head);
+        state.recall(&self.subscriber.filter, "", &mut queue, Instant::now());
+    }
+
+    /// When the bus was closed: after how many milliseconds to come back.
+    #[must_use]
+    pub fn closed(&self) -> Option<u64> {
+        lock(&self.subscriber.queue).closed()
+    }
+
+    /// Where the cursor may move to now: the newest event, if that is news and none waits.
     pub fn bookmark(&mut self) -> Option<Seq> {
         let state = lock(&self.shared.state);
         let mut queue = lock(&self.subscriber.queue);
-        if !queue.is_drained() {
-            return None;
-        }
-        queue.push_bookmark(state.head);
-        match queue.take()? {
-            Delivery::Bookmark(seq) => Some(seq),
-            Delivery::Event(..) | Delivery::Gap { .. } | Delivery::Closed { .. } => None,
-        }
+        queue.bookmark_now(state.head).then_some(state.head)
     }
 }
 

@@ -138,22 +138,46 @@ pub enum Sight {
     Only(u32),
 }
 
+/// What sort of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Durable, numbered, never left out.
+    Lifecycle,
+    /// Progress and the like: only the newest value counts.
+    Telemetry,
+}
+
 /// What a subscriber wants and may see.
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// Patterns, of which one must match.
     pub channels: Vec<Pattern>,
-    /// Whose events.
+    /// Whose events it may see.
     pub sight: Sight,
+    /// About the entities of these users alone; empty means of anybody.
+    pub owners: Vec<u32>,
+    /// Of these types alone; empty means of any.
+    pub kinds: Vec<Box<str>>,
+    /// Of this class alone.
+    pub class: Option<Class>,
 }
 
 impl Filter {
     /// Everything, of everybody.
     #[must_use]
     pub fn everything() -> Self {
+        Self::of(vec![Pattern { parts: None }])
+    }
+
+    /// Everything on channels that match one of these patterns, of everybody.
+    #[must_use]
+    pub fn of(channels: Vec<Pattern>) -> Self {
         Self {
-            channels: vec![Pattern { parts: None }],
+            channels,
             sight: Sight::Everybody,
+            owners: Vec::new(),
+            kinds: Vec::new(),
+            class: None,
         }
     }
 
@@ -164,7 +188,22 @@ impl Filter {
             (Sight::Everybody, _) | (Sight::Only(_), None) => true,
             (Sight::Only(uid), Some(owner)) => uid == owner,
         };
-        seen && self.channels.iter().any(|p| p.matches(&event.channel))
+        seen && self.is_wanted(event) && self.channels.iter().any(|p| p.matches(&event.channel))
+    }
+
+    fn is_wanted(&self, event: &Event) -> bool {
+        // The end of the one job that is watched ends the stream, whatever else is wanted of it.
+        if event.is_final && self.single_job().is_some() {
+            return true;
+        }
+        let class = match event.seq {
+            Some(_) => Class::Lifecycle,
+            None => Class::Telemetry,
+        };
+        let owners = &self.owners;
+        self.class.is_none_or(|wanted| wanted == class)
+            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| **kind == *event.kind))
+            && (owners.is_empty() || event.uid.is_some_and(|uid| owners.contains(&uid)))
     }
 
     /// Whether it can admit anything of such entities (`job`, `group`, …).

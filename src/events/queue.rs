@@ -1,19 +1,24 @@
 //! The bounded queue of one subscriber: lifecycle events in order, telemetry coalesced per channel.
 
+use crate::events::pace::{Held, Pace};
 use crate::events::pattern::entity_prefix;
 use crate::model::event::Event;
 use crate::model::id::Seq;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// How much may wait for one subscriber.
+/// How much may wait for one subscriber, and how often it wants telemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueOptions {
-    /// Lifecycle events; one more ends the subscription with a gap.
+    /// Lifecycle events. One more ends the subscription with a gap, or, where they came all at once,
+    /// sends the subscriber to the history.
     pub lifecycle: usize,
-    /// Channels whose newest telemetry may wait; that of further ones is left out until there is room.
+    /// Channels whose newest telemetry may wait; that of further ones follows when there is room.
     pub channels: usize,
+    /// Shortest time between two values of one channel; zero lets each one through.
+    pub min_interval: Duration,
 }
 
 impl Default for QueueOptions {
@@ -21,6 +26,7 @@ impl Default for QueueOptions {
         Self {
             lifecycle: 1_024,
             channels: 4_096,
+            min_interval: Duration::ZERO,
         }
     }
 }
@@ -32,6 +38,12 @@ pub enum Delivery {
     Event(Arc<Event>, u64),
     /// Nothing was wanted up to this number: the cursor may move on.
     Bookmark(Seq),
+    /// More came at once than can wait: read the history after this number, then
+    /// [`crate::events::Subscription::attach`]. Until then nothing else comes but the end.
+    Behind {
+        /// The last event that was delivered, or that was not wanted.
+        after: Seq,
+    },
     /// The subscriber was too slow; nothing follows but [`Delivery::Closed`].
     Gap {
         /// The first event it does not get.
@@ -57,6 +69,15 @@ enum Entry {
     Bookmark(Seq),
 }
 
+/// What the subscriber knows of where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// What happens is queued.
+    Live,
+    /// It reads the history from here on: nothing is queued.
+    Behind(Seq),
+}
+
 /// What waits for one subscriber.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -66,21 +87,32 @@ pub(crate) struct Queue {
     taken: u64,
     /// Position of the telemetry entry of a channel that a newer value may replace.
     open: BTreeMap<Arc<str>, u64>,
+    pace: Option<Pace>,
+    /// Telemetry was left out: of channels after this one, and of none before it.
+    left_out: Option<Arc<str>>,
     lifecycle: usize,
+    /// Lifecycle events that waited when the present batch began.
+    before_batch: usize,
     /// The cursor that the subscriber has when it has taken everything.
     reaches: Seq,
+    place: Place,
     end: Option<Delivery>,
 }
 
 impl Queue {
     pub(crate) fn new(options: QueueOptions, registered: Seq) -> Self {
+        let paced = !options.min_interval.is_zero();
         Self {
+            pace: paced.then(|| Pace::new(options.min_interval)),
             options,
             entries: VecDeque::new(),
             taken: 0,
             open: BTreeMap::new(),
+            left_out: None,
             lifecycle: 0,
+            before_batch: 0,
             reaches: registered,
+            place: Place::Live,
             end: None,
         }
     }
@@ -90,26 +122,40 @@ impl Queue {
         self.end.is_some()
     }
 
-    /// Whether the subscriber has taken everything, and more may come.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.entries.is_empty() && !self.is_ended()
+    /// Whether what happens is queued.
+    pub(crate) fn is_live(&self) -> bool {
+        self.place == Place::Live && !self.is_ended()
+    }
+
+    /// What is pushed from now on came at once.
+    pub(crate) fn begin_batch(&mut self) {
+        self.before_batch = self.lifecycle;
     }
 
     /// Adds an event that the subscriber wants.
-    pub(crate) fn push(&mut self, event: &Arc<Event>) {
-        if self.is_ended() {
+    pub(crate) fn push(&mut self, event: &Arc<Event>, now: Instant) {
+        if !self.is_live() {
             return;
         }
         match event.seq {
             Some(seq) => self.push_lifecycle(event, seq),
-            None => self.push_telemetry(event),
+            None => self.push_telemetry(event, now),
         }
     }
 
     fn push_lifecycle(&mut self, event: &Arc<Event>, seq: Seq) {
         if self.lifecycle >= self.options.lifecycle {
-            self.cut(seq, SLOW_CONSUMER);
+            // A batch larger than the queue says nothing about how fast the subscriber reads.
+            if self.before_batch <= self.options.lifecycle / 2 {
+                self.fall_behind(self.reaches);
+            } else {
+                self.cut(seq, SLOW_CONSUMER);
+            }
             return;
+        }
+        if let Some(pace) = &mut self.pace {
+            let held = pace.release(&event.channel);
+            held.into_iter().for_each(|held| self.add_telemetry(held));
         }
         // A value that waits stays before this event and a newer one comes after it: taking the
         // old one's place would show the progress of a second attempt before the end of the first.
@@ -126,10 +172,21 @@ impl Queue {
         }
         self.lifecycle += 1;
         self.reaches = seq;
-        self.add(event);
+        self.entries.push_back(Entry::Event {
+            event: Arc::clone(event),
+            coalesced: 0,
+        });
     }
 
-    fn push_telemetry(&mut self, event: &Arc<Event>) {
+    /// Adds the newest telemetry of a channel, which was left out when it happened.
+    pub(crate) fn push_again(&mut self, event: &Arc<Event>, now: Instant) {
+        self.push_telemetry(event, now);
+        if self.is_ended() {
+            self.release_held();
+        }
+    }
+
+    fn push_telemetry(&mut self, event: &Arc<Event>, now: Instant) {
         let waiting = self
             .open
             .get(&event.channel)
@@ -140,20 +197,86 @@ impl Queue {
             coalesced,
         }) = waiting
         {
-            *old = Arc::clone(event);
-            *coalesced += 1;
-        } else if self.open.len() < self.options.channels {
-            let position = self.taken + self.entries.len() as u64;
-            self.open.insert(Arc::clone(&event.channel), position);
-            self.add(event);
+            if !Arc::ptr_eq(old, event) {
+                *old = Arc::clone(event);
+                *coalesced += 1;
+            }
+            return;
+        }
+        let has_room = self.has_room();
+        if let Some(pace) = &mut self.pace
+            && pace.holds(&event.channel, now)
+        {
+            if has_room || pace.has_held(&event.channel) {
+                pace.hold(event);
+                return;
+            }
+        } else if has_room {
+            self.add_telemetry(Held {
+                event: Arc::clone(event),
+                coalesced: 0,
+            });
+            return;
+        }
+        let reached = self.left_out.as_ref();
+        if reached.is_none_or(|reached| event.channel <= *reached) {
+            self.left_out = Some("".into());
         }
     }
 
-    fn add(&mut self, event: &Arc<Event>) {
+    /// Whether the newest telemetry of one more channel may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        let held = self.pace.as_ref().map_or(0, Pace::held);
+        self.open.len() + held < self.options.channels
+    }
+
+    fn add_telemetry(&mut self, held: Held) {
+        let position = self.taken + self.entries.len() as u64;
+        self.open.insert(Arc::clone(&held.event.channel), position);
         self.entries.push_back(Entry::Event {
-            event: Arc::clone(event),
-            coalesced: 0,
+            event: held.event,
+            coalesced: held.coalesced,
         });
+    }
+
+    /// Whether telemetry was left out for which there is room by now.
+    pub(crate) fn left_something_out(&self) -> bool {
+        self.left_out.is_some() && self.entries.is_empty() && self.place == Place::Live
+    }
+
+    /// After which channel telemetry was left out; said once.
+    pub(crate) fn take_left_out(&mut self) -> Option<Arc<str>> {
+        self.left_out.take()
+    }
+
+    /// Telemetry of the channels after this one has yet to follow.
+    pub(crate) fn leave_out_after(&mut self, channel: Arc<str>) {
+        self.left_out = Some(channel);
+    }
+
+    /// What waits for its time goes now: something follows that must not come before it.
+    fn release_held(&mut self) {
+        let held = self.pace.as_mut().map(Pace::release_all);
+        for held in held.into_iter().flatten() {
+            self.add_telemetry(held);
+        }
+    }
+
+    /// Nothing is queued from here on, until [`Self::attach`]: the subscriber reads the history.
+    pub(crate) fn fall_behind(&mut self, after: Seq) {
+        if !self.is_ended() {
+            self.release_held();
+            self.open.clear();
+            self.left_out = None;
+            self.reaches = after;
+            self.place = Place::Behind(after);
+        }
+    }
+
+    /// What happens after `head` is queued again.
+    pub(crate) fn attach(&mut self, head: Seq) {
+        self.place = Place::Live;
+        self.reaches = self.reaches.max(head);
     }
 
     /// Drops what waits and ends with a gap up to `newest`.
@@ -165,8 +288,10 @@ impl Queue {
             Entry::Event { event, .. } => event.seq,
             Entry::Bookmark(_) => None,
         });
-        self.entries.clear();
-        self.open.clear();
+        self.entries = VecDeque::new();
+        self.open = BTreeMap::new();
+        self.pace = None;
+        self.left_out = None;
         self.lifecycle = 0;
         self.end = Some(Delivery::Gap {
             from: lost.unwrap_or(newest),
@@ -177,10 +302,23 @@ impl Queue {
 
     /// Lets the cursor move to `head` once everything before was taken.
     pub(crate) fn push_bookmark(&mut self, head: Seq) {
-        if !self.is_ended() && self.reaches < head {
+        if self.is_live() && self.reaches < head {
             self.reaches = head;
             self.entries.push_back(Entry::Bookmark(head));
         }
+    }
+
+    /// Moves the cursor to `head` at once, where nothing with a number waits.
+    pub(crate) fn bookmark_now(&mut self, head: Seq) -> bool {
+        let marked = |entry: &Entry| matches!(entry, Entry::Bookmark(_));
+        let moves = self.is_live()
+            && self.lifecycle == 0
+            && self.reaches < head
+            && !self.entries.iter().any(marked);
+        if moves {
+            self.reaches = head;
+        }
+        moves
     }
 
     /// The cursor that the subscriber has when it has taken everything that waits.
@@ -190,19 +328,33 @@ impl Queue {
 
     /// Nothing follows what waits already.
     pub(crate) fn close(&mut self, retry_ms: u64) {
-        if !self.is_ended() {
-            self.end = Some(Delivery::Closed { retry_ms });
+        if self.is_ended() {
+            return;
+        }
+        self.release_held();
+        self.end = Some(Delivery::Closed { retry_ms });
+    }
+
+    /// When the bus was closed: when to come back.
+    pub(crate) fn closed(&self) -> Option<u64> {
+        match self.end {
+            Some(Delivery::Closed { retry_ms }) => Some(retry_ms),
+            _ => None,
         }
     }
 
+    /// When the next of what waits for its time may be taken.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.pace.as_ref()?.next_due()
+    }
+
     /// Takes what comes next; `None` when nothing waits.
-    pub(crate) fn take(&mut self) -> Option<Delivery> {
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Delivery> {
+        while let Some(held) = self.pace.as_mut().and_then(|pace| pace.take_due(now)) {
+            self.add_telemetry(held);
+        }
         let Some(entry) = self.entries.pop_front() else {
-            let end = self.end.clone()?;
-            if let Delivery::Gap { .. } = end {
-                self.end = Some(Delivery::Closed { retry_ms: 0 });
-            }
-            return Some(end);
+            return self.take_end();
         };
         let position = self.taken;
         self.taken += 1;
@@ -211,11 +363,29 @@ impl Queue {
             Entry::Event { event, coalesced } => {
                 if event.seq.is_some() {
                     self.lifecycle -= 1;
-                } else if self.open.get(&event.channel) == Some(&position) {
-                    self.open.remove(&event.channel);
+                } else {
+                    if self.open.get(&event.channel) == Some(&position) {
+                        self.open.remove(&event.channel);
+                    }
+                    if let Some(pace) = &mut self.pace {
+                        pace.sent(&event.channel, now);
+                    }
                 }
                 Delivery::Event(event, coalesced)
             }
         })
+    }
+
+    fn take_end(&mut self) -> Option<Delivery> {
+        if let Some(end) = self.end.clone() {
+            if let Delivery::Gap { .. } = end {
+                self.end = Some(Delivery::Closed { retry_ms: 0 });
+            }
+            return Some(end);
+        }
+        match self.place {
+            Place::Live => None,
+            Place::Behind(after) => Some(Delivery::Behind { after }),
+        }
     }
 }

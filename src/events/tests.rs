@@ -47,6 +47,7 @@ fn words(deliveries: &[Delivery]) -> Vec<String> {
             None => format!("{}+{coalesced}", event.body),
         },
         Delivery::Bookmark(seq) => format!("bookmark {seq}"),
+        Delivery::Behind { after } => format!("behind {after}"),
         Delivery::Gap { from, to, reason } => format!("gap {from}-{to} {reason}"),
         Delivery::Closed { retry_ms } => format!("closed {retry_ms}"),
     };
@@ -58,7 +59,7 @@ fn flows_of_two_users_with_one_name_do_not_stand_for_each_other() {
     let bus = bus(8);
     let filter = Filter {
         channels: vec!["flow/nightly/progress".parse().unwrap()],
-        sight: Sight::Everybody,
+        ..Filter::everything()
     };
     let mut all = bus.subscribe(filter.clone(), QueueOptions::default());
     bus.publish(&[
@@ -105,10 +106,7 @@ fn the_newest_telemetry_is_kept_until_the_final_event() {
         telemetry(9, "job/12/progress"),
     ]);
     assert_eq!(&*bus.latest("job/1/progress").unwrap().body, "2");
-    let one = Filter {
-        channels: vec![Pattern::job(crate::model::id::JobId(12))],
-        sight: Sight::Everybody,
-    };
+    let one = Filter::of(vec![Pattern::job(crate::model::id::JobId(12))]);
     assert_eq!(bus.latest_of(&one).len(), 1);
     assert_eq!(bus.latest_of(&Filter::everything()).len(), 2);
     let last = Event {
@@ -126,6 +124,7 @@ fn overflow_is_a_gap_and_the_last_word() {
     let options = QueueOptions {
         lifecycle: 2,
         channels: 1,
+        ..QueueOptions::default()
     };
     let mut slow = bus.subscribe(Filter::everything(), options);
     let mut quick = bus.subscribe(Filter::everything(), QueueOptions::default());
@@ -191,10 +190,7 @@ fn what_was_published_before_is_skipped_and_a_hole_empties_the_ring() {
 #[test]
 fn bookmarks_move_filtered_subscribers_on() {
     let bus = bus(8);
-    let filter = Filter {
-        channels: vec!["job/1/*".parse().unwrap()],
-        sight: Sight::Everybody,
-    };
+    let filter = Filter::of(vec!["job/1/*".parse().unwrap()]);
     let mut one = bus.subscribe(filter, QueueOptions::default());
     assert_eq!(one.bookmark(), None, "nothing happened since it came");
     bus.publish(&[lifecycle(1, "job/2/state"), lifecycle(2, "job/2/state")]);
@@ -212,8 +208,8 @@ fn bookmarks_move_filtered_subscribers_on() {
 fn a_subscriber_sees_its_own_and_nobodys() {
     let bus = bus(8);
     let filter = Filter {
-        channels: vec!["*".parse().unwrap()],
         sight: Sight::Only(7),
+        ..Filter::everything()
     };
     let mut seven = bus.subscribe(filter, QueueOptions::default());
     let with_uid = |seq, uid| Event {
@@ -286,6 +282,7 @@ impl Witness {
                 self.ended = true;
             }
             Delivery::Bookmark(_) => {}
+            Delivery::Behind { after } => panic!("one by one never gets behind, at {after}"),
             Delivery::Closed { .. } => self.ended = true,
         }
     }
@@ -295,7 +292,7 @@ proptest! {
     #[test]
     fn whatever_the_pace_nothing_is_lost_silently(acts in prop::collection::vec(act(), 1..200), room in 1usize..20) {
         let bus = bus(16);
-        let options = QueueOptions { lifecycle: room, channels: 64 };
+        let options = QueueOptions { lifecycle: room, ..QueueOptions::default() };
         let mut subscription = bus.subscribe(Filter::everything(), options);
         let (mut witness, mut seq, mut value) = (Witness::default(), 0, 0);
         for act in acts {
@@ -344,6 +341,7 @@ fn concurrent_publishing_replay_and_reading_agree() {
                 let options = QueueOptions {
                     lifecycle: if reader % 2 == 0 { 8 } else { 100_000 },
                     channels: 16,
+                    ..QueueOptions::default()
                 };
                 let mut subscription = bus.subscribe(Filter::everything(), options);
                 let mut witness = Witness::default();

@@ -29,7 +29,7 @@ mod tests;
 use registry::Signal;
 use thread_loop::Shared;
 
-/// Why a path is looked at once a second instead of being watched.
+/// Why a path is told as changed once a second instead of being watched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WatchProblem {
     /// There is no inotify instance.
@@ -69,7 +69,7 @@ pub struct Watch {
 }
 
 impl Watcher {
-    /// Starts the thread. Without inotify it still works, by looking once a second: see [`Watcher::problem`].
+    /// Starts the thread. Without inotify it still works, by telling a change once a second: see [`Watcher::problem`].
     pub fn start() -> io::Result<Watcher> {
         Watcher::start_on(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK))
     }
@@ -88,10 +88,12 @@ impl Watcher {
         })
     }
 
-    /// Watches `path` from now on: what changes after this call is told. The path may be missing.
+    /// Watches `path` from now on: what changes after this call is told. The path may be missing. Blocks for
+    /// as long as the path's disk does not answer, and nobody but the caller.
     pub fn watch(&self, path: &Path) -> Watch {
         let signal = Arc::new(Signal::default());
         let id = self.owner.shared.add(path, Arc::clone(&signal));
+        self.owner.shared.arm(id);
         Watch {
             owner: Arc::clone(&self.owner),
             signal,
@@ -99,7 +101,7 @@ impl Watcher {
         }
     }
 
-    /// Why nothing can be watched and everything is looked at once a second, if so.
+    /// Why nothing can be watched and everything is told once a second, if so.
     pub fn problem(&self) -> Option<WatchProblem> {
         self.owner.shared.no_instance()
     }
@@ -113,17 +115,29 @@ impl Watcher {
 impl Watch {
     /// Waits for the next change; returns at once when there was one since the last return.
     ///
-    /// Many changes may be told as one. Look at the path after this returns, not before. May be
-    /// dropped while it waits without losing a change.
+    /// Many changes may be told as one, and one that is none may be told. Look at the path after this returns,
+    /// not before. May be dropped while it waits without losing a change. Blocks where the path's disk does.
     pub async fn changed(&mut self) {
+        self.told().await;
+        // Before the subscriber looks, so that nothing falls between its look and this.
+        self.arm();
+    }
+
+    /// The first half of [`changed`](Self::changed), which never blocks: waits for the next change. After it
+    /// nothing is told before [`arm`](Self::arm).
+    pub async fn told(&mut self) {
         while !self.signal.take() {
             self.signal.told().await;
         }
-        // Before the subscriber looks, so that nothing falls between its look and this.
+    }
+
+    /// The second half: watches on, from now. Blocks for as long as the path's disk does not answer, and
+    /// nobody but the caller; look at the path after this returns.
+    pub fn arm(&mut self) {
         self.owner.shared.arm(self.id);
     }
 
-    /// Why this path is looked at once a second instead of being watched, if so.
+    /// Why this path is told once a second instead of being watched, if so.
     pub fn problem(&self) -> Option<WatchProblem> {
         self.owner.shared.problem(self.id)
     }

@@ -139,7 +139,7 @@ fn reopen(found: &File) -> io::Result<File> {
 }
 
 /// What the fields say. Any number without a meaning of its own is a metric.
-fn observation(fields: Map<String, Value>) -> Observation {
+pub(super) fn observation(fields: Map<String, Value>) -> Observation {
     let mut seen = Observation::new(Source::File);
     let mut progress = None;
     for (name, value) in fields {

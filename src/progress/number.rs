@@ -47,28 +47,6 @@ pub(super) fn leading(text: &str) -> Option<(f64, &str)> {
     Some((plain(number)?, rest))
 }
 
-/// Splits `MiB` into its factor and its unit; a unit without a known prefix has factor 1.
-///
-/// Prefixes count in thousands, as bars draw them, unless the unit says `iB`.
-pub(super) fn scale(text: &str) -> (f64, &str) {
-    let mut chars = text.chars();
-    let power = match chars.next() {
-        Some('k' | 'K') => 1,
-        Some('M') => 2,
-        Some('G') => 3,
-        Some('T') => 4,
-        Some('P') => 5,
-        _ => 0,
-    };
-    let unit = chars.as_str();
-    match unit {
-        _ if power == 0 => (1.0, text),
-        "iB" => (1024_f64.powi(power), unit),
-        "" | "B" | "b" | "it" => (1000_f64.powi(power), unit),
-        _ => (1.0, text),
-    }
-}
-
 /// So many of a scaled unit; whole, because a bar shows three digits and not a fraction of a byte.
 pub(super) fn scaled(number: f64, factor: f64) -> f64 {
     if factor > 1.0 {

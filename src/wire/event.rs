@@ -54,6 +54,9 @@ pub struct Gap {
 /// The daemon goes down; the client may come back after `retry_ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bye {
+    /// Why, as a stable word: `shutdown`.
+    #[serde(default)]
+    pub reason: String,
     /// When to come back, milliseconds.
     pub retry_ms: u64,
 }

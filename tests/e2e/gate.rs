@@ -58,6 +58,27 @@ impl Gate {
         }
     }
 
+    /// Takes so many bytes that a job writes.
+    pub(crate) fn take(&self, bytes: u64) {
+        let patience_ends = Instant::now() + PATIENCE;
+        let mut buffer = vec![0; 64 << 10];
+        let mut left = usize::try_from(bytes).unwrap();
+        while left > 0 {
+            let time = patience_ends.saturating_duration_since(Instant::now());
+            assert!(self.has_more(time), "{left} bytes did not come");
+            let most = left.min(buffer.len());
+            left -= (&self.file).read(&mut buffer[..most]).unwrap();
+        }
+    }
+
+    /// Takes what a job has written, should it write anything soon.
+    pub(crate) fn drain(&self) {
+        if self.has_more(Duration::from_millis(20)) {
+            let mut buffer = vec![0; 64 << 10];
+            let _taken = (&self.file).read(&mut buffer).unwrap();
+        }
+    }
+
     /// Whether nothing was said so far.
     pub(crate) fn is_silent(&self) -> bool {
         !self.has_more(Duration::ZERO)

@@ -1,6 +1,6 @@
 //! Makes one event stream: hello, replay, snapshot, then live until the end.
 
-use crate::api::Shared;
+use crate::api::Visit;
 use crate::api::call::audience;
 use crate::api::events::render::{Format, heartbeat, message};
 use crate::api::events::snapshot::{Shown, Snapshot, Stage, present};
@@ -18,17 +18,24 @@ use crate::wire::event::{Bye, Gap, Hello};
 use axum::body::Bytes;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Events of one step of the replay.
 const REPLAY_STEP: u64 = 500;
+
+/// From so few events before the newest one on, what happens meanwhile is queued.
+const NEAR: u64 = 256;
+
+/// How many events are read for the price of one that is sent.
+const READ_FOR_ONE_SENT: u64 = 10;
 
 /// A piece is sent when it is this long, even if more waits.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// What a stream begins with.
 pub(super) struct Opening {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Visit,
     pub(super) subject: Arc<Subject>,
     pub(super) events: Subscription,
     pub(super) slot: Slot,
@@ -42,7 +49,7 @@ pub(super) struct Opening {
 
 /// What makes a stream.
 pub(super) struct Feed {
-    shared: Arc<Shared>,
+    shared: Visit,
     subject: Arc<Subject>,
     events: Subscription,
     _slot: Slot,
@@ -54,9 +61,17 @@ pub(super) struct Feed {
     watched: Option<JobHistory>,
     /// Whether the newest event of the watched job that was replayed is a final one.
     replayed_final: Option<bool>,
+    /// Whether what came before the stream is dealt with.
+    settled: bool,
+    /// Whether what happens is not queued, because the history is read first.
+    detached: bool,
+    /// When the history may be read again.
+    read_at: Instant,
     /// The cursor that the client has.
     told: Option<Seq>,
     quiet_until: Instant,
+    /// When the cursor of the client is to be moved on at the latest.
+    bookmark_at: Instant,
     out: String,
 }
 
@@ -71,11 +86,17 @@ enum Phase {
 
 impl Feed {
     pub(super) fn open(opening: Opening) -> Self {
+        let now = Instant::now();
+        let mut events = opening.events;
+        if let Some(after) = opening.after {
+            events.detach(after);
+        }
         Self {
-            quiet_until: Instant::now() + opening.shared.limits.heartbeat,
+            quiet_until: now + opening.shared.limits.heartbeat,
+            bookmark_at: now + opening.shared.limits.bookmark,
             shared: opening.shared,
             subject: opening.subject,
-            events: opening.events,
+            events,
             _slot: opening.slot,
             format: opening.format,
             phase: Phase::Hello,
@@ -84,6 +105,9 @@ impl Feed {
             shown: Shown::default(),
             watched: opening.watched,
             replayed_final: None,
+            settled: false,
+            detached: opening.after.is_some(),
+            read_at: now,
             told: None,
             out: String::new(),
         }
@@ -107,52 +131,89 @@ impl Feed {
     }
 
     fn after_replay(&self) -> Phase {
-        if self.snapshot {
-            Phase::Snapshot(Snapshot::new())
-        } else {
-            Phase::Settle
+        match (self.settled, self.snapshot) {
+            (true, _) => Phase::Live,
+            (false, true) => Phase::Snapshot(Snapshot::new()),
+            (false, false) => Phase::Settle,
         }
     }
 
     /// Sends the next events after `after`, from memory or from the store.
+    ///
+    /// Only near the newest event is what happens queued: so the queue has room for it, however long
+    /// the replay takes.
     async fn replay(&mut self, after: Seq) -> io::Result<()> {
-        let head = self.events.registered_head();
-        if after >= head {
-            if self.told.is_some_and(|told| told < head) {
-                self.bookmark(head);
+        if let Some(retry_ms) = self.events.closed() {
+            self.bye(retry_ms);
+            return Ok(());
+        }
+        let mut target = self.events.registered_head();
+        if self.detached {
+            target = self.shared.bus.bounds().1;
+            if target.0.saturating_sub(after.0) <= NEAR {
+                self.events.attach();
+                self.detached = false;
+                target = self.events.registered_head();
+            }
+        }
+        if after >= target {
+            if self.told.is_some_and(|told| told < target) {
+                self.bookmark(target);
             }
             self.phase = self.after_replay();
             return Ok(());
         }
-        let up_to = Seq(head.0.min(after.0.saturating_add(REPLAY_STEP)));
-        let events = match self.shared.bus.replay(after, up_to) {
-            Replay::Ring(events) => events,
-            Replay::TooOld => self.stored(after, up_to).await?,
-        };
-        let first = events.first().and_then(|event| event.seq);
-        if first != Some(Seq(after.0 + 1)) {
-            // They were trimmed since the cursor was checked.
-            let to = first.map_or(up_to.0, |first| first.0.saturating_sub(1));
-            self.gap(after.0 + 1, to, "trimmed");
-            return Ok(());
-        }
         self.told.get_or_insert(after);
-        let mut newest = after;
+        let up_to = Seq(target.0.min(after.0.saturating_add(REPLAY_STEP)));
+        let (events, reached) = match self.shared.bus.replay(after, up_to) {
+            Replay::Ring(events) => (events, up_to),
+            Replay::TooOld => match self.stored(after, up_to, target).await? {
+                Some(page) => page,
+                None => return Ok(()),
+            },
+        };
+        self.phase = Phase::Replay(reached);
         for event in &events {
-            newest = event.seq.unwrap_or(newest);
             if self.events.filter().admits(event) {
-                self.event(event, 0);
-                self.replayed_final = Some(event.is_final);
+                self.replayed(event);
+            }
+            if matches!(self.phase, Phase::Over) {
+                break;
             }
         }
-        self.phase = Phase::Replay(newest);
         Ok(())
     }
 
-    async fn stored(&self, after: Seq, up_to: Seq) -> io::Result<Vec<Arc<Event>>> {
+    fn replayed(&mut self, event: &Arc<Event>) {
+        self.event(event, 0);
+        self.replayed_final = Some(event.is_final);
+        if self.settled && event.is_final && self.events.filter().single_job().is_some() {
+            self.end();
+        }
+    }
+
+    /// Events from the store, and how far that reaches; nothing where the stream is over instead.
+    async fn stored(
+        &mut self,
+        after: Seq,
+        up_to: Seq,
+        target: Seq,
+    ) -> io::Result<Option<(Vec<Arc<Event>>, Seq)>> {
+        let stop = self.shared.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                self.bye(self.events.closed().unwrap_or_default());
+                return Ok(None);
+            }
+            () = sleep_until(self.read_at) => {}
+        }
         let limit = usize::try_from(REPLAY_STEP).unwrap_or(usize::MAX);
+        // Those of one job are found without reading the others.
+        let job = self.events.filter().single_job();
         let filter = EventFilter {
-            up_to: Some(up_to),
+            job,
+            up_to: Some(if job.is_some() { target } else { up_to }),
             ..EventFilter::default()
         };
         let page = self
@@ -160,7 +221,24 @@ impl Feed {
             .read(move |archive| archive.events(after, limit, &filter))
             .await
             .map_err(|failure| io::Error::other(failure.0.title))?;
-        Ok(page.events.into_iter().map(Arc::new).collect())
+        if page.oldest.0 > after.0 + 1 {
+            // They were trimmed since the cursor was checked, or before the client got so far.
+            self.gap(after.0 + 1, page.oldest.0 - 1, "trimmed");
+            return Ok(None);
+        }
+        self.pay_for(&page.events);
+        let events = page.events.into_iter().map(Arc::new).collect();
+        Ok(Some((events, page.reached)))
+    }
+
+    /// The next events of the store come when these are paid for with time.
+    fn pay_for(&mut self, events: &[Event]) {
+        let admitted = |event: &&Event| self.events.filter().admits(event);
+        let sent = events.iter().filter(admitted).count() as u64;
+        let cost = sent.max(events.len() as u64 / READ_FOR_ONE_SENT);
+        let per_second = u64::from(self.shared.limits.replay_per_second.max(1));
+        let time = Duration::from_micros(cost.saturating_mul(1_000_000) / per_second);
+        self.read_at = self.read_at.max(Instant::now()) + time;
     }
 
     async fn snapshot(&mut self, mut snapshot: Snapshot) -> io::Result<()> {
@@ -184,6 +262,7 @@ impl Feed {
     /// Before going live: a job that is finished already has its end told at once.
     fn settle(&mut self) {
         self.phase = Phase::Live;
+        self.settled = true;
         let Some(record) = self.watched.take() else {
             return;
         };
@@ -201,18 +280,20 @@ impl Feed {
     }
 
     async fn live(&mut self) {
-        let quiet_until = self.quiet_until;
-        let delivery = tokio::select! {
+        let wake = self.quiet_until.min(self.bookmark_at);
+        let mut next = tokio::select! {
             biased;
-            delivery = self.events.next() => delivery,
-            () = sleep_until(quiet_until) => return self.break_silence(),
+            delivery = self.events.next() => Some(delivery),
+            () = sleep_until(wake) => None,
         };
-        let mut next = Some(delivery);
         while let Some(delivery) = next.take() {
             self.deliver(delivery);
-            if self.out.len() < PIECE_BYTES && !matches!(self.phase, Phase::Over) {
+            if self.out.len() < PIECE_BYTES && matches!(self.phase, Phase::Live) {
                 next = self.events.try_next();
             }
+        }
+        if matches!(self.phase, Phase::Live) {
+            self.keep_alive(Instant::now());
         }
     }
 
@@ -226,21 +307,31 @@ impl Feed {
                 }
             }
             Delivery::Bookmark(seq) => self.bookmark(seq),
-            Delivery::Gap { from, to, reason } => self.gap(from.0, to.0, reason),
-            Delivery::Closed { retry_ms } => {
-                self.say("bye", None, &Bye { retry_ms });
-                self.phase = Phase::Over;
+            Delivery::Behind { after } => {
+                self.detached = true;
+                self.phase = Phase::Replay(after);
             }
+            Delivery::Gap { from, to, reason } => self.gap(from.0, to.0, reason),
+            Delivery::Closed { retry_ms } => self.bye(retry_ms),
         }
     }
 
-    /// Nothing with a cursor was sent for a while: moves the cursor on, or just shows a sign of life.
-    fn break_silence(&mut self) {
-        match self.events.bookmark() {
-            Some(seq) => self.bookmark(seq),
-            None => heartbeat(&mut self.out, self.format),
+    /// Moves the cursor on where nothing with a cursor came for a while, and shows a sign of life
+    /// where nothing came at all. Looked at after every piece too: telemetry never ends.
+    fn keep_alive(&mut self, now: Instant) {
+        let (quiet, overdue) = (now >= self.quiet_until, now >= self.bookmark_at);
+        if !quiet && !overdue {
+            return;
         }
-        self.quiet_until = Instant::now() + self.shared.limits.heartbeat;
+        if let Some(seq) = self.events.bookmark() {
+            return self.bookmark(seq);
+        }
+        if quiet && self.out.is_empty() {
+            heartbeat(&mut self.out, self.format);
+        }
+        if overdue {
+            self.bookmark_at = now + self.shared.limits.bookmark;
+        }
     }
 
     fn event(&mut self, event: &Arc<Event>, coalesced: u64) {
@@ -265,12 +356,18 @@ impl Feed {
 
     fn advance(&mut self, told: Option<Seq>) {
         self.told = told;
-        self.quiet_until = Instant::now() + self.shared.limits.heartbeat;
+        self.bookmark_at = Instant::now() + self.shared.limits.bookmark;
     }
 
     fn gap(&mut self, from: u64, to: u64, reason: &str) {
         let reason = reason.to_owned();
         self.say("gap", None, &Gap { from, to, reason });
+        self.phase = Phase::Over;
+    }
+
+    fn bye(&mut self, retry_ms: u64) {
+        let reason = "shutdown".to_owned();
+        self.say("bye", None, &Bye { reason, retry_ms });
         self.phase = Phase::Over;
     }
 
@@ -289,6 +386,7 @@ impl Pull for Feed {
         loop {
             if !self.out.is_empty() {
                 let piece = std::mem::take(&mut self.out);
+                self.quiet_until = Instant::now() + self.shared.limits.heartbeat;
                 return Ok(Some((piece.into(), self)));
             }
             match std::mem::replace(&mut self.phase, Phase::Over) {

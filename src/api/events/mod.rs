@@ -11,14 +11,17 @@ use crate::api::problem::{Failure, cursor_gone, invalid, not_found};
 use crate::api::pull;
 use crate::api::routes::{Answer, Content, Route};
 use crate::api::service::with_type;
+use crate::auth::{Action, decide, peer};
 use crate::events::Subscription;
-use crate::events::pattern::{Filter, Pattern, Sight};
+use crate::events::pattern::{Class, Filter, Pattern, Sight};
+use crate::events::queue::QueueOptions;
 use crate::model::id::{JobId, Seq};
 use crate::wire::error::ProblemKind;
 use crate::wire::log::NDJSON;
 use crate::wire::values::Cursor;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use std::sync::Arc;
+use std::time::Duration;
 
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 const EVENT_STREAM: &str = "text/event-stream";
@@ -35,6 +38,30 @@ const EVENTS: &[Param] = &[
         of_type: "integer",
         repeatable: false,
         summary: "One job; the stream ends after its final event",
+    },
+    Param {
+        name: "owner",
+        of_type: "string",
+        repeatable: true,
+        summary: "Only about what belongs to these users, by number or name",
+    },
+    Param {
+        name: "type",
+        of_type: "string",
+        repeatable: true,
+        summary: "Only events of these types, as in state or progress",
+    },
+    Param {
+        name: "class",
+        of_type: "string",
+        repeatable: false,
+        summary: "Only `lifecycle` (numbered, never left out) or only `telemetry` (newest value counts)",
+    },
+    Param {
+        name: "min_interval_ms",
+        of_type: "integer",
+        repeatable: false,
+        summary: "Telemetry of one channel at most this often, 200 to 60000; the last value always comes; 0 is as it happens",
     },
     Param {
         name: "after",
@@ -79,16 +106,20 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn events(call: Call) -> Answer {
-    let filter = filter(&call)?;
+    let filter = filter(&call).await?;
     let snapshot = call.switch("snapshot")?;
     let given = cursor(&call)?;
     let format = format(&call);
     let shared = &call.shared;
+    let queue = QueueOptions {
+        min_interval: min_interval(&call)?,
+        ..shared.limits.queue
+    };
     let slot = shared
         .ledger
         .stream(call.subject.uid, filter.single_job())?;
     // Registered before anything is read: what happens from now on is in its queue.
-    let events = shared.bus.subscribe(filter, shared.limits.queue);
+    let events = shared.bus.subscribe(filter, queue);
     let after = position(given, &events)?;
     let watched = match events.filter().single_job() {
         None => None,
@@ -98,7 +129,7 @@ async fn events(call: Call) -> Answer {
         }
     };
     let feed = Feed::open(Opening {
-        shared: Arc::clone(shared),
+        shared: shared.clone(),
         subject: Arc::clone(&call.subject),
         events,
         slot,
@@ -129,7 +160,71 @@ fn format(call: &Call) -> Format {
     }
 }
 
-fn filter(call: &Call) -> Result<Filter, Failure> {
+/// The shortest and the longest time that may be asked for between two values of a channel.
+const MIN_INTERVAL_MS: std::ops::RangeInclusive<u64> = 200..=60_000;
+
+fn min_interval(call: &Call) -> Result<Duration, Failure> {
+    let wanted = "0, or a number from 200 to 60000";
+    let ms: u64 = call.value("min_interval_ms", wanted)?.unwrap_or(0);
+    if ms == 0 || MIN_INTERVAL_MS.contains(&ms) {
+        return Ok(Duration::from_millis(ms));
+    }
+    Err(invalid(
+        "min_interval_ms",
+        format_args!("{ms} is not {wanted}"),
+    ))
+}
+
+async fn filter(call: &Call) -> Result<Filter, Failure> {
+    let mut filter = wanted_channels(call)?;
+    filter.kinds = call.values("type").map(Into::into).collect();
+    filter.owners = owners(call).await?;
+    let most = call.shared.limits.channels_per_stream;
+    for (field, count) in [("type", filter.kinds.len()), ("owner", filter.owners.len())] {
+        if count > most {
+            let why = format!("one stream narrows to at most {most} (api.max_channels_per_stream)");
+            return Err(invalid(field, why));
+        }
+    }
+    filter.class = match call.text("class") {
+        None => None,
+        Some("lifecycle") => Some(Class::Lifecycle),
+        Some("telemetry") => Some(Class::Telemetry),
+        Some(other) => {
+            let why = format!("\"{}\" is neither lifecycle nor telemetry", harmless(other));
+            return Err(invalid("class", why));
+        }
+    };
+    let policy = &call.shared.policy;
+    if !decide(&call.subject, Action::SeeJob, None, policy).is_allowed() {
+        filter.sight = Sight::Only(call.subject.uid);
+    }
+    Ok(filter)
+}
+
+/// The users that are named, as numbers.
+async fn owners(call: &Call) -> Result<Vec<u32>, Failure> {
+    let mut owners = Vec::new();
+    for owner in call.values("owner") {
+        if let Ok(uid) = owner.parse() {
+            owners.push(uid);
+            continue;
+        }
+        let name = owner.to_owned();
+        // The host's directory may be slow.
+        let found = call.shared.blocking(move || peer::uid_of(&name)).await?;
+        let unknown = || {
+            invalid(
+                "owner",
+                format_args!("there is no user \"{}\"", harmless(owner)),
+            )
+        };
+        owners.push(found.ok_or_else(unknown)?);
+    }
+    Ok(owners)
+}
+
+fn wanted_channels(call: &Call) -> Result<Filter, Failure> {
     let job: Option<u64> = call.value("job", "the number of a job")?;
     let mut channels = Vec::new();
     for text in call.values("channel") {
@@ -138,7 +233,9 @@ fn filter(call: &Call) -> Result<Filter, Failure> {
     }
     let most = call.shared.limits.channels_per_stream;
     if channels.len() > most {
-        let why = format!("one stream watches at most {most}; a pattern may cover many");
+        let why = format!(
+            "one stream watches at most {most} (api.max_channels_per_stream); a pattern may cover many"
+        );
         return Err(invalid("channel", why));
     }
     if let Some(id) = job {
@@ -150,10 +247,7 @@ fn filter(call: &Call) -> Result<Filter, Failure> {
     if channels.is_empty() {
         return Ok(Filter::everything());
     }
-    Ok(Filter {
-        channels,
-        sight: Sight::Everybody,
-    })
+    Ok(Filter::of(channels))
 }
 
 /// Where a client wants to begin.

@@ -1,6 +1,6 @@
 //! The present state of everything a watcher asked for, page by page.
 
-use crate::api::Shared;
+use crate::api::Visit;
 use crate::events::pattern::Filter;
 use crate::model::event::{Channel, Event};
 use crate::model::group::Group;
@@ -75,7 +75,7 @@ impl Snapshot {
     /// The next page of it; may be empty before the end.
     pub(super) async fn next(
         &mut self,
-        shared: &Shared,
+        shared: &Visit,
         filter: &Filter,
     ) -> io::Result<Vec<Arc<Event>>> {
         match self.stage {
@@ -99,7 +99,7 @@ impl Snapshot {
     async fn jobs(
         &mut self,
         before: Option<JobId>,
-        shared: &Shared,
+        shared: &Visit,
         filter: &Filter,
     ) -> io::Result<Vec<Arc<Event>>> {
         let live = StateName::ALL.into_iter().filter(|state| !state.is_final());
@@ -132,7 +132,7 @@ impl Snapshot {
     }
 }
 
-async fn groups(shared: &Shared, filter: &Filter) -> io::Result<Vec<Arc<Event>>> {
+async fn groups(shared: &Visit, filter: &Filter) -> io::Result<Vec<Arc<Event>>> {
     if !filter.reaches("group") {
         return Ok(Vec::new());
     }

@@ -1,11 +1,11 @@
 //! Makes the answer of one log request, piece by piece, from the files of one attempt or of several.
 
-use crate::api::Shared;
 use crate::api::logs::missing_attempt;
 use crate::api::problem::{Failure, internal, not_found};
 use crate::api::pull::Pull;
+use crate::api::{Shared, Visit};
 use crate::events::Subscription;
-use crate::events::pattern::{Filter, Pattern, Sight};
+use crate::events::pattern::{Filter, Pattern};
 use crate::events::queue::{Delivery, QueueOptions};
 use crate::logs::read::{self, Chunk, Content, Cursor, From, Reader, Selection};
 use crate::logs::watch::Watch;
@@ -17,7 +17,6 @@ use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io;
-use std::sync::Arc;
 
 /// Bytes read from the files for one piece of the answer.
 const PIECE_BYTES: usize = 64 << 10;
@@ -49,7 +48,7 @@ pub(super) fn attempt_cursor(cursor: &str) -> Option<(u32, Cursor)> {
 
 /// What makes the answer.
 pub(super) struct Feed {
-    shared: Arc<Shared>,
+    shared: Visit,
     attempt: AttemptId,
     /// Whether the attempts after this one follow.
     goes_on: bool,
@@ -97,7 +96,7 @@ fn standing(record: &JobHistory, number: u32) -> Standing {
 
 impl Feed {
     pub(super) async fn open(
-        shared: &Arc<Shared>,
+        shared: &Visit,
         id: JobId,
         wanted: Attempts,
         selection: Selection,
@@ -133,7 +132,7 @@ impl Feed {
         let opened = shared.blocking(move || read::open(&dir, selection, start));
         Ok(Self {
             reader: opened.await?.map_err(internal)?,
-            shared: Arc::clone(shared),
+            shared: shared.clone(),
             attempt,
             goes_on,
             selection,
@@ -146,7 +145,7 @@ impl Feed {
 
     /// Reads what there is now. The reader goes to the reading thread and comes back.
     async fn read(mut self) -> io::Result<(Vec<u8>, Self)> {
-        let shared = Arc::clone(&self.shared);
+        let shared = self.shared.clone();
         let read = move || {
             let mut text = Vec::new();
             while text.len() < PIECE_BYTES {
@@ -223,7 +222,7 @@ impl Feed {
         match delivery {
             Delivery::Closed { .. } => Err(io::ErrorKind::ConnectionAborted.into()),
             Delivery::Event(..) | Delivery::Bookmark(_) => self.look_again().await,
-            Delivery::Gap { .. } => {
+            Delivery::Gap { .. } | Delivery::Behind { .. } => {
                 // Only that something happened counts here, not what.
                 follow.events = subscribe(&self.shared, self.attempt.job);
                 self.look_again().await
@@ -286,14 +285,11 @@ impl Feed {
 
 fn subscribe(shared: &Shared, id: JobId) -> Subscription {
     let state: Option<Pattern> = format!("job/{id}/state").parse().ok();
-    let filter = Filter {
-        channels: state.into_iter().collect(),
-        sight: Sight::Everybody,
-    };
+    let filter = Filter::of(state.into_iter().collect());
     shared.bus.subscribe(filter, QueueOptions::default())
 }
 
-async fn record(shared: &Shared, id: JobId) -> Result<JobHistory, Failure> {
+async fn record(shared: &Visit, id: JobId) -> Result<JobHistory, Failure> {
     let record = shared.read(move |archive| archive.job(id)).await?;
     record.ok_or_else(|| not_found(format_args!("job {id}")))
 }

@@ -4,6 +4,7 @@ use super::harness::*;
 use crate::api::limits::Limits;
 use crate::auth::Mode;
 use crate::events::queue::QueueOptions;
+use crate::store::TrimPolicy;
 use crate::wire::error::ProblemKind;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -262,6 +263,7 @@ async fn a_slow_reader_is_told_what_it_lost() {
         queue: QueueOptions {
             lifecycle: 50,
             channels: 10,
+            ..QueueOptions::default()
         },
         ..quick_limits()
     };
@@ -271,10 +273,10 @@ async fn a_slow_reader_is_told_what_it_lost() {
     let name = "n".repeat(100);
     let job = json!({ "command": ["a"], "hold": true, "name": name });
     // Far more than the sockets hold, while nobody reads.
-    let (mut sent, batch) = (0, vec![job; 1_000]);
+    let (mut sent, batch) = (0, vec![job; 20]);
     while daemon.bus.subscribers() > 0 {
         daemon.post("/v1/jobs", json!({ "jobs": batch })).await;
-        sent += 1_000;
+        sent += 20;
         assert!(sent < 100_000, "the queue has no bound");
     }
     let messages = client.messages_until("gap").await;
@@ -290,6 +292,212 @@ async fn a_slow_reader_is_told_what_it_lost() {
 }
 
 #[tokio::test]
+async fn a_reader_survives_more_at_once_than_can_wait_for_it() {
+    // Neither the queue nor the ring holds a whole batch: the rest is read from the store.
+    let limits = Limits {
+        queue: QueueOptions {
+            lifecycle: 50,
+            ..QueueOptions::default()
+        },
+        replay_per_second: 1_000_000,
+        ..quick_limits()
+    };
+    let daemon = Daemon::with(limits, Mode::User { uid: own_uid() }, 64);
+    let mut client = RawClient::events(&daemon, "class=lifecycle", "").await;
+    client.message().await;
+    let batch = json!({ "jobs": vec![json!({ "command": ["a"], "hold": true }); 2_000] });
+    for round in 1..=3 {
+        daemon.post("/v1/jobs", batch.clone()).await;
+        for seq in (round - 1) * 2_000 + 1..=round * 2_000 {
+            let mut message = client.message().await;
+            while message.event == "bookmark" {
+                message = client.message().await;
+            }
+            assert_eq!(message.data["seq"], seq, "{message:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn history_is_read_no_faster_than_is_allowed_and_nothing_overflows_meanwhile() {
+    let limits = Limits {
+        queue: QueueOptions {
+            lifecycle: 16,
+            ..QueueOptions::default()
+        },
+        replay_per_second: 2_000,
+        ..quick_limits()
+    };
+    let daemon = Daemon::with(limits, Mode::User { uid: own_uid() }, 8);
+    let one = json!({ "command": ["a"], "hold": true });
+    let batch = json!({ "jobs": vec![one.clone(); 1_000] });
+    daemon.post("/v1/jobs", batch).await;
+    let began = tokio::time::Instant::now();
+    let mut client = RawClient::events(&daemon, "after=0", "").await;
+    client.message().await;
+    let reader = async {
+        for seq in 1..=1_100 {
+            let mut message = client.message().await;
+            while message.event == "bookmark" {
+                message = client.message().await;
+            }
+            assert_eq!(message.data["seq"], seq, "{message:?}");
+        }
+        began.elapsed()
+    };
+    let writer = async {
+        for _ in 0..100 {
+            daemon.post("/v1/jobs", one.clone()).await;
+        }
+    };
+    let (took, ()) = tokio::join!(reader, writer);
+    assert!(took >= Duration::from_millis(240), "{took:?}");
+}
+
+#[tokio::test]
+async fn history_that_is_trimmed_under_a_reader_is_a_gap() {
+    let limits = Limits {
+        replay_per_second: 500,
+        ..quick_limits()
+    };
+    let daemon = Daemon::with(limits, Mode::User { uid: own_uid() }, 8);
+    let batch = json!({ "jobs": vec![json!({ "command": ["a"], "hold": true }); 2_000] });
+    daemon.post("/v1/jobs", batch).await;
+    let mut client = RawClient::events(&daemon, "after=0", "").await;
+    client.message().await;
+    assert_eq!(client.message().await.data["seq"], 1);
+    let policy = TrimPolicy {
+        events_keep: 100,
+        events_older_than_ms: None,
+        keys_older_than_ms: 0,
+    };
+    let trimmed = daemon.store.trim(policy).await.unwrap();
+    daemon.bus.trim(trimmed.oldest);
+    let messages = client.messages_until("gap").await;
+    let got = seqs(&messages);
+    assert!(got.iter().zip(2..).all(|(got, wanted)| *got == wanted));
+    let gap = &messages.last().unwrap().data;
+    assert_eq!(gap["from"], got.len() as u64 + 2);
+    assert_eq!(
+        (&gap["to"], &gap["reason"]),
+        (&json!(1_900), &json!("trimmed"))
+    );
+}
+
+#[tokio::test]
+async fn who_comes_back_gets_what_its_channels_show_now() {
+    let daemon = Daemon::start();
+    let job = daemon.submit("x").await;
+    daemon.started(job, 1).await;
+    let report = json!({ "step": 3, "total_steps": 10 });
+    daemon.post("/v1/jobs/1/progress", report).await;
+    let query = format!("after={}:2", daemon.bus.epoch());
+    let mut client = RawClient::events(&daemon, &query, "").await;
+    let messages: Vec<_> = [
+        client.message().await,
+        client.message().await,
+        client.message().await,
+    ]
+    .into();
+    assert_eq!(words(&messages), ["hello", "1 running", "progress 3"]);
+}
+
+#[tokio::test]
+async fn streams_narrow_to_types_classes_and_owners() {
+    use crate::model::spec::JobSpec;
+    let daemon = Daemon::with(quick_limits(), Mode::System, 64);
+    for uid in [1_000, 1_001] {
+        let spec = JobSpec::new(vec!["x".into()], "/");
+        let job = daemon.submit_of(uid, spec).await;
+        daemon.started(job, 1).await;
+        daemon.ended(job, 1, 0).await;
+    }
+    let root = nix::unistd::User::from_uid(0.into()).unwrap().unwrap().name;
+    for (query, wanted) in [
+        (
+            "owner=1001",
+            vec!["2 queued", "2 starting", "2 running", "2 completed"],
+        ),
+        ("owner=1000&type=edited", vec![]),
+        ("class=telemetry", vec![]),
+        (&format!("owner={root}"), vec![]),
+        // What ends the stream of one job comes whatever is wanted of it.
+        ("job=2&type=progress", vec!["2 completed"]),
+    ] {
+        let mut client = RawClient::events(&daemon, &format!("{query}&after=0"), "").await;
+        client.message().await;
+        for state in wanted {
+            let mut message = client.message().await;
+            while message.event == "bookmark" {
+                message = client.message().await;
+            }
+            assert_eq!(message.word(), state, "{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn cursors_move_on_also_where_telemetry_never_ends() {
+    let limits = Limits {
+        heartbeat: Duration::from_secs(60),
+        bookmark: Duration::from_millis(50),
+        ..quick_limits()
+    };
+    let daemon = Daemon::with(limits, Mode::User { uid: own_uid() }, 64);
+    let job = daemon.submit("x").await;
+    daemon.started(job, 1).await;
+    let mut client = RawClient::events(&daemon, "channel=job/*/progress", "").await;
+    client.message().await;
+    daemon.submit("not wanted").await;
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    let writer = async {
+        let mut is_done = std::pin::pin!(is_done);
+        for step in 1.. {
+            let report = json!({ "step": step, "total_steps": 1_000_000 });
+            tokio::select! {
+                biased;
+                _ = is_done.as_mut() => return,
+                _ = daemon.post("/v1/jobs/1/progress", report) => {}
+            }
+        }
+    };
+    let reader = async {
+        let messages = client.messages_until("bookmark").await;
+        let head = daemon.bus.bounds().1;
+        assert_eq!(messages.last().unwrap().data["seq"], head.0);
+        done.send(()).unwrap();
+    };
+    tokio::join!(writer, reader);
+}
+
+#[tokio::test]
+async fn telemetry_comes_as_often_as_was_asked_for_and_the_last_value_before_the_end() {
+    let daemon = Daemon::start();
+    let job = daemon.submit("x").await;
+    daemon.started(job, 1).await;
+    let query = "channel=job/*/*&min_interval_ms=60000";
+    let mut client = RawClient::events(&daemon, query, "").await;
+    client.message().await;
+    for step in 1..=20 {
+        let report = json!({ "step": step, "total_steps": 20 });
+        daemon.post("/v1/jobs/1/progress", report).await;
+    }
+    daemon.ended(job, 1, 0).await;
+    let mut messages = Vec::new();
+    while messages
+        .last()
+        .is_none_or(|last: &Message| last.word() != "1 completed")
+    {
+        messages.push(client.message().await);
+    }
+    assert_eq!(
+        words(&messages),
+        ["progress 1", "progress 20", "1 completed"]
+    );
+    assert_eq!(messages[1].data["coalesced"], 18);
+}
+
+#[tokio::test]
 async fn a_daemon_that_goes_down_says_goodbye() {
     let daemon = Daemon::start();
     let mut client = RawClient::events(&daemon, "", "").await;
@@ -298,7 +506,7 @@ async fn a_daemon_that_goes_down_says_goodbye() {
     let bye = client.message().await;
     assert_eq!(
         (bye.event.as_str(), &bye.data),
-        ("bye", &json!({ "retry_ms": 250 }))
+        ("bye", &json!({ "reason": "shutdown", "retry_ms": 250 }))
     );
 }
 
@@ -356,6 +564,11 @@ async fn wrong_filters_are_named() {
         (many.as_str(), "channel"),
         ("chanel=*", "chanel"),
         ("snapshot=2", "snapshot"),
+        ("class=progress", "class"),
+        ("min_interval_ms=199", "min_interval_ms"),
+        ("min_interval_ms=60001", "min_interval_ms"),
+        ("min_interval_ms=x", "min_interval_ms"),
+        ("owner=nobody-is-called-so", "owner"),
     ] {
         let problem = daemon
             .get(&format!("/v1/events?{}", query.trim_end_matches('&')))

@@ -207,3 +207,40 @@ async fn who_waits_for_a_turn_to_read_holds_nobody_else_up() {
         () = soon(others) => {}
     }
 }
+
+#[tokio::test]
+async fn a_shutdown_waits_for_nobody_who_does_nothing() {
+    let daemon = daemon(quick_limits());
+    let mut idle = Vec::new();
+    for half in [
+        "",
+        "GET /v1/ver",
+        "POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"com",
+    ] {
+        let mut client = RawClient::connect(&daemon).await;
+        client.write(half).await;
+        idle.push((half, client));
+    }
+    // One that has far more to read than its socket holds, and reads nothing.
+    let job = serde_json::json!({ "command": ["a"], "hold": true, "name": "n".repeat(100) });
+    let batch = vec![job; 2_000];
+    let jobs = serde_json::json!({ "jobs": batch });
+    daemon.post("/v1/jobs", jobs).await;
+    let mut deaf = RawClient::events(&daemon, "after=0", "").await;
+    deaf.message().await;
+    assert_eq!(daemon.get("/v1/version").await.status, StatusCode::OK);
+    let began = tokio::time::Instant::now();
+    daemon.bus.close(100);
+    daemon.stop.cancel();
+    daemon.tracker.close();
+    soon(daemon.tracker.wait()).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    for (half, client) in idle {
+        let answer = client.rest().await;
+        if half.contains("\r\n\r\n") {
+            assert!(answer.starts_with("HTTP/1.1 503"), "{half:?}: {answer}");
+            assert!(answer.contains("going down"), "{answer}");
+        }
+    }
+}

@@ -92,6 +92,22 @@ pub fn page(flow: &FlowView, look: &Look) -> String {
     out
 }
 
+/// A flow on one line.
+#[must_use]
+pub fn line(flow: &FlowView, look: &Look) -> String {
+    let name = look.paint(Tone::Strong, &harmless(&flow.name));
+    let percent = flow.percent.unwrap_or_default();
+    let bar = look.paint(tone(&flow.counts), &bar(percent, 16));
+    let (percent, counts) = (progress::percent(percent), counts(&flow.counts));
+    format!("flow {name}  {bar}  {percent}  {counts}")
+}
+
+/// Whether nothing of it goes on by itself.
+#[must_use]
+pub fn is_over(counts: &FlowCountsView) -> bool {
+    counts.running + counts.pending == 0
+}
+
 /// How many of its jobs are where, what matters most first.
 #[must_use]
 pub fn counts(counts: &FlowCountsView) -> String {
@@ -121,8 +137,7 @@ fn tone(counts: &FlowCountsView) -> Tone {
 
 /// When it ended, where nothing of it goes on.
 fn when(flow: &FlowView, look: &Look) -> Option<String> {
-    let goes_on = flow.counts.running + flow.counts.pending > 0;
-    let ended = flow.last_finished_at.filter(|_| !goes_on)?;
+    let ended = flow.last_finished_at.filter(|_| is_over(&flow.counts))?;
     Some(ago(look.seconds_since(ended)))
 }
 

@@ -1,15 +1,10 @@
-//! Where a path can be watched, and what it looks like when it can only be looked at.
+//! Where a path can be watched.
 
 use std::ffi::{OsStr, OsString};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
-
-/// Entries of a directory that count for its [`look`].
-const MOST_ENTRIES: usize = 256;
 
 /// Where to watch for changes of a path.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,41 +60,4 @@ fn missing(dir: &Path, name: &OsStr) -> Result<Place, Errno> {
 fn is_directory(path: &Path) -> bool {
     rustix::fs::stat(path)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
-
-/// A number that changes when the path does: identity, size and times, of the entries too.
-pub(super) fn look(path: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    if let Ok(stat) = rustix::fs::stat(path) {
-        hash_stat(&stat, &mut hasher);
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            hash_entries(path, &mut hasher);
-        }
-    }
-    hasher.finish()
-}
-
-fn hash_stat(stat: &Stat, hasher: &mut DefaultHasher) {
-    (stat.st_dev, stat.st_ino, stat.st_size).hash(hasher);
-    (stat.st_mtime, stat.st_mtime_nsec).hash(hasher);
-    (stat.st_ctime, stat.st_ctime_nsec).hash(hasher);
-}
-
-fn hash_entries(path: &Path, hasher: &mut DefaultHasher) {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(dir) = rustix::fs::open(path, flags, Mode::empty()) else {
-        return;
-    };
-    let Ok(entries) = rustix::fs::Dir::read_from(&dir) else {
-        return;
-    };
-    for entry in entries.take(MOST_ENTRIES).flatten() {
-        let name = entry.file_name();
-        if let Ok(stat) = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
-            && name != c".."
-        {
-            OsStr::from_bytes(name.to_bytes()).hash(hasher);
-            hash_stat(&stat, hasher);
-        }
-    }
 }

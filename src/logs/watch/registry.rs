@@ -1,6 +1,6 @@
 //! Who waits for what: subscriptions, and the inotify watches they share. No thread, no waiting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ use crate::logs::watch::place::{self, Place};
 
 /// How often the place is searched again when it changes under the search.
 const MOST_TRIES: usize = 8;
+
+/// Events that are remembered while somebody searches.
+const MOST_HAPPENED: usize = 1024;
 
 /// The way from the thread to one subscriber.
 #[derive(Debug, Default)]
@@ -57,7 +60,7 @@ enum State {
     /// The path is missing; a directory is watched for this name.
     Above { wd: i32, name: OsString },
     /// It can only be looked at.
-    Polled { look: u64, problem: WatchProblem },
+    Polled { problem: WatchProblem },
 }
 
 /// Whom an event concerned.
@@ -72,12 +75,94 @@ pub(super) enum Concern {
 }
 
 /// All subscriptions.
+///
+/// A path may be on a disk that does not answer, and looking for its place then takes for ever. So that is
+/// done between [`Registry::begin`] and [`Registry::finish`], when nobody holds the registry.
 #[derive(Debug)]
 pub(super) struct Registry {
     inotify: Result<Arc<OwnedFd>, Errno>,
     subscriptions: BTreeMap<u64, Subscription>,
     by_wd: BTreeMap<i32, BTreeSet<u64>>,
     next_id: u64,
+    searches: u64,
+    searching: BTreeSet<u64>,
+    meanwhile: Meanwhile,
+}
+
+/// What happened to watches while somebody searched: the search may have got the same one, and not yet said so.
+#[derive(Debug, Default)]
+struct Meanwhile {
+    recent: VecDeque<Happened>,
+    /// Searches up to this one may have got a watch that is not in `recent` any more.
+    forgotten_to: Option<u64>,
+}
+
+/// An event of a watch, or its end.
+#[derive(Debug)]
+struct Happened {
+    /// The newest search at that time.
+    search: u64,
+    wd: i32,
+    /// The name it was about; none is the watched path itself.
+    name: Option<OsString>,
+}
+
+/// A search under way.
+#[derive(Debug)]
+pub(super) struct Search {
+    number: u64,
+    id: u64,
+    path: PathBuf,
+    inotify: Result<Arc<OwnedFd>, Errno>,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub(super) struct Found {
+    number: u64,
+    id: u64,
+    state: State,
+}
+
+impl Search {
+    /// Sets up the watch. Takes as long as the path's disk does.
+    pub(super) fn run(self) -> Found {
+        let state = search(&self.inotify, &self.path);
+        Found {
+            number: self.number,
+            id: self.id,
+            state: state.unwrap_or_else(|problem| State::Polled { problem }),
+        }
+    }
+}
+
+impl Meanwhile {
+    fn note(&mut self, search: u64, wd: i32, name: Option<&OsStr>) {
+        if self.recent.len() >= MOST_HAPPENED
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            self.forgotten_to = Some(oldest.search);
+        }
+        let name = name.map(OsStr::to_owned);
+        self.recent.push_back(Happened { search, wd, name });
+    }
+
+    /// Whether something that a search has to know may have happened to its watch since it began.
+    fn concerns(&self, found: &Found) -> bool {
+        let happened = |wanted: i32, about: Option<&OsString>| {
+            self.forgotten_to.is_some_and(|to| found.number <= to)
+                || self.recent.iter().any(|it| {
+                    let same_name =
+                        about.is_none() || it.name.is_none() || it.name.as_ref() == about;
+                    it.search >= found.number && it.wd == wanted && same_name
+                })
+        };
+        match &found.state {
+            State::There { wd } => happened(*wd, None),
+            State::Above { wd, name } => happened(*wd, Some(name)),
+            State::Off | State::Polled { .. } => false,
+        }
+    }
 }
 
 impl Registry {
@@ -87,6 +172,9 @@ impl Registry {
             subscriptions: BTreeMap::new(),
             by_wd: BTreeMap::new(),
             next_id: 0,
+            searches: 0,
+            searching: BTreeSet::new(),
+            meanwhile: Meanwhile::default(),
         }
     }
 
@@ -99,7 +187,6 @@ impl Registry {
             state: State::Off,
         };
         self.subscriptions.insert(id, subscription);
-        self.arm(id);
         id
     }
 
@@ -110,52 +197,73 @@ impl Registry {
 
     pub(super) fn problem(&self, id: u64) -> Option<WatchProblem> {
         match &self.subscriptions.get(&id)?.state {
-            State::Polled { problem, .. } => Some(problem.clone()),
+            State::Polled { problem } => Some(problem.clone()),
             State::Off | State::There { .. } | State::Above { .. } => None,
         }
     }
 
-    /// Whether any subscription has to be looked at from time to time.
+    /// Whether any subscription has to be told from time to time.
     pub(super) fn polls(&self) -> bool {
         self.subscriptions
             .values()
             .any(|subscription| matches!(subscription.state, State::Polled { .. }))
     }
 
-    /// Looks at everything that can only be looked at.
+    /// Tells everybody whose path cannot be watched to look: that may take for ever, and so is not done here.
     pub(super) fn poll(&mut self) {
-        let changed = |subscription: &Subscription| match subscription.state {
-            State::Polled { look, .. } => place::look(&subscription.path) != look,
+        let polled = |subscription: &Subscription| match subscription.state {
+            State::Polled { .. } => true,
             State::Off | State::There { .. } | State::Above { .. } => false,
         };
-        let changed: Vec<u64> = self
+        let polled: Vec<u64> = self
             .subscriptions
             .iter()
-            .filter(|(_, subscription)| changed(subscription))
+            .filter(|(_, subscription)| polled(subscription))
             .map(|(id, _)| *id)
             .collect();
-        for id in changed {
+        for id in polled {
             self.tell(id);
         }
     }
 
-    /// Watches for the next change, unless that is done already.
-    pub(super) fn arm(&mut self, id: u64) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else {
-            return;
+    /// Begins to watch for the next change from now on. `None` for a subscription that is gone.
+    pub(super) fn begin(&mut self, id: u64) -> Option<Search> {
+        self.disarm(id);
+        let path = self.subscriptions.get(&id)?.path.clone();
+        self.searches += 1;
+        self.searching.insert(self.searches);
+        Some(Search {
+            number: self.searches,
+            id,
+            path,
+            inotify: self.inotify.clone(),
+        })
+    }
+
+    /// Takes in what was found. Whoever searched looks at the path only after this, so that what happened since
+    /// the watch was set up is seen then.
+    pub(super) fn finish(&mut self, found: Found) {
+        self.searching.remove(&found.number);
+        let watched = match &found.state {
+            State::There { wd } | State::Above { wd, .. } => Some(*wd),
+            State::Off | State::Polled { .. } => None,
         };
-        if !matches!(subscription.state, State::Off) {
-            return;
+        let is_late = self.meanwhile.concerns(&found);
+        if self.searching.is_empty() {
+            self.meanwhile = Meanwhile::default();
         }
-        subscription.state = match search(&self.inotify, &subscription.path) {
-            Ok(state) => state,
-            Err(problem) => State::Polled {
-                look: place::look(&subscription.path),
-                problem,
-            },
+        let Some(subscription) = self.subscriptions.get_mut(&found.id) else {
+            // It left meanwhile; its watch goes unless others share it.
+            return watched.into_iter().for_each(|wd| self.let_go(wd));
         };
-        if let State::There { wd } | State::Above { wd, .. } = subscription.state {
-            self.by_wd.entry(wd).or_default().insert(id);
+        if is_late {
+            // It may be that nothing watches any more: it has to look, and to search again.
+            subscription.signal.tell();
+            return watched.into_iter().for_each(|wd| self.let_go(wd));
+        }
+        subscription.state = found.state;
+        if let Some(wd) = watched {
+            self.by_wd.entry(wd).or_default().insert(found.id);
         }
     }
 
@@ -163,23 +271,29 @@ impl Registry {
     pub(super) fn event(&mut self, event: &inotify::Event<'_>) -> Concern {
         if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
             // Whatever was lost, whoever it was for.
+            self.meanwhile.forgotten_to = Some(self.searches);
             let all: Vec<u64> = self.subscriptions.keys().copied().collect();
             all.into_iter().for_each(|id| self.tell(id));
             return Concern::Somebody;
         }
-        let Some(sharing) = self.by_wd.get(&event.wd()) else {
-            return self.leftover(event);
-        };
         let name = event
             .file_name()
             .map(|name| OsStr::from_bytes(name.to_bytes()));
+        if !self.searching.is_empty() {
+            self.meanwhile.note(self.searches, event.wd(), name);
+        }
+        let Some(sharing) = self.by_wd.get(&event.wd()) else {
+            return self.leftover(event);
+        };
         let concerned: Vec<u64> = sharing
             .iter()
             .copied()
             .filter(|id| self.concerns(*id, name))
             .collect();
+        // Something on the way to a path is told like the path itself: whether more is missing is found out
+        // by who searches next.
         for id in &concerned {
-            self.concern(*id);
+            self.tell(*id);
         }
         match concerned.is_empty() {
             true => Concern::Nobody,
@@ -189,6 +303,10 @@ impl Registry {
 
     /// An event that was on its way when its watch was given up, or of a watch that nobody took.
     fn leftover(&self, event: &inotify::Event<'_>) -> Concern {
+        if !self.searching.is_empty() {
+            // It may be somebody's in a moment.
+            return Concern::Leftover;
+        }
         if let (false, Ok(inotify)) = (event.events().contains(ReadFlags::IGNORED), &self.inotify) {
             inotify::remove_watch(inotify, event.wd()).ok();
         }
@@ -205,25 +323,6 @@ impl Registry {
             // An event without a name is about the directory itself: it is gone, or has moved.
             Some(State::Above { name, .. }) => event_name.is_none_or(|got| got == name),
             Some(State::Off | State::Polled { .. }) | None => false,
-        }
-    }
-
-    fn concern(&mut self, id: u64) {
-        let Some(subscription) = self.subscriptions.get(&id) else {
-            return;
-        };
-        if matches!(subscription.state, State::There { .. }) {
-            return self.tell(id);
-        }
-        // Something on the way to the path: only its arrival is news.
-        self.disarm(id);
-        self.arm(id);
-        let arrived = self
-            .subscriptions
-            .get(&id)
-            .is_some_and(|subscription| !matches!(subscription.state, State::Above { .. }));
-        if arrived {
-            self.tell(id);
         }
     }
 
@@ -249,10 +348,21 @@ impl Registry {
         sharing.remove(&id);
         if sharing.is_empty() {
             self.by_wd.remove(&wd);
-            if let Ok(inotify) = &self.inotify {
-                // The kernel may have removed it already, with the file.
-                inotify::remove_watch(inotify, wd).ok();
-            }
+            self.let_go(wd);
+        }
+    }
+
+    /// Gives up a watch that nobody has any more.
+    fn let_go(&mut self, wd: i32) {
+        if self.by_wd.contains_key(&wd) {
+            return;
+        }
+        if !self.searching.is_empty() {
+            self.meanwhile.note(self.searches, wd, None);
+        }
+        if let Ok(inotify) = &self.inotify {
+            // The kernel may have removed it already, with the file.
+            inotify::remove_watch(inotify, wd).ok();
         }
     }
 }

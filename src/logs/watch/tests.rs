@@ -85,15 +85,17 @@ async fn a_file_replaced_while_somebody_has_it_open_is_told() {
 }
 
 #[tokio::test]
-async fn a_path_that_does_not_exist_is_told_when_it_comes_and_not_before() {
+async fn a_path_that_does_not_exist_is_told_when_it_or_a_part_of_it_comes() {
     let (watcher, dir) = start();
     let path = dir.path().join("a/b/c/stdout.0");
     let mut watch = watcher.watch(&path);
-    fs::create_dir(dir.path().join("a")).unwrap();
     fs::write(dir.path().join("other"), "x").unwrap();
     settled(&watcher).await;
+    assert!(!is_told(&mut watch).await);
+    fs::create_dir(dir.path().join("a")).unwrap();
+    told(&mut watch).await;
     fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
-    settled(&watcher).await;
+    told(&mut watch).await;
     fs::write(dir.path().join("a/b/c/other"), "x").unwrap();
     settled(&watcher).await;
     assert!(!is_told(&mut watch).await);
@@ -370,6 +372,52 @@ fn with_two_watches(name: &str) -> bool {
         done => eprintln!("SKIPPED {name}: no limit of its own here: {done:?}"),
     }
     false
+}
+
+#[tokio::test]
+async fn a_search_that_does_not_end_holds_up_nobody() {
+    let (watcher, dir) = start();
+    let shared = &watcher.owner.shared;
+    let path = dir.path().join("log");
+    fs::write(&path, "").unwrap();
+    let signal = Arc::new(Signal::default());
+    let stuck = shared.add(&path, Arc::clone(&signal));
+    let search = shared.hold().begin(stuck).unwrap();
+    let mut watch = watcher.watch(&path);
+    for _ in 0..10 {
+        append(&path, b"x");
+        told(&mut watch).await;
+    }
+    // It gets the watch that the others share, and they all leave before it says so.
+    let found = search.run();
+    drop(watch);
+    shared.hold().finish(found);
+    assert!(
+        signal.take(),
+        "nothing watches for it: it has to search again"
+    );
+    shared.arm(stuck);
+    assert!(!signal.take());
+    append(&path, b"x");
+    signal.told().await;
+    assert!(signal.take());
+}
+
+#[tokio::test]
+async fn whoever_leaves_while_it_searches_leaves_nothing_behind() {
+    let (watcher, dir) = start();
+    let shared = &watcher.owner.shared;
+    let id = shared.add(dir.path(), Arc::default());
+    let found = shared.hold().begin(id).unwrap().run();
+    shared.remove(id);
+    shared.hold().finish(found);
+    assert!(shared.hold().begin(id).is_none());
+    let before = watcher.wakeups();
+    for n in 0..100 {
+        fs::write(dir.path().join(format!("{n}")), "").unwrap();
+    }
+    settled(&watcher).await;
+    assert!(watcher.wakeups() <= before + 4, "it is still watched");
 }
 
 #[test]

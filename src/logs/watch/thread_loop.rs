@@ -13,15 +13,37 @@ use rustix::fs::inotify;
 use rustix::io::Errno;
 
 use crate::logs::watch::WatchProblem;
-use crate::logs::watch::registry::{Concern, Registry, Signal};
+use crate::logs::watch::registry::{Concern, Registry, Search, Signal};
 
-/// How often a path is looked at that cannot be watched.
+/// How often who has a path that cannot be watched is told to look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Rest after events that concerned nobody, so that a directory in which other names come and go
-/// costs fifty wakeups a second at most.
-const REST: Duration = Duration::from_millis(20);
+/// First rest after events that concerned nobody; each one that follows is twice as long …
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+/// … up to this, so that a directory in which other names come and go costs fifty wakeups a second
+/// at most, and one that saw a single other name keeps nobody waiting.
+const LONGEST_REST: Duration = Duration::from_millis(20);
 const BUFFER_BYTES: usize = 4096;
 const MOST_EVENTS: usize = 16_384;
+
+/// Events this far apart are not of a directory that is busy.
+const CALM: Duration = Duration::from_millis(200);
+
+/// How long to rest.
+#[derive(Debug, Default)]
+struct Rests {
+    last: Option<(Instant, Duration)>,
+}
+
+impl Rests {
+    fn next(&mut self) -> Duration {
+        let rest = match self.last {
+            Some((at, rest)) if at.elapsed() < CALM => (rest * 2).min(LONGEST_REST),
+            Some(_) | None => SHORTEST_REST,
+        };
+        self.last = Some((Instant::now(), rest));
+        rest
+    }
+}
 
 /// What the thread and the subscribers share.
 #[derive(Debug)]
@@ -47,11 +69,21 @@ impl Shared {
     }
 
     pub(super) fn add(&self, path: &Path, signal: Arc<Signal>) -> u64 {
-        self.change(|registry| registry.add(path, signal))
+        self.registry().add(path, signal)
     }
 
+    /// Watches for the next change. Takes as long as the path's disk does, and holds up nobody else.
     pub(super) fn arm(&self, id: u64) {
-        self.change(|registry| registry.arm(id));
+        let search = self.registry().begin(id);
+        let Some(found) = search.map(Search::run) else {
+            return;
+        };
+        let mut registry = self.registry();
+        let polled = registry.polls();
+        registry.finish(found);
+        if !polled && registry.polls() {
+            self.wake();
+        }
     }
 
     pub(super) fn remove(&self, id: u64) {
@@ -81,30 +113,22 @@ impl Shared {
     /// The body of the thread.
     pub(super) fn run(&self) {
         let mut looked = Instant::now();
-        let mut resting = false;
+        let mut rests = Rests::default();
+        let mut rest = None;
         while !self.stopped.load(Ordering::Acquire) {
             let polls = self.registry().polls();
             let look_in = polls.then(|| LOOK_EVERY.saturating_sub(looked.elapsed()));
-            let timeout = if resting { Some(REST) } else { look_in };
-            self.wait(timeout, !resting);
+            self.wait(rest.or(look_in), rest.is_none());
             self.wakeups.fetch_add(1, Ordering::Relaxed);
-            resting = self.drain() == Concern::Nobody;
+            rest = match self.drain() {
+                Concern::Nobody => Some(rests.next()),
+                Concern::Leftover | Concern::Somebody => None,
+            };
             if looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
                 self.registry().poll();
             }
         }
-    }
-
-    /// Changes the registry and lets the thread know if it has to look from now on.
-    fn change<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
-        let mut registry = self.registry();
-        let polled = registry.polls();
-        let done = change(&mut registry);
-        if !polled && registry.polls() {
-            self.wake();
-        }
-        done
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

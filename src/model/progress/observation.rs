@@ -137,6 +137,10 @@ pub struct Observation {
     /// The job says that it is alive (`WATCHDOG=1`, a heartbeat).
     #[serde(default, skip_serializing_if = "is_false")]
     pub heartbeat: bool,
+    /// Derived from what the system shows of the job, not from anything it says: its counts give way to
+    /// every other source's.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
 }
 
 impl Observation {
@@ -163,6 +167,7 @@ impl Observation {
             ready: false,
             stopping: false,
             heartbeat: false,
+            estimated: false,
         }
     }
 
@@ -200,6 +205,7 @@ impl Observation {
             self.rate = newer.rate;
             self.unit = newer.unit;
             self.eta_seconds = newer.eta_seconds;
+            self.estimated = newer.estimated;
         } else if newer.phase.is_some() {
             self.phase = newer.phase;
         }

@@ -1,65 +1,18 @@
 //! Cuts a stream of output into lines without its terminal escapes.
 //!
 //! A line ends where a terminal would leave it: at a newline, at a carriage return (a bar is drawn
-//! anew) or where the cursor is moved elsewhere. Chunks may split anything. Memory is bounded by [`MAX_LINE_BYTES`].
+//! anew) or where the cursor is moved elsewhere. What a program says to the terminal itself (`ESC ] … ST`) is
+//! a line of its own sort. Chunks may split anything. Memory is bounded by [`MAX_LINE_BYTES`].
+
+use memchr::memchr3;
 
 /// How much of a line is looked at; the rest of it is skipped.
 pub const MAX_LINE_BYTES: usize = 8 << 10;
 
+/// Longest string for the terminal that is looked at: titles and pictures are of no interest.
+const MAX_STRING_BYTES: usize = 256;
+
 const ESCAPE: u8 = 0x1b;
-
-/// What kinds of bytes a line has, so that most lines are rejected by one scan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks(u8);
-
-impl Marks {
-    /// A digit.
-    pub const DIGIT: Self = Self(1);
-    /// `%`
-    pub const PERCENT: Self = Self(1 << 1);
-    /// `/`
-    pub const SLASH: Self = Self(1 << 2);
-    /// `[`
-    pub const BRACKET: Self = Self(1 << 3);
-    /// `{`
-    pub const BRACE: Self = Self(1 << 4);
-    /// Internal: a byte that ends a run of plain text.
-    const CONTROL: u8 = 1 << 7;
-
-    /// Both.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all of `other` are among these.
-    #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-const CLASS: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut class = [0; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        class[byte] = Marks::CONTROL;
-        byte += 1;
-    }
-    class[b'\t' as usize] = 0;
-    let mut digit = b'0';
-    while digit <= b'9' {
-        class[digit as usize] = Marks::DIGIT.0;
-        digit += 1;
-    }
-    class[b'%' as usize] = Marks::PERCENT.0;
-    class[b'/' as usize] = Marks::SLASH.0;
-    class[b'[' as usize] = Marks::BRACKET.0;
-    class[b'{' as usize] = Marks::BRACE.0;
-    class
-}
 
 /// How a line ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +27,8 @@ pub enum End {
     Up,
     /// The cursor went elsewhere.
     Moved,
+    /// It is no text, but was said to the terminal.
+    Terminal,
 }
 
 /// Where in an escape sequence the stream is.
@@ -98,33 +53,47 @@ enum State {
 pub(super) struct Lines {
     state: State,
     open: Vec<u8>,
-    marks: Marks,
+    /// How many lines have ended that were open once.
+    ended: u64,
+    /// The string for the terminal, one byte more than allowed where it is too long.
+    string: Vec<u8>,
 }
 
 impl Lines {
     /// Takes the next bytes and shows every line that ends in them.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut see: impl FnMut(&[u8], Marks, End)) {
+    pub(super) fn feed(&mut self, bytes: &[u8], mut see: impl FnMut(&[u8], End)) {
         let mut rest = bytes;
         while let Some((&first, after)) = rest.split_first() {
-            if self.state == State::Text {
-                rest = self.text(rest, &mut see);
-            } else if self.escape(first, &mut see) {
-                rest = after;
+            match self.state {
+                State::Text => rest = self.text(rest, &mut see),
+                State::String if first >= 0x20 => rest = self.string(rest),
+                _ => {
+                    if self.escape(first, &mut see) {
+                        rest = after;
+                    }
+                }
             }
         }
     }
 
-    /// The line that has not ended yet.
-    pub(super) fn open(&self) -> (&[u8], Marks) {
-        (&self.open, self.marks)
+    /// The line that has not ended yet, and a number by which to tell it from others.
+    pub(super) fn open(&self) -> (&[u8], u64) {
+        (&self.open, self.ended)
     }
 
-    /// Takes plain text up to the next control byte, and that; returns what comes after.
-    fn text<'a>(&mut self, bytes: &'a [u8], see: &mut impl FnMut(&[u8], Marks, End)) -> &'a [u8] {
-        let (length, marks) = plain_run(bytes);
+    /// Takes plain text up to the next byte that may end it, and that; returns what comes after.
+    fn text<'a>(&mut self, bytes: &'a [u8], see: &mut impl FnMut(&[u8], End)) -> &'a [u8] {
+        let length = memchr3(b'\n', b'\r', ESCAPE, bytes).unwrap_or(bytes.len());
+        // Other control bytes are rare; whoever sends them waits a little longer.
+        let length = if has_control(&bytes[..length]) {
+            let is_control = |&byte: &u8| byte < 0x20 && byte != b'\t';
+            bytes.iter().position(is_control).unwrap_or(length)
+        } else {
+            length
+        };
         let (run, rest) = bytes.split_at(length);
         let Some((&control, rest)) = rest.split_first() else {
-            self.keep(run, marks);
+            self.keep(run);
             return rest;
         };
         let end = match control {
@@ -138,15 +107,15 @@ impl Lines {
             Some(end) if self.open.is_empty() => {
                 let line = &run[..run.len().min(MAX_LINE_BYTES)];
                 if !line.is_empty() {
-                    see(line, marks, end);
+                    see(line, end);
                 }
             }
             Some(end) => {
-                self.keep(run, marks);
+                self.keep(run);
                 self.end(end, see);
             }
             None => {
-                self.keep(run, marks);
+                self.keep(run);
                 if control == ESCAPE {
                     self.state = State::Escape;
                 }
@@ -155,29 +124,45 @@ impl Lines {
         rest
     }
 
-    fn keep(&mut self, run: &[u8], marks: Marks) {
+    fn keep(&mut self, run: &[u8]) {
         let room = MAX_LINE_BYTES.saturating_sub(self.open.len());
         self.open.extend_from_slice(&run[..run.len().min(room)]);
-        self.marks = self.marks.and(marks);
     }
 
-    fn end(&mut self, end: End, see: &mut impl FnMut(&[u8], Marks, End)) {
+    fn end(&mut self, end: End, see: &mut impl FnMut(&[u8], End)) {
         if !self.open.is_empty() {
-            see(&self.open, self.marks, end);
+            see(&self.open, end);
             self.open.clear();
+            self.ended += 1;
         }
-        self.marks = Marks::default();
+    }
+
+    /// Takes what is plain in a string for the terminal; returns what comes after.
+    fn string<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let end = bytes.iter().position(|&byte| byte < 0x20);
+        let (run, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+        let room = (MAX_STRING_BYTES + 1).saturating_sub(self.string.len());
+        self.string.extend_from_slice(&run[..run.len().min(room)]);
+        rest
+    }
+
+    fn end_string(&mut self, see: &mut impl FnMut(&[u8], End)) {
+        if (1..=MAX_STRING_BYTES).contains(&self.string.len()) {
+            see(&self.string, End::Terminal);
+        }
+        self.string.clear();
+        self.state = State::Text;
     }
 
     /// Takes one byte of an escape sequence; false if it belongs to the text after it.
-    fn escape(&mut self, byte: u8, see: &mut impl FnMut(&[u8], Marks, End)) -> bool {
+    fn escape(&mut self, byte: u8, see: &mut impl FnMut(&[u8], End)) -> bool {
         match (self.state, byte) {
             (State::String, ESCAPE) => self.state = State::StringEscape,
-            (State::String, 0x07 | 0x18 | 0x1a) => self.state = State::Text,
+            (State::String, 0x07) | (State::StringEscape, b'\\') => self.end_string(see),
+            (State::String, 0x18 | 0x1a) => self.state = State::Text,
             // A program killed in the middle of a string must not hide all that comes after.
             (State::String, b'\n' | b'\r') => return self.leave_escape(),
             (State::String, _) => {}
-            (State::StringEscape, b'\\') => self.state = State::Text,
             (_, ESCAPE) => self.state = State::Escape,
             (_, 0x00..=0x1f | 0x7f..) => return self.leave_escape(),
             (State::Control, 0x20..=0x3f) => {}
@@ -191,6 +176,14 @@ impl Lines {
             }
             (State::Escape | State::StringEscape, b'[') => self.state = State::Control,
             (State::Escape | State::StringEscape, b']' | b'P' | b'X' | b'^' | b'_') => {
+                self.string.clear();
+                // Only what follows `ESC ]` is for us; the length says that the others are not.
+                let skipped = if byte == b']' {
+                    0
+                } else {
+                    MAX_STRING_BYTES + 1
+                };
+                self.string.resize(skipped, 0);
                 self.state = State::String;
             }
             (State::Escape | State::StringEscape | State::Intermediate, 0x20..=0x2f) => {
@@ -216,17 +209,11 @@ impl Lines {
     }
 }
 
-/// How many bytes come before the next control byte, and what is among them.
-fn plain_run(bytes: &[u8]) -> (usize, Marks) {
-    let mut marks = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let class = CLASS[usize::from(byte)];
-        if class == Marks::CONTROL {
-            return (at, Marks(marks));
-        }
-        marks |= class;
-    }
-    (bytes.len(), Marks(marks))
+/// Whether any byte steers a terminal. Without a way out in the middle, many bytes are looked at together.
+fn has_control(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .fold(false, |any, &byte| any | (byte < 0x20 && byte != b'\t'))
 }
 
 #[cfg(test)]

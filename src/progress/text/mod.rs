@@ -1,149 +1,229 @@
 //! Reads progress out of a job's output as it is, without the job's help.
 //!
-//! Output is cut into lines ([`lines`]), and each line goes to the recognisers until one of them
-//! knows it. A new program's output is a new recogniser in [`recognisers`].
+//! Output is cut into lines ([`lines`]), and each line that has what some adapter of the catalogue
+//! looks for goes to those adapters until one of them knows it. What an adapter remembers of a stream is in [`adapter`].
 
-mod dict;
-mod epoch;
+mod adapter;
+mod bars;
+mod json;
 pub mod lines;
 mod ratio;
-mod tqdm;
 
-use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::model::progress::Observation;
+use crate::progress::adapters::sieve::Found;
+use crate::progress::adapters::{Builtin, Candidate, Catalogue, Hints, On, Ranks, Way};
 
-use lines::{End, Lines, Marks};
+use adapter::Memory;
+use lines::{End, Lines};
+use ratio::Ratio;
 
 /// One line of output.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
+struct Line<'a> {
     /// Without its end and without escapes.
-    pub text: &'a str,
+    text: &'a str,
     /// How it ended.
-    pub end: End,
-}
-
-/// Knows the output of one program or one habit of printing.
-pub trait Recogniser: Debug + Send {
-    /// What every line it can read has.
-    fn wants(&self) -> Marks;
-
-    /// What the line says, if it is of the known sort.
-    ///
-    /// A line with [`End::Open`] may be shown many times as it grows. It may only be read if what
-    /// follows cannot change what it says, and must leave the recogniser as it was.
-    fn read(&mut self, line: Line<'_>) -> Option<Observation>;
-}
-
-/// All recognisers; where two know a line, the earlier one reads it.
-fn recognisers() -> Vec<Box<dyn Recogniser>> {
-    vec![
-        Box::<tqdm::Tqdm>::default(),
-        Box::<dict::Dict>::default(),
-        Box::<ratio::Ratio>::default(),
-    ]
+    end: End,
 }
 
 /// Reads one stream of output as it grows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TextFeed {
     lines: Lines,
     readers: Readers,
 }
 
+impl Default for TextFeed {
+    /// A feed that knows the shipped adapters, and nothing of the job.
+    fn default() -> Self {
+        Self::new(&Catalogue::shipped(), &Hints::default())
+    }
+}
+
 impl TextFeed {
-    /// Takes the next bytes; adds at most one observation per recogniser, so that a flood of bars is one.
+    /// A feed for one stream of a job of which this is known.
+    #[must_use]
+    pub fn new(catalogue: &Arc<Catalogue>, hints: &Hints) -> Self {
+        Self {
+            lines: Lines::default(),
+            readers: Readers::new(catalogue, hints),
+        }
+    }
+
+    /// Takes the next bytes; adds at most one observation per adapter, so that a flood of bars is one.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Observation>) {
         let Self { lines, readers } = self;
-        lines.feed(bytes, |line, marks, end| readers.take(line, marks, end));
+        lines.feed(bytes, |line, end| readers.take(line, end));
         readers.read_held();
         // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
-        let (open, marks) = lines.open();
-        if readers.want(marks) {
-            readers.read(open, marks, End::Open);
-        }
+        let (open, number) = lines.open();
+        readers.read_open(open, number);
         out.extend(readers.slots.iter_mut().filter_map(|slot| slot.seen.take()));
     }
 }
 
-/// The recognisers, and what keeps a flood from them.
+/// The adapters, and what keeps a flood from them.
 ///
 /// A line that looks like the last one that was read says the same thing with newer numbers, so of many such
 /// lines in a chunk only the last is read.
 #[derive(Debug)]
 struct Readers {
+    catalogue: Arc<Catalogue>,
+    ranks: Ranks,
+    /// One per adapter, in the catalogue's order.
     slots: Vec<Slot>,
-    /// What the last line looked like, if it was read.
+    found: Found,
+    candidates: Vec<Candidate>,
+    open: OpenLine,
+    /// What the last line looked like, if it was read and more of its sort may be left out.
     shape: Option<u64>,
     /// The newest line of that shape that has not been read.
-    held: Option<(Vec<u8>, Marks, End)>,
+    held: Option<(Vec<u8>, End)>,
 }
 
-/// A recogniser and what it saw in the present chunk.
-#[derive(Debug)]
+/// An adapter's memory, and what it saw in the present chunk.
+#[derive(Debug, Default)]
 struct Slot {
-    recogniser: Box<dyn Recogniser>,
-    wants: Marks,
+    /// Made when the adapter reads its first line: most never do.
+    memory: Option<Box<Memory>>,
+    ratio: Option<Box<Ratio>>,
     seen: Option<Observation>,
 }
 
-impl Default for Readers {
-    fn default() -> Self {
-        let slot = |recogniser: Box<dyn Recogniser>| Slot {
-            wants: recogniser.wants(),
-            recogniser,
-            seen: None,
-        };
+/// How much of the line that has not ended yet was looked at.
+#[derive(Debug, Default)]
+struct OpenLine {
+    number: u64,
+    scanned_bytes: usize,
+    found: Found,
+}
+
+/// Whether a line was read, and whether others like it may be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Unknown,
+    Read { repeats: bool },
+}
+
+impl Readers {
+    fn new(catalogue: &Arc<Catalogue>, hints: &Hints) -> Self {
+        let mut slots = Vec::new();
+        slots.resize_with(catalogue.adapters().len(), Slot::default);
         Self {
-            slots: recognisers().into_iter().map(slot).collect(),
+            ranks: catalogue.ranks(hints),
+            catalogue: Arc::clone(catalogue),
+            slots,
+            found: Found::default(),
+            candidates: Vec::new(),
+            open: OpenLine::default(),
             shape: None,
             held: None,
         }
     }
-}
 
-impl Readers {
-    fn want(&self, marks: Marks) -> bool {
-        self.slots.iter().any(|slot| marks.has(slot.wants))
-    }
-
-    fn take(&mut self, line: &[u8], marks: Marks, end: End) {
-        if !self.want(marks) {
+    fn take(&mut self, line: &[u8], end: End) {
+        self.found.clear();
+        self.catalogue.scan(line, 0, &mut self.found);
+        if !self.catalogue.wants(&self.found) {
             return;
         }
         if self.shape.is_some() && self.shape == Some(shape(line, end)) {
-            let (held, held_marks, held_end) =
-                self.held.get_or_insert_with(|| (Vec::new(), marks, end));
+            let (held, held_end) = self.held.get_or_insert_with(|| (Vec::new(), end));
             held.clear();
             held.extend_from_slice(line);
-            (*held_marks, *held_end) = (marks, end);
+            *held_end = end;
             return;
         }
         self.read_held();
-        self.shape = self.read(line, marks, end).then(|| shape(line, end));
+        self.shape = match self.read(line, end) {
+            Outcome::Read { repeats: true } => Some(shape(line, end)),
+            Outcome::Read { repeats: false } | Outcome::Unknown => None,
+        };
     }
 
     fn read_held(&mut self) {
-        if let Some((line, marks, end)) = self.held.take() {
-            self.read(&line, marks, end);
+        if let Some((line, end)) = self.held.take() {
+            let found = std::mem::take(&mut self.found);
+            self.catalogue.scan(&line, 0, &mut self.found);
+            self.read(&line, end);
+            self.found = found;
         }
     }
 
-    /// Shows a line to the recognisers; whether one could read it.
-    fn read(&mut self, line: &[u8], marks: Marks, end: End) -> bool {
-        let text = String::from_utf8_lossy(line);
-        let line = Line { text: &text, end };
-        for slot in self.slots.iter_mut().filter(|it| marks.has(it.wants)) {
-            if let Some(seen) = slot.recogniser.read(line) {
-                match &mut slot.seen {
-                    Some(before) => before.absorb(seen),
-                    none => *none = Some(seen),
-                }
-                return true;
-            }
+    fn read_open(&mut self, line: &[u8], number: u64) {
+        if self.open.number != number || line.len() < self.open.scanned_bytes {
+            self.open.found.clear();
+            self.open.scanned_bytes = 0;
+            self.open.number = number;
         }
-        false
+        if line.len() == self.open.scanned_bytes {
+            return;
+        }
+        let open = &mut self.open;
+        self.catalogue
+            .scan(line, open.scanned_bytes, &mut open.found);
+        open.scanned_bytes = line.len();
+        if self.catalogue.wants(&self.open.found) {
+            std::mem::swap(&mut self.found, &mut self.open.found);
+            self.read(line, End::Open);
+            std::mem::swap(&mut self.found, &mut self.open.found);
+        }
+    }
+
+    /// Shows a line to the adapters that may know it.
+    fn read(&mut self, line: &[u8], end: End) -> Outcome {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        self.catalogue
+            .candidates(&self.found, &self.ranks, &mut candidates);
+        let mut outcome = Outcome::Unknown;
+        if !candidates.is_empty() {
+            let text = String::from_utf8_lossy(line);
+            let line = Line { text: &text, end };
+            let mut tried = candidates.iter().map(|it| self.try_one(*it, line));
+            outcome = tried
+                .find(|it| *it != Outcome::Unknown)
+                .unwrap_or(Outcome::Unknown);
+        }
+        self.candidates = candidates;
+        outcome
+    }
+
+    fn try_one(&mut self, candidate: Candidate, line: Line<'_>) -> Outcome {
+        let Some((number, way)) = self.catalogue.way(candidate) else {
+            return Outcome::Unknown;
+        };
+        let name = &self.catalogue.adapters()[number].name;
+        let slot = &mut self.slots[number];
+        let mut repeats = true;
+        let seen = match way {
+            Way::Line(rule) => {
+                let is_osc = line.end == End::Terminal;
+                if is_osc != (rule.on == On::Osc) || (line.end == End::Open && !rule.open) {
+                    return Outcome::Unknown;
+                }
+                // What is remembered of a line must not be left out.
+                repeats = rule.may_repeat();
+                let memory = slot.memory.get_or_insert_default();
+                memory.read(name, rule, line.text, line.end)
+            }
+            Way::Builtin(_) if line.end == End::Terminal => None,
+            Way::Builtin(Builtin::Json) => json::read(name, line).map(Some),
+            Way::Builtin(Builtin::Ratio) => {
+                let ratio = slot.ratio.get_or_insert_default();
+                ratio.read(name, line).map(Some)
+            }
+        };
+        let Some(seen) = seen else {
+            return Outcome::Unknown;
+        };
+        match (&mut slot.seen, seen) {
+            (Some(before), Some(seen)) => before.absorb(seen),
+            (none, Some(seen)) => *none = Some(seen),
+            (_, None) => {}
+        }
+        Outcome::Read { repeats }
     }
 }
 

@@ -10,15 +10,15 @@ mod tokens;
 
 use crate::model::progress::{Observation, Source};
 
-use super::lines::{End, Marks};
-use super::{Line, Recogniser};
+use super::Line;
+use super::lines::End;
 
 use find::{Found, Trust};
 
 /// A longer line is no line of progress.
 const MAX_BYTES: usize = 1 << 10;
 
-/// The recogniser, with what it waits to see rise.
+/// The reader, with what it waits to see rise.
 #[derive(Debug, Default)]
 pub(super) struct Ratio {
     /// The last count without evidence.
@@ -41,18 +41,15 @@ enum Like {
     Words(String),
 }
 
-impl Recogniser for Ratio {
-    fn wants(&self) -> Marks {
-        Marks::DIGIT
-    }
-
-    fn read(&mut self, line: Line<'_>) -> Option<Observation> {
+impl Ratio {
+    /// What the line says, if it looks like a count of progress.
+    pub(super) fn read(&mut self, name: &str, line: Line<'_>) -> Option<Observation> {
         // More text would change what an open line says: `45%` may go on as `45% off`.
         if line.end == End::Open || line.text.len() > MAX_BYTES || !find::is_worth(line.text) {
             return None;
         }
         let found = find::read(line.text)?;
-        let mut seen = Observation::new(Source::Adapter("ratio".to_owned()));
+        let mut seen = Observation::new(Source::Adapter(name.to_owned()));
         if let Some((now, total)) = found.epoch {
             seen.epoch = Some(now);
             seen.total_epochs = total;
@@ -74,9 +71,7 @@ impl Recogniser for Ratio {
         seen.metrics = find::metrics(line.text);
         Some(seen)
     }
-}
 
-impl Ratio {
     fn is_believed(&mut self, found: &Found, line: &str) -> bool {
         match found.trust {
             Trust::Plain => true,

@@ -6,7 +6,7 @@ fn cut<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<(String, End)> {
     let mut lines = Lines::default();
     let mut seen = Vec::new();
     for chunk in chunks {
-        lines.feed(chunk, |line, _, end| {
+        lines.feed(chunk, |line, end| {
             seen.push((String::from_utf8_lossy(line).into_owned(), end));
         });
     }
@@ -33,7 +33,11 @@ fn lines_end_where_a_terminal_leaves_them() {
         ),
         (
             b"\x1b]0;title\x07a\x1b]8;;http://x\x1b\\b\n",
-            &[("ab", End::Newline)],
+            &[
+                ("0;title", End::Terminal),
+                ("8;;http://x", End::Terminal),
+                ("ab", End::Newline),
+            ],
         ),
         (b"\x1b(Ba\x1b=b\n", &[("ab", End::Newline)]),
         (b"\x1b]never ended\nb\n", &[("b", End::Newline)]),
@@ -57,22 +61,39 @@ fn lines_end_where_a_terminal_leaves_them() {
 fn a_long_line_is_cut_and_memory_stays_bounded() {
     let mut lines = Lines::default();
     for _ in 0..100 {
-        lines.feed(&[b'x'; 10_000], |_, _, _| unreachable!("no line ended"));
+        lines.feed(&[b'x'; 10_000], |_, _| unreachable!("no line ended"));
         assert!(lines.open.capacity() <= 4 * MAX_LINE_BYTES);
     }
     let mut lengths = Vec::new();
-    lines.feed(b"yy\nzz\n", |line, _, _| lengths.push(line.len()));
+    lines.feed(b"yy\nzz\n", |line, _| lengths.push(line.len()));
     assert_eq!(lengths, [MAX_LINE_BYTES, 2]);
     let long = [vec![b'x'; 10_000], b"\n".to_vec()].concat();
     assert_eq!(cut([long.as_slice()])[0].0.len(), MAX_LINE_BYTES);
 }
 
 #[test]
-fn marks_say_what_is_in_a_line() {
-    let mut lines = Lines::default();
-    let mut seen = Vec::new();
-    lines.feed(b"a\x1b[31m 4\x1b[0m%\nplain\n", |_, marks, _| {
-        seen.push(marks);
-    });
-    assert_eq!(seen, [Marks::DIGIT.and(Marks::PERCENT), Marks::default()]);
+fn strings_for_the_terminal_are_lines_of_their_own() {
+    let long = [b"\x1b]0;".as_slice(), &[b'x'; 300], b"\x07a\n"].concat();
+    type Row<'a> = (&'a [u8], &'a [(&'a str, End)]);
+    let table: &[Row<'_>] = &[
+        (
+            b"ab\x1b]9;4;1;45\x07c\n",
+            &[("9;4;1;45", End::Terminal), ("abc", End::Newline)],
+        ),
+        (
+            b"\x1b]9;4;0;\x1b\\\x1b]9;4;3\x1b\\",
+            &[("9;4;0;", End::Terminal), ("9;4;3", End::Terminal)],
+        ),
+        (b"\x1bP1;2|9;4;1;45\x1b\\a\n", &[("a", End::Newline)]),
+        (b"\x1b]9;4;1;45\na\n", &[("a", End::Newline)]),
+        (&long, &[("a", End::Newline)]),
+    ];
+    for (bytes, expected) in table {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(text, end)| ((*text).to_owned(), *end))
+            .collect();
+        assert_eq!(cut([*bytes]), expected, "{bytes:?}");
+        assert_eq!(cut(bytes.chunks(1)), expected, "{bytes:?} byte by byte");
+    }
 }

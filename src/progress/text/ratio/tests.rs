@@ -2,11 +2,9 @@
 
 use super::*;
 
-fn read(recogniser: &mut Ratio, text: &str) -> Option<Observation> {
-    recogniser.read(Line {
-        text,
-        end: End::Newline,
-    })
+fn read(ratio: &mut Ratio, text: &str) -> Option<Observation> {
+    let end = End::Newline;
+    ratio.read("ratio", Line { text, end })
 }
 
 fn alone(text: &str) -> Option<Observation> {
@@ -186,5 +184,5 @@ fn long_and_open_lines_are_left_alone() {
         text: "45%",
         end: End::Open,
     };
-    assert_eq!(Ratio::default().read(open), None);
+    assert_eq!(Ratio::default().read("ratio", open), None);
 }

@@ -1,13 +1,19 @@
 //! Bars one by one, and bars below bars.
 
 use super::*;
+use crate::progress::adapters::{Catalogue, said};
 
-fn read(recogniser: &mut Tqdm, text: &str, end: End) -> Option<Observation> {
-    recogniser.read(Line { text, end })
+/// The bars of one stream, read by the shipped adapter of tqdm.
+fn read(bars: &mut Bars, text: &str, end: End) -> Option<Observation> {
+    let catalogue = Catalogue::shipped();
+    let tqdm = catalogue.find("tqdm").unwrap();
+    let rules = tqdm.lines().iter();
+    let mut said = rules.filter_map(|rule| said::read(rule, text, &Said::default()));
+    bars.read("tqdm", said.next()?, end)
 }
 
 fn alone(text: &str) -> Option<Observation> {
-    read(&mut Tqdm::default(), text, End::Return)
+    read(&mut Bars::default(), text, End::Return)
 }
 
 #[test]
@@ -155,12 +161,12 @@ fn no_bars() {
 
 #[test]
 fn the_outer_bar_leads() {
-    let mut tqdm = Tqdm::default();
+    let mut bars = Bars::default();
     let outer = |n: u32| format!("Files:  0%|#| {n}/4 [00:01<00:02, 1.0it/s]");
     let inner =
         |what: &str, n: u32| format!("{what}:  0%|#| {n}/10 [00:01<00:02, 9.0it/s, loss=0.{n}]");
-    read(&mut tqdm, &outer(1), End::Newline).unwrap();
-    let seen = read(&mut tqdm, &inner("part 7", 5), End::Up).unwrap();
+    read(&mut bars, &outer(1), End::Newline).unwrap();
+    let seen = read(&mut bars, &inner("part 7", 5), End::Up).unwrap();
     assert_eq!(
         (seen.step, seen.total_steps, seen.percent),
         (Some(1.0), Some(4.0), Some(37.5))
@@ -170,28 +176,28 @@ fn the_outer_bar_leads() {
         (Some("part 7"), 0.5)
     );
     // Another bar below gives its metrics only; the inner one never takes back what it said.
-    let seen = read(&mut tqdm, &inner("check", 1), End::Up).unwrap();
+    let seen = read(&mut bars, &inner("check", 1), End::Up).unwrap();
     assert_eq!((seen.percent, seen.metrics["loss"]), (Some(37.5), 0.1));
-    let seen = read(&mut tqdm, &inner("part 8", 2), End::Up).unwrap();
+    let seen = read(&mut bars, &inner("part 8", 2), End::Up).unwrap();
     assert_eq!(seen.percent, Some(37.5));
     // A finished inner bar takes the outer one's place on the screen for good.
-    let seen = read(&mut tqdm, &inner("part 8", 10), End::Newline).unwrap();
+    let seen = read(&mut bars, &inner("part 8", 10), End::Newline).unwrap();
     assert_eq!(seen.percent, Some(50.0));
-    let seen = read(&mut tqdm, &outer(2), End::Newline).unwrap();
+    let seen = read(&mut bars, &outer(2), End::Newline).unwrap();
     assert_eq!((seen.step, seen.percent), (Some(2.0), None));
 }
 
 #[test]
 fn an_outer_bar_of_epochs_counts_epochs() {
-    let mut tqdm = Tqdm::default();
+    let mut bars = Bars::default();
     read(
-        &mut tqdm,
+        &mut bars,
         "Epoch:  33%|#| 1/3 [00:01<00:02, 1.0it/s]",
         End::Newline,
     )
     .unwrap();
     let seen = read(
-        &mut tqdm,
+        &mut bars,
         "batch:  50%|#| 5/10 [00:01<00:02, 9.0it/s]",
         End::Up,
     )
@@ -205,15 +211,15 @@ fn an_outer_bar_of_epochs_counts_epochs() {
 
 #[test]
 fn a_second_bar_after_the_first_is_a_new_one() {
-    let mut tqdm = Tqdm::default();
+    let mut bars = Bars::default();
     read(
-        &mut tqdm,
+        &mut bars,
         "a:  40%|#| 4/10 [00:01<00:02, 1.0it/s]",
         End::Newline,
     )
     .unwrap();
     let seen = read(
-        &mut tqdm,
+        &mut bars,
         "b:  10%|#| 2/20 [00:01<00:02, 1.0it/s]",
         End::Return,
     )

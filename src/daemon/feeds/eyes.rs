@@ -1,0 +1,176 @@
+//! What reads the traces of one attempt, and where it stands. All of it blocks on files.
+
+use crate::contain::{Cgroup, ProcessId, tree};
+use crate::logs::Stream;
+use crate::logs::read::{self, Content, From, Reader, Selection};
+use crate::logs::watch::{Watch, Watcher};
+use crate::model::attempt::Process;
+use crate::model::progress::Observation;
+use crate::progress::file;
+use crate::progress::open_files::{OpenFiles, Scope, Sight};
+use crate::progress::text::TextFeed;
+use std::path::{Path, PathBuf};
+
+/// Most output read in one look; what a flood leaves unread beyond it is skipped up to its end.
+const LOOK_BYTES: usize = 1 << 20;
+
+/// Most output read at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// How much of the end of a long output is read: the newest bar is in it.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// Processes of one attempt whose files are looked at.
+const MOST_PROCESSES: usize = 256;
+
+/// Reads the output of an attempt.
+pub(super) struct OutputEyes {
+    log_dir: PathBuf,
+    reader: Option<Reader>,
+    stdout: TextFeed,
+    stderr: TextFeed,
+}
+
+impl OutputEyes {
+    pub(super) fn new(log_dir: PathBuf) -> Self {
+        Self {
+            log_dir,
+            reader: None,
+            stdout: TextFeed::default(),
+            stderr: TextFeed::default(),
+        }
+    }
+
+    /// Reads what is new, up to the end; of a flood, the beginning and the end.
+    pub(super) fn look(&mut self) -> Vec<Observation> {
+        let mut seen = Vec::new();
+        if let Err(error) = self.read_on(&mut seen) {
+            tracing::debug!(%error, dir = %self.log_dir.display(), "output cannot be read");
+        }
+        seen
+    }
+
+    fn read_on(&mut self, seen: &mut Vec<Observation>) -> std::io::Result<()> {
+        for _ in 0..2 {
+            let mut reader = match self.reader.take() {
+                Some(reader) => reader,
+                None => read::open(&self.log_dir, Selection::Both, From::TailBytes(TAIL_BYTES))?,
+            };
+            let mut budget = LOOK_BYTES;
+            while budget > 0 {
+                let Some(chunk) = reader.next_chunk(budget.min(CHUNK_BYTES))? else {
+                    self.reader = Some(reader);
+                    return Ok(());
+                };
+                if let Content::Bytes(bytes) = &chunk.content {
+                    budget = budget.saturating_sub(bytes.len());
+                    match chunk.stream {
+                        Stream::Stdout => self.stdout.push(bytes, seen),
+                        Stream::Stderr => self.stderr.push(bytes, seen),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the progress file of an attempt.
+pub(super) struct FileEyes {
+    path: PathBuf,
+    uid: u32,
+    watcher: Watcher,
+    watch: Option<Watch>,
+    last: Option<Observation>,
+}
+
+impl FileEyes {
+    pub(super) fn new(path: PathBuf, uid: u32, watcher: Watcher) -> Self {
+        Self {
+            path,
+            uid,
+            watcher,
+            watch: None,
+            last: None,
+        }
+    }
+
+    /// Waits until the file changes after a look. The only thing here that does not block.
+    pub(super) async fn changed(&mut self) {
+        match &mut self.watch {
+            Some(watch) => watch.told().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Watches on, then reads what is there.
+    pub(super) fn look(&mut self) -> Vec<Observation> {
+        match &mut self.watch {
+            Some(watch) => watch.arm(),
+            None => self.watch = Some(self.watcher.watch(&self.path)),
+        }
+        self.read()
+    }
+
+    /// Reads what is there.
+    pub(super) fn read(&mut self) -> Vec<Observation> {
+        match file::read_owned(&self.path, self.uid) {
+            Ok(found) if found != self.last => {
+                self.last.clone_from(&found);
+                found.into_iter().collect()
+            }
+            Ok(_) => Vec::new(),
+            // Torn writes are common; a file that stays wrong is the job's business.
+            Err(error) => {
+                tracing::debug!(%error, "a progress file cannot be read");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Looks at the files that the processes of an attempt have open.
+pub(super) struct OpenFilesEyes {
+    files: OpenFiles,
+    main: Process,
+    cgroup: Option<PathBuf>,
+}
+
+impl OpenFilesEyes {
+    /// The processes are those in `cgroup`, else those around `main`.
+    pub(super) fn new(main: Process, cgroup: Option<PathBuf>) -> Self {
+        Self {
+            files: OpenFiles::default(),
+            main,
+            cgroup,
+        }
+    }
+
+    pub(super) fn look(&mut self, scope: &Scope, any_program: bool) -> Sight {
+        let processes = self.processes();
+        self.files.look(&processes, scope, any_program)
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        let found = match &self.cgroup {
+            Some(dir) => in_cgroup(dir),
+            None => {
+                let main = ProcessId {
+                    pid: self.main.pid,
+                    start_ticks: self.main.start_ticks,
+                };
+                tree::glance(&main, MOST_PROCESSES)
+            }
+        };
+        let process = |found: ProcessId| Process {
+            pid: found.pid,
+            start_ticks: found.start_ticks,
+        };
+        found.into_iter().map(process).collect()
+    }
+}
+
+/// One that is gone has none.
+fn in_cgroup(dir: &Path) -> Vec<ProcessId> {
+    Cgroup::at(dir.to_owned()).pids().unwrap_or_default()
+}

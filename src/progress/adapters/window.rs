@@ -1,0 +1,310 @@
+//! What a line must have so that a pattern can match it, read off the pattern itself.
+//!
+//! A pattern such as `^\s*(\d+)%.*ETA` can only match where a digit stands before a `%` and where `ETA`
+//! stands. Such short runs of sets of bytes are *windows*; the rarest are looked for in all output
+//! ([`super::sieve`]), and the pattern itself is tried only on lines that have them.
+
+use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
+
+/// Longest window.
+pub(super) const MAX_WINDOW: usize = 8;
+/// Most copies of a repeated part, and most positions of a pattern, that are looked at.
+const MAX_COPIES: u32 = 8;
+const MAX_POSITIONS: usize = 2_000;
+/// A window that is likelier than this at any place is no sign of anything.
+const MAX_WEIGHT: f64 = 0.05;
+/// A further window beside the rarest is worth looking for only if it is as rare as this.
+const MAX_FURTHER_WEIGHT: f64 = 0.002;
+/// Most things one pattern asks of a line.
+const MAX_NEEDS: usize = 4;
+
+/// A set of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ByteSet([u64; 4]);
+
+impl ByteSet {
+    /// These bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut set = Self::default();
+        bytes.iter().for_each(|&byte| set.insert(byte));
+        set
+    }
+
+    /// Adds a byte.
+    pub(super) fn insert(&mut self, byte: u8) {
+        self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
+    }
+
+    /// Whether the byte is in it.
+    pub(super) fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> impl Iterator<Item = u8> {
+        let set = *self;
+        (0..=u8::MAX).filter(move |&byte| set.has(byte))
+    }
+
+    /// How much of usual output is among these bytes, from 0 to 1.
+    pub(super) fn weight(&self) -> f64 {
+        self.bytes().map(frequency).sum()
+    }
+}
+
+/// Consecutive bytes, each out of a set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Window(pub(super) Vec<ByteSet>);
+
+impl Window {
+    /// Exactly these bytes.
+    #[cfg(test)]
+    pub(super) fn literal(text: &str) -> Self {
+        Self(text.bytes().map(|byte| ByteSet::of(&[byte])).collect())
+    }
+
+    /// How likely it is at a place of usual output.
+    pub(super) fn weight(&self) -> f64 {
+        weight(&self.0)
+    }
+}
+
+/// One thing a line must have: any of these windows.
+pub(super) type Need = Vec<Window>;
+
+/// How likely a place of usual output meets a need.
+pub(super) fn need_weight(need: &Need) -> f64 {
+    need.iter().map(Window::weight).sum()
+}
+
+/// What every line has that the pattern matches, the rarest first; empty where nothing can be told.
+pub(super) fn needs(pattern: &Hir) -> Vec<Need> {
+    let mut walk = Walk::default();
+    walk.take(pattern);
+    let mut needs = walk.finish();
+    needs.sort_by(|a, b| need_weight(a).total_cmp(&need_weight(b)));
+    needs.dedup();
+    let mut place = 0;
+    needs.retain(|need| {
+        place += 1;
+        let most = if place == 1 {
+            MAX_WEIGHT
+        } else {
+            MAX_FURTHER_WEIGHT
+        };
+        need_weight(need) <= most
+    });
+    needs.truncate(MAX_NEEDS);
+    needs
+}
+
+/// Goes through a pattern and notes the runs of bytes it is sure of.
+#[derive(Default)]
+struct Walk {
+    run: Vec<ByteSet>,
+    runs: Vec<Vec<ByteSet>>,
+    /// From alternations: one window of each branch.
+    choices: Vec<Need>,
+    positions: usize,
+}
+
+impl Walk {
+    fn take(&mut self, hir: &Hir) {
+        match hir.kind() {
+            // What is between bytes leaves them neighbours.
+            HirKind::Empty | HirKind::Look(_) => {}
+            HirKind::Literal(literal) => literal
+                .0
+                .iter()
+                .for_each(|&byte| self.push(ByteSet::of(&[byte]))),
+            HirKind::Class(class) => self.class(class),
+            HirKind::Repetition(repetition) => self.repetition(repetition),
+            HirKind::Capture(capture) => self.take(&capture.sub),
+            HirKind::Concat(parts) => parts.iter().for_each(|part| self.take(part)),
+            HirKind::Alternation(branches) => self.alternation(branches),
+        }
+    }
+
+    fn push(&mut self, set: ByteSet) {
+        self.positions += 1;
+        if self.positions <= MAX_POSITIONS {
+            self.run.push(set);
+        } else {
+            self.cut();
+        }
+    }
+
+    /// What comes next need not be a neighbour of what came last.
+    fn cut(&mut self) {
+        if !self.run.is_empty() {
+            self.runs.push(std::mem::take(&mut self.run));
+        }
+    }
+
+    fn class(&mut self, class: &Class) {
+        let mut set = ByteSet::default();
+        let mut is_wide = false;
+        match class {
+            Class::Bytes(class) => {
+                for range in class.iter() {
+                    (range.start()..=range.end()).for_each(|byte| set.insert(byte));
+                }
+            }
+            Class::Unicode(class) => {
+                for range in class.iter() {
+                    let ascii = u32::from(range.start())..=u32::from(range.end()).min(0x7f);
+                    ascii
+                        .filter_map(|c| u8::try_from(c).ok())
+                        .for_each(|byte| set.insert(byte));
+                    is_wide |= !range.end().is_ascii();
+                }
+            }
+        }
+        if is_wide {
+            // A character of several bytes: only its first and last byte are neighbours of others.
+            (0x80..=0xff).for_each(|byte| set.insert(byte));
+            self.push(set);
+            self.cut();
+        }
+        self.push(set);
+    }
+
+    fn repetition(&mut self, repetition: &Repetition) {
+        let copies = repetition.min.min(MAX_COPIES);
+        let is_exact = repetition.max == Some(copies);
+        for _ in 0..copies {
+            self.take(&repetition.sub);
+        }
+        if !is_exact {
+            self.cut();
+            for _ in 0..copies {
+                self.take(&repetition.sub);
+            }
+        }
+    }
+
+    fn alternation(&mut self, branches: &[Hir]) {
+        self.cut();
+        let mut choice = Need::new();
+        for branch in branches {
+            let mut walk = Self {
+                positions: self.positions,
+                ..Self::default()
+            };
+            walk.take(branch);
+            self.positions = walk.positions;
+            let best = walk
+                .finish()
+                .into_iter()
+                .min_by(|a, b| need_weight(a).total_cmp(&need_weight(b)));
+            // A branch that asks for nothing frees the whole alternation of asking.
+            let Some(best) = best else { return };
+            choice.extend(best);
+        }
+        choice.sort();
+        choice.dedup();
+        self.choices.push(choice);
+    }
+
+    fn finish(mut self) -> Vec<Need> {
+        self.cut();
+        let mut needs = self.choices;
+        needs.extend(self.runs.iter().filter_map(|run| Some(vec![rarest(run)?])));
+        needs
+    }
+}
+
+/// The rarest window of a run, if it is a sign of anything.
+fn rarest(run: &[ByteSet]) -> Option<Window> {
+    let window = (0..run.len())
+        .map(|start| &run[start..run.len().min(start + MAX_WINDOW)])
+        .min_by(|a, b| weight(a).total_cmp(&weight(b)))?;
+    // Ends that nearly everything fits say nothing and only take time.
+    let is_tight = |set: &ByteSet| set.weight() < 0.6;
+    let from = window.iter().position(is_tight)?;
+    let to = window.iter().rposition(is_tight)?;
+    let window = &window[from..=to];
+    (weight(window) <= MAX_WEIGHT).then(|| Window(window.to_vec()))
+}
+
+/// How likely these bytes stand at a place.
+fn weight(sets: &[ByteSet]) -> f64 {
+    let product: f64 = sets.iter().map(ByteSet::weight).product();
+    // Dates and times are in every log: their bytes never come alone.
+    let clock = ByteSet::of(b"0123456789:-./ T,[");
+    let is_clock = sets
+        .iter()
+        .all(|set| set.bytes().filter(u8::is_ascii).all(|byte| clock.has(byte)));
+    if is_clock { product.max(0.01) } else { product }
+}
+
+/// How much of usual output a byte makes up, roughly.
+fn frequency(byte: u8) -> f64 {
+    match byte {
+        b' ' => 0.13,
+        b'0'..=b'9' => 0.02,
+        b'e' => 0.06,
+        b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 0.045,
+        b'a'..=b'z' => 0.015,
+        b'A'..=b'Z' => 0.004,
+        b'.' | b':' | b'-' | b'/' | b'"' => 0.02,
+        b',' | b'_' | b'=' => 0.012,
+        b'(' | b')' | b'[' | b']' | b'\'' => 0.006,
+        b'{' | b'}' => 0.003,
+        0x80..=0xff => 0.0005,
+        _ => 0.001,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The needs of a pattern, each window as `a[bc]d`.
+    fn shown(pattern: &str) -> Vec<Vec<String>> {
+        let hir = regex_syntax::parse(pattern).unwrap();
+        let set = |set: &ByteSet| {
+            let bytes: Vec<char> = set.bytes().filter(u8::is_ascii).map(char::from).collect();
+            match bytes.as_slice() {
+                [byte] => byte.to_string(),
+                [first, .., last] => format!("[{first}-{last}]"),
+                [] => "?".to_owned(),
+            }
+        };
+        let window = |window: &Window| window.0.iter().map(set).collect::<String>();
+        let need = |need: &Need| need.iter().map(window).collect();
+        needs(&hir).iter().map(need).collect()
+    }
+
+    #[test]
+    fn the_rarest_is_found() {
+        assert_eq!(shown("abc"), [["abc"]]);
+        assert_eq!(shown(r"^\s*(?<percent>[0-9]+)%"), [["[0-9]%"]]);
+        assert_eq!(shown(r"x+y|ab"), [["ab".to_owned(), "xy".to_owned()]]);
+        assert_eq!(shown(r"(?:foo)?Bar"), [["Bar"]]);
+        assert_eq!(shown(r"\bETA: [0-9]{2}\b"), [["ETA: [0-9][0-9]"]]);
+        assert_eq!(shown(r"(?i)k%"), [["[K-k]%"]]);
+        assert_eq!(shown(r"Downloading"), [["Download"]]);
+    }
+
+    #[test]
+    fn nothing_is_asked_where_nothing_is_sure() {
+        for pattern in [
+            ".*",
+            r"\w+",
+            r"a*",
+            "(?:abc)?",
+            "ab|",
+            r"[0-9]+:[0-9]*|.",
+            "",
+        ] {
+            assert!(shown(pattern).is_empty(), "{pattern}: {:?}", shown(pattern));
+        }
+    }
+
+    #[test]
+    fn deep_repetition_stays_small() {
+        let needs = shown("(?:(?:(?:(?:ab){8}){8}){8}){8}%");
+        assert!(needs.len() <= MAX_NEEDS);
+    }
+}
