@@ -17,7 +17,7 @@ use crate::daemon::launch::Launcher;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
-    default_parallelism, estimating, keeping_of, launch_context, limits, stop_policy,
+    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
@@ -132,6 +132,7 @@ impl Parts {
         let host = HostFacts {
             boot_id,
             default_parallelism: default_parallelism(&settings),
+            pace_ms: pace_ms(&settings),
         };
         let vitals = Vitals {
             store: store.condition(),
@@ -145,6 +146,7 @@ impl Parts {
         let (flow_feed, flow_teller) = flows(&recovered.live, store.reader(), bus.clone());
         let adapters = Adapters {
             store: store.clone(),
+            control: control.clone(),
             bus: bus.clone(),
             supervisor,
             launcher: Arc::clone(&launcher),

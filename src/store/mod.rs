@@ -15,6 +15,7 @@ mod history;
 mod list;
 mod migrate;
 mod open;
+mod past;
 mod reader;
 mod recover;
 mod rows;

@@ -2,6 +2,7 @@
 
 mod flows;
 mod lists;
+mod past;
 mod progress;
 mod trouble;
 mod upkeep;

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::definition::{
     Adapter, Body, Builtin, LineRule, MEANINGS, Meaning, On, Origin, Pattern, Template,
 };
-use super::window;
+use super::{dialect, window};
 
 /// How pairs of a name and a number are found unless an adapter says otherwise.
 const PAIRS: &str = r"(?<name>[\w./-]+)\s*[=:]\s*(?<value>\S+)";
@@ -29,8 +29,8 @@ const ADAPTER_KEYS: &[&str] = &[
     "line",
 ];
 const LINE_KEYS: &[&str] = &[
-    "pattern", "on", "bar", "open", "keep", "start", "done", "unit", "scale", "set", "metrics",
-    "pairs",
+    "pattern", "on", "bar", "live", "open", "keep", "start", "done", "count", "pass", "enter",
+    "within", "unit", "scale", "set", "metrics", "pairs",
 ];
 
 /// One thing that is wrong with a file of adapters.
@@ -306,6 +306,7 @@ impl Section<'_, '_> {
                     .filter_map(|line| self.rule(line, unit.as_deref(), scale))
                     .collect();
                 self.check_names(&rules);
+                self.check_parts(&rules);
                 Some(Body::Lines(rules))
             }
             (Some("json"), true) => Some(Body::Builtin(Builtin::Json)),
@@ -351,10 +352,15 @@ impl Section<'_, '_> {
             pattern: Pattern::new(&pattern),
             on: self.on(table),
             bar: self.flag(table, "bar"),
+            live: self.flag(table, "live"),
             open: self.flag(table, "open"),
             keep: self.flag(table, "keep"),
             start: self.flag(table, "start"),
             done: self.flag(table, "done"),
+            count: self.flag(table, "count"),
+            pass: self.flag(table, "pass"),
+            enter: self.text(table, "enter"),
+            within: self.text(table, "within"),
             unit: self.text(table, "unit").or_else(|| unit.map(str::to_owned)),
             scale: self.scale(table).or(scale).unwrap_or(1000.0),
             pairs: self.pairs(table),
@@ -380,7 +386,8 @@ impl Section<'_, '_> {
 
     /// The pattern and the names of its groups, by number.
     fn regex(&mut self, key: &str, pattern: &str) -> Option<(Hir, Vec<Option<String>>)> {
-        match (regex_syntax::parse(pattern), &*self.file.origin) {
+        let usual = dialect::usual(pattern);
+        match (regex_syntax::parse(&usual), self.file.origin) {
             (Err(error), _) => {
                 let what = match &error {
                     regex_syntax::Error::Parse(error) => error.kind().to_string(),
@@ -391,7 +398,7 @@ impl Section<'_, '_> {
                 None
             }
             // What is shipped is compiled by its test.
-            (Ok(_), Origin::File(_)) if regex::Regex::new(pattern).is_err() => {
+            (Ok(_), Origin::File(_)) if regex::Regex::new(&usual).is_err() => {
                 self.fault(key, "the regular expression is too large");
                 None
             }
@@ -484,11 +491,35 @@ impl Section<'_, '_> {
         if rule.open && rule.on == On::Osc {
             self.fault("open", "a string for the terminal is never open");
         }
-        if rule.groups.is_empty() && rule.set.is_empty() && !rule.start {
+        if rule.open && (rule.count || rule.enter.is_some()) {
+            self.fault("open", "what is remembered of a line needs its end");
+        }
+        if rule.live && (!rule.bar || rule.open) {
+            self.fault("live", "it needs `bar`, and no `open`");
+        }
+        if rule.pass && !(rule.keep || rule.start || rule.enter.is_some()) {
+            self.fault(
+                "pass",
+                "it needs `keep`, `start` or `enter`: something to remember",
+            );
+        }
+        let is_noted = rule.start || rule.count || rule.enter.is_some();
+        if rule.groups.is_empty() && rule.set.is_empty() && !is_noted {
             self.fault(
                 "pattern",
                 "it reads nothing: name a group, or `set` something",
             );
+        }
+    }
+
+    /// A part of the output that no line begins would never be read.
+    fn check_parts(&mut self, rules: &[LineRule]) {
+        let parts: Vec<&str> = rules.iter().filter_map(|it| it.enter.as_deref()).collect();
+        for within in rules.iter().filter_map(|it| it.within.as_deref()) {
+            if !parts.contains(&within) {
+                let what = format!("no line enters `{within}`{}", meant(within, &parts));
+                self.fault("within", what);
+            }
         }
     }
 

@@ -7,14 +7,16 @@
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 
 /// Longest window.
-pub(super) const MAX_WINDOW: usize = 8;
+pub(super) const MAX_WINDOW: usize = 12;
 /// Most copies of a repeated part, and most positions of a pattern, that are looked at.
 const MAX_COPIES: u32 = 8;
 const MAX_POSITIONS: usize = 2_000;
 /// A window that is likelier than this at any place is no sign of anything.
 const MAX_WEIGHT: f64 = 0.05;
 /// A further window beside the rarest is worth looking for only if it is as rare as this.
-const MAX_FURTHER_WEIGHT: f64 = 0.002;
+const MAX_FURTHER_WEIGHT: f64 = 2e-4;
+/// What is as rare as this needs no further window.
+const RARE_ENOUGH: f64 = 1e-6;
 /// Most things one pattern asks of a line.
 const MAX_NEEDS: usize = 4;
 
@@ -43,7 +45,14 @@ impl ByteSet {
     /// Its bytes.
     pub(super) fn bytes(&self) -> impl Iterator<Item = u8> {
         let set = *self;
-        (0..=u8::MAX).filter(move |&byte| set.has(byte))
+        let words = (0..=u8::MAX).step_by(64).zip(set.0);
+        words.flat_map(|(first, mut word)| {
+            std::iter::from_fn(move || {
+                let bit = u8::try_from(word.trailing_zeros()).unwrap_or(64);
+                word &= word.wrapping_sub(1);
+                (bit < 64).then(|| first + bit)
+            })
+        })
     }
 
     /// How much of usual output is among these bytes, from 0 to 1.
@@ -84,15 +93,19 @@ pub(super) fn needs(pattern: &Hir) -> Vec<Need> {
     let mut needs = walk.finish();
     needs.sort_by(|a, b| need_weight(a).total_cmp(&need_weight(b)));
     needs.dedup();
-    let mut place = 0;
+    let mut likely = 1.0;
     needs.retain(|need| {
-        place += 1;
-        let most = if place == 1 {
-            MAX_WEIGHT
-        } else {
+        let weight = need_weight(need);
+        let most = if likely < 1.0 {
             MAX_FURTHER_WEIGHT
+        } else {
+            MAX_WEIGHT
         };
-        need_weight(need) <= most
+        let is_of_use = weight <= most && likely > RARE_ENOUGH;
+        if is_of_use {
+            likely *= weight;
+        }
+        is_of_use
     });
     needs.truncate(MAX_NEEDS);
     needs
@@ -184,10 +197,14 @@ impl Walk {
     }
 
     fn alternation(&mut self, branches: &[Hir]) {
-        self.cut();
+        // What every branch begins with has been taken out of them, and stands right before.
+        let before = std::mem::take(&mut self.run);
         let mut choice = Need::new();
+        let tail = before[before.len().saturating_sub(MAX_WINDOW)..].to_vec();
+        self.runs.push(before);
         for branch in branches {
             let mut walk = Self {
+                run: tail.clone(),
                 positions: self.positions,
                 ..Self::default()
             };
@@ -231,11 +248,21 @@ fn rarest(run: &[ByteSet]) -> Option<Window> {
 fn weight(sets: &[ByteSet]) -> f64 {
     let product: f64 = sets.iter().map(ByteSet::weight).product();
     // Dates and times are in every log: their bytes never come alone.
-    let clock = ByteSet::of(b"0123456789:-./ T,[");
-    let is_clock = sets
-        .iter()
-        .all(|set| set.bytes().filter(u8::is_ascii).all(|byte| clock.has(byte)));
-    if is_clock { product.max(0.01) } else { product }
+    let are_among = |bytes: &[u8]| {
+        let some = ByteSet::of(bytes);
+        // A digit of any script is one of these; a sign that is never ASCII is not.
+        sets.iter().all(|set| {
+            let mut ascii = set.bytes().filter(u8::is_ascii).peekable();
+            ascii.peek().is_some() && ascii.all(|byte| some.has(byte))
+        })
+    };
+    if are_among(b"0123456789:-./T") {
+        product.max(0.01)
+    } else if are_among(b"0123456789:-./T ,[]\t\n\r\x0b\x0c") {
+        product.max(1e-4)
+    } else {
+        product
+    }
 }
 
 /// How much of usual output a byte makes up, roughly.
@@ -282,9 +309,23 @@ mod tests {
         assert_eq!(shown(r"^\s*(?<percent>[0-9]+)%"), [["[0-9]%"]]);
         assert_eq!(shown(r"x+y|ab"), [["ab".to_owned(), "xy".to_owned()]]);
         assert_eq!(shown(r"(?:foo)?Bar"), [["Bar"]]);
+        assert_eq!(shown(r#""(?:loss|step)""#), [[r#""loss"#, r#""step"#]]);
+        assert_eq!(
+            shown(r#""a"|"status":"|"xy""#),
+            [[r#""a""#, r#""status":""#, r#""xy""#]]
+        );
         assert_eq!(shown(r"\bETA: [0-9]{2}\b"), [["ETA: [0-9][0-9]"]]);
         assert_eq!(shown(r"(?i)k%"), [["[K-k]%"]]);
-        assert_eq!(shown(r"Downloading"), [["Download"]]);
+        assert_eq!(shown(r"Downloading it now"), [["Downloading "]]);
+    }
+
+    #[test]
+    fn a_sign_beyond_ascii_is_rare() {
+        assert!(
+            needs(&regex_syntax::parse(r"\s*━━\s+").unwrap())
+                .first()
+                .is_some_and(|need| need_weight(need) < 1e-6)
+        );
     }
 
     #[test]
