@@ -4,7 +4,7 @@
 //! left is a *bucket* of windows, one of which may stand there. No step waits for the one before, so that the
 //! processor does several at once. What a bucket promises is then checked byte by byte.
 
-use super::window::{ByteSet, Need, Window};
+use super::window::{self, ByteSet, Need, Window};
 
 /// So many bytes are looked up together.
 const PROBE: usize = 4;
@@ -113,7 +113,7 @@ impl Sieve {
 
     /// Notes what the line has, from the place `from` on: what was before it has been looked at.
     pub(in crate::progress) fn scan(&self, line: &[u8], from: usize, found: &mut Found) {
-        let mut at = from.saturating_sub(super::window::MAX_WINDOW);
+        let mut at = from.saturating_sub(window::MAX_WINDOW);
         while let Some(block) = line[at..].first_chunk() {
             if self.has_any(block) {
                 self.look(block, line, at, found);
@@ -162,17 +162,14 @@ impl Sieve {
 impl Check {
     /// A check of a window for a need, and how likely each of the looked-up bytes fits.
     fn new(window: &Window, need: u16) -> ([f64; PROBE], Self) {
-        let all: Vec<f64> = window.0.iter().map(ByteSet::weight).collect();
-        let part = |at: usize| all.iter().skip(at).take(PROBE);
-        let last = all.len().saturating_sub(PROBE);
-        let likely = |at: usize| part(at).product::<f64>();
+        let last = window.0.len().saturating_sub(PROBE);
+        let part = |at: usize| window::weights(&window.0[at..window.0.len().min(at + PROBE)]);
+        let likely = |at: usize| part(at).iter().product::<f64>();
         let best = (0..=last).min_by(|&a, &b| likely(a).total_cmp(&likely(b)));
         let offset = best.unwrap_or(0);
         let mut weights = [1.0; PROBE];
-        weights
-            .iter_mut()
-            .zip(part(offset))
-            .for_each(|(to, it)| *to = *it);
+        let own = part(offset);
+        weights.iter_mut().zip(own).for_each(|(to, it)| *to = it);
         let window = window.0.clone();
         (
             weights,
