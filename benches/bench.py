@@ -21,6 +21,8 @@ from measure import three_digits
 from peers import find_pueue, find_tsp, say
 from rows import ROWS, Context
 
+import stream_rows  # noqa: F401  Its rows join the others by being read.
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PEERS = ("pueue", "tsp")
 

@@ -78,11 +78,12 @@ impl Spare {
         }
         let accepted = listener.poll_accept(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(Ok((stream, _))) = &accepted {
-            let problem = Problem::new(
+            let mut problem = Problem::new(
                 ProblemKind::LimitReached,
                 "the daemon has no file descriptors left",
             )
             .hint("try again in a moment; an administrator may raise LimitNOFILE");
+            problem.retry_after_ms = Some(1_000);
             tell(stream, &problem);
         }
         let told = matches!(accepted, Poll::Ready(Ok(_)));

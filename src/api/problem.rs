@@ -40,8 +40,11 @@ impl IntoResponse for Failure {
 pub(crate) fn last_words(problem: &Problem) -> Vec<u8> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_string(problem).unwrap_or_default();
+    let again = problem.retry_after_ms.map_or_else(String::new, |ms| {
+        format!("retry-after: {}\r\n", ms.div_ceil(1000))
+    });
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\nstoked-api: {level}\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\nstoked-api: {level}\r\n{again}\
          connection: close\r\ncontent-length: {length}\r\n\r\n{body}",
         level = crate::wire::service::API_LEVEL,
         length = body.len(),
@@ -247,7 +250,9 @@ mod tests {
 
     #[test]
     fn last_words_are_a_whole_answer() {
-        let words = last_words(&Problem::new(ProblemKind::LimitReached, "too many"));
+        let mut problem = Problem::new(ProblemKind::LimitReached, "too many");
+        problem.retry_after_ms = Some(1_001);
+        let words = last_words(&problem);
         let text = String::from_utf8(words).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(
@@ -255,6 +260,7 @@ mod tests {
             "{head}"
         );
         assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(head.contains("\r\nretry-after: 2\r\n"), "{head}");
         assert!(
             serde_json::from_str::<Problem>(body)
                 .unwrap()

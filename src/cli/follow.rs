@@ -1,58 +1,37 @@
 //! Staying with a job to its end: its output, a progress line, Ctrl-C, and the daemon's restarts.
+//!
+//! Nothing here waits for the daemon alone: whatever it is asked, a wish to stop is heard meanwhile.
 
 use crate::cli::Session;
 use crate::cli::commands::{progress_of, write_log};
+use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::cli::exit::Outcome;
-use crate::cli::output::progress;
+use crate::cli::output::live::Live;
 use crate::cli::output::screen::Screen;
-use crate::cli::output::style;
-use crate::cli::output::table::words_of;
-use crate::cli::output::text::{duration, harmless};
+use crate::cli::output::text::harmless;
+use crate::cli::stops::Stops;
+use crate::cli::waits::Waits;
 use crate::client::{
-    Client, ClientError, EventQuery, Events, JobStateBody, LogFollow, LogItem, LogQuery, StreamItem,
+    Client, ClientError, EventQuery, Events, JobStateBody, LogFollow, LogItem, LogQuery, News,
+    StreamItem,
 };
-use crate::wire::event::{EventView, StreamMessage};
+use crate::wire::event::StreamMessage;
 use crate::wire::job::JobView;
-use crate::wire::progress::ProgressView;
 use crate::wire::request::StopRequest;
 use crate::wire::values::Span;
+use serde_json::json;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How often the progress line is brought up to date where nothing else happens.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
-
-/// Wishes to stop: Ctrl-C, and SIGTERM.
-#[derive(Debug)]
-pub struct Stops {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stops {
-    /// From now on they do not end this process.
-    ///
-    /// # Errors
-    /// Where the kernel refuses.
-    pub fn listen() -> Result<Self, CliError> {
-        let listen =
-            |kind| signal(kind).map_err(|error| CliError::failed("listen to signals", &error));
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
+/// While the connection is lost, a daemon that may be back gets so long to hear a wish to stop; one that has to be
+/// started first, longer.
+const LAST_TRY: Duration = Duration::from_millis(500);
+const LAST_START: Duration = Duration::from_secs(5);
 
 /// Shows job `id` until it has ended; the exit status is the job's.
 ///
@@ -64,22 +43,20 @@ pub async fn follow(
     id: u64,
     stops: Stops,
 ) -> Result<ExitCode, CliError> {
-    let events = client.events(EventQuery {
-        job: Some(id),
-        snapshot: true,
-        ..EventQuery::default()
-    });
     let mut following = Following {
         session,
         id,
-        events,
+        events: client.events(query(id)),
         log: None,
         screen: Screen::new(!session.output.json),
+        connection: Connection::new(session, client.clone(), "; the job goes on"),
+        asking: None,
+        looking: None,
         stops_seen: 0,
         attempt_read: 0,
         attempt_known: 0,
-        shown: Shown::default(),
-        is_away: false,
+        live: Live::default(),
+        waits: Waits::default(),
         outcome: None,
         client,
     };
@@ -94,15 +71,16 @@ pub async fn follow(
     Ok(ExitCode::from(outcome.status()))
 }
 
-/// What the progress line tells.
-#[derive(Debug, Default)]
-struct Shown {
-    name: String,
-    state: String,
-    reason: Option<String>,
-    progress: ProgressView,
-    running_since: Option<Instant>,
+fn query(id: u64) -> EventQuery {
+    EventQuery {
+        job: Some(id),
+        snapshot: true,
+        ..EventQuery::default()
+    }
 }
+
+/// An answer that is awaited beside everything else.
+type Awaited<T> = Option<Pin<Box<dyn Future<Output = Result<T, ClientError>>>>>;
 
 struct Following<'a> {
     session: &'a Session,
@@ -111,13 +89,18 @@ struct Following<'a> {
     events: Events,
     log: Option<LogFollow>,
     screen: Screen,
+    connection: Connection<'a>,
+    /// The daemon is being asked to end the job.
+    asking: Awaited<()>,
+    /// The daemon is being asked how the job is.
+    looking: Awaited<JobView>,
     stops_seen: u32,
     /// The attempt whose output is read, or was read last.
     attempt_read: u32,
     /// The newest attempt there is.
     attempt_known: u32,
-    shown: Shown,
-    is_away: bool,
+    live: Live,
+    waits: Waits,
     outcome: Option<Outcome>,
 }
 
@@ -138,9 +121,13 @@ impl Following<'_> {
             // Output comes before the news that the job has ended, and both before drawing.
             tokio::select! {
                 biased;
-                () = stops.next() => if self.stop().await? { return Ok(None) },
-                item = next_piece(&mut self.log) => self.piece(item).await?,
-                item = self.events.next(), if !has_ended => self.event(item).await?,
+                () = stops.next() => if self.stop() { return Ok(None) },
+                answer = awaited(&mut self.asking) => if self.answered(answer)? { return Ok(None) },
+                () = self.connection.revived() => self.retry_now(),
+                item = next_piece(&mut self.log) => self.piece(item)?,
+                item = self.events.next(), if !has_ended && self.looking.is_none() => self.event(item)?,
+                job = awaited(&mut self.looking) => self.looked(job)?,
+                () = self.waits.look(), if !has_ended && self.looking.is_none() => self.look(),
                 _ = tick.tick(), if draws => self.draw(),
             }
         }
@@ -159,91 +146,113 @@ impl Following<'_> {
         }
     }
 
-    async fn piece(&mut self, item: Result<Option<LogItem>, ClientError>) -> Result<(), CliError> {
+    fn piece(&mut self, item: Result<Option<LogItem>, ClientError>) -> Result<(), CliError> {
         match item? {
             Some(LogItem::Piece(piece, _)) => {
                 write_log(&mut self.screen, piece, false)?;
                 self.draw();
             }
             // The stream of events tells the person; only after its end the log has to.
-            Some(LogItem::Lost { .. }) if self.outcome.is_none() => {
-                self.session.plan.revive(&self.client).await;
+            Some(LogItem::Lost { .. } | LogItem::Back) if self.outcome.is_none() => {}
+            Some(LogItem::Lost { retry_in, why }) => {
+                self.connection.lost(&mut self.screen, retry_in, &why);
             }
-            Some(LogItem::Back) if self.outcome.is_none() => {}
-            Some(LogItem::Lost { .. }) => self.lost().await,
-            Some(LogItem::Back) => self.back(),
+            Some(LogItem::Back) => self.connection.back(&mut self.screen),
             None => self.log = None,
         }
         Ok(())
     }
 
-    async fn event(
-        &mut self,
-        item: Result<Option<StreamItem>, ClientError>,
-    ) -> Result<(), CliError> {
+    fn event(&mut self, item: Result<Option<StreamItem>, ClientError>) -> Result<(), CliError> {
         match item? {
-            Some(StreamItem::Message(StreamMessage::Event(event, _))) => self.news(event),
+            Some(StreamItem::Message(StreamMessage::Event(event, _))) => match News::of(&event) {
+                News::Progress(_, body) => self.live.progress = progress_of(body),
+                News::State(body) | News::Edited(body) => self.moved(body),
+                News::Removed(_) => self.look(),
+                News::Other => {}
+            },
             Some(StreamItem::Message(_)) => {}
-            Some(StreamItem::Lost { .. }) => self.lost().await,
-            Some(StreamItem::Back) => self.back(),
-            Some(StreamItem::Relist | StreamItem::Poll) | None => self.look().await?,
+            Some(StreamItem::Lost { retry_in, why }) => {
+                self.connection.lost(&mut self.screen, retry_in, &why);
+            }
+            Some(StreamItem::Back) => self.connection.back(&mut self.screen),
+            Some(StreamItem::Relist) => self.look(),
+            Some(StreamItem::Poll) => {
+                self.connection.refused(&mut self.screen);
+                self.look();
+            }
+            // The stream is complete although the job, as far as is known here, is not.
+            None => {
+                self.events = self.client.events(query(self.id));
+                self.look();
+            }
         }
         self.draw();
         Ok(())
     }
 
-    fn news(&mut self, event: EventView) {
-        if event.kind == "progress" {
-            self.shown.progress = progress_of(&event.body);
-        } else if let Ok(body) = serde_json::from_value::<JobStateBody>(event.body) {
-            self.outcome = Outcome::of_event(&body);
-            self.know(body.attempt, body.name, body.state, body.reason);
-        }
-    }
-
-    /// Asks for the state instead of hearing of it.
-    async fn look(&mut self) -> Result<(), CliError> {
-        match self.client.job(self.id).await {
-            Ok(job) => {
-                self.outcome = Outcome::of(&job);
-                let JobView {
-                    attempt,
-                    name,
-                    state,
-                    reason,
-                    progress,
-                    ..
-                } = job;
-                self.shown.progress = progress.unwrap_or_default();
-                self.know(attempt, name, state, reason);
-                Ok(())
-            }
-            Err(error) if error.is_absence() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+    fn moved(&mut self, body: JobStateBody) {
+        self.outcome = Outcome::of_event(&body);
+        self.know(body.attempt, body.name, body.state, body.reason);
     }
 
     fn know(&mut self, attempt: Option<u32>, name: String, state: String, reason: Option<String>) {
         self.attempt_known = self.attempt_known.max(attempt.unwrap_or(0));
-        let shown = &mut self.shown;
-        if state == "running" && shown.state != "running" {
-            shown.running_since = Some(Instant::now());
-        } else if state != "running" {
-            shown.running_since = None;
+        self.waits.is_in(&state);
+        self.live.moves(name, state, reason);
+    }
+
+    /// Asks for the state instead of hearing of it.
+    fn look(&mut self) {
+        let (client, id) = (self.client.clone(), self.id);
+        self.looking = Some(Box::pin(async move { client.job(id).await }));
+    }
+
+    fn looked(&mut self, job: Result<JobView, ClientError>) -> Result<(), CliError> {
+        self.looking = None;
+        let job = match job {
+            Ok(job) => job,
+            // The stream says so, and the next look comes.
+            Err(error) if error.is_passing() => {
+                if error.is_absence() {
+                    self.events.retry_now();
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.outcome = Outcome::of(&job);
+        if let Some(why) = self.waits.news(&job) {
+            self.say_why_it_waits(&job, &why);
         }
-        (shown.name, shown.state, shown.reason) = (name, state, reason);
+        self.know(job.attempt, job.name, job.state, job.reason);
+        self.live.progress = job.progress.unwrap_or_default();
+        self.draw();
+        Ok(())
+    }
+
+    /// On a terminal the line says it all the time.
+    fn say_why_it_waits(&mut self, job: &JobView, why: &str) {
+        if self.session.output.json {
+            let (id, state, reason) = (job.id, &job.state, &job.reason);
+            let note = json!({"job": id, "state": state, "reason": reason});
+            self.session.output.json_note(&note);
+        } else if !self.screen.has_line() {
+            self.screen.note(&harmless(why));
+        }
     }
 
     /// Passes a wish to stop on to the job; true where the person does not want to wait any longer.
-    async fn stop(&mut self) -> Result<bool, CliError> {
+    fn stop(&mut self) -> bool {
         self.stops_seen += 1;
         let id = self.id;
+        let is_away = self.connection.is_away();
         let (how, said) = match self.stops_seen {
             1 => (
                 StopRequest::default(),
                 format!("asking job {id} to end; Ctrl-C again kills it"),
             ),
-            2 => (
+            2 if !is_away => (
                 StopRequest {
                     grace: Some(Span::from_ms(0)),
                 },
@@ -251,64 +260,88 @@ impl Following<'_> {
             ),
             _ => {
                 self.screen.note(&format!("leaving job {id} to the daemon"));
-                return Ok(true);
+                return true;
             }
         };
-        self.screen.note(&said);
-        match self.client.cancel(id, &how).await {
-            Ok(()) => {}
+        if !is_away {
+            self.screen.note(&said);
+        }
+        let client = self.client.clone();
+        let patience = is_away.then(|| {
+            let is_own = self.session.plan.may_revive(&client);
+            if is_own { LAST_START } else { LAST_TRY }
+        });
+        self.asking = Some(Box::pin(async move {
+            match patience {
+                None => client.cancel(id, &how).await,
+                Some(after) => timeout(after, client.cancel(id, &how))
+                    .await
+                    .unwrap_or(Err(ClientError::Silent { after })),
+            }
+        }));
+        false
+    }
+
+    /// Whether there is nobody who could end the job, so that there is nothing to wait for.
+    fn answered(&mut self, answer: Result<(), ClientError>) -> Result<bool, CliError> {
+        self.asking = None;
+        let id = self.id;
+        match answer {
+            Ok(()) => {
+                if self.connection.is_away() {
+                    self.screen.note(&format!("job {id} was asked to end"));
+                    self.retry_now();
+                }
+                Ok(false)
+            }
             Err(error) if error.is_absence() => {
+                self.screen.note(&format!(
+                    "the daemon does not answer, and job {id} goes on: `stoke cancel {id}` ends it"
+                ));
+                Ok(true)
+            }
+            Err(error) if error.is_limit() => {
+                self.stops_seen = self.stops_seen.saturating_sub(1);
                 self.screen
-                    .note("the daemon does not answer; once more leaves the job alone");
-                // A second wish would only find the same.
-                self.stops_seen = 2;
+                    .note("the daemon has no time for that now; press Ctrl-C again");
+                Ok(false)
             }
             // It has ended in the meantime, and its end is on the way.
-            Err(ClientError::Problem(_)) => {}
-            Err(error) => return Err(error.into()),
+            Err(ClientError::Problem(_)) => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Ok(false)
     }
 
-    async fn lost(&mut self) {
-        if !self.is_away {
-            self.is_away = true;
-            self.screen
-                .note("the connection to the daemon is lost, trying again; the job goes on");
-        }
-        self.session.plan.revive(&self.client).await;
-    }
-
-    fn back(&mut self) {
-        if std::mem::take(&mut self.is_away) {
-            self.screen.note("connected again");
+    fn retry_now(&mut self) {
+        self.events.retry_now();
+        if let Some(log) = &mut self.log {
+            log.retry_now();
         }
     }
 
     fn draw(&mut self) {
-        if !self.screen.may_draw() || self.shown.state.is_empty() {
+        if !self.screen.may_draw() {
             return;
         }
-        let look = self.session.output.error_look();
-        let shown = &self.shown;
-        let (glyph, _) = style::state(&shown.state);
-        let mut head = format!("{glyph} {} {}", self.id, harmless(&shown.name));
-        match (&shown.reason, shown.running_since) {
-            (_, Some(since)) => head += &format!("  {}", duration(since.elapsed().as_secs_f64())),
-            (Some(reason), None) => {
-                head += &format!("  {} · {}", shown.state, harmless(&words_of(reason)));
-            }
-            (None, None) => head += &format!("  {}", style::state_words(&shown.state)),
+        if let Some(line) = self.connection.line() {
+            self.screen.draw(&line);
+        } else if !self.live.state.is_empty() {
+            let look = self.session.output.error_look();
+            self.screen.draw(&self.live.line(self.id, &look));
         }
-        let width = usize::from(look.width).saturating_sub(1);
-        let line = progress::line(&look, &head, &shown.progress, width);
-        self.screen.draw(&line);
     }
 }
 
 async fn next_piece(log: &mut Option<LogFollow>) -> Result<Option<LogItem>, ClientError> {
     match log {
         Some(log) => log.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn awaited<T>(answer: &mut Awaited<T>) -> Result<T, ClientError> {
+    match answer {
+        Some(answer) => answer.await,
         None => std::future::pending().await,
     }
 }

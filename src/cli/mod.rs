@@ -1,6 +1,8 @@
 //! The `stoke` command line: parses, connects, dispatches, and says what went wrong.
 
+pub mod channels;
 pub mod commands;
+pub mod connection;
 pub mod environment;
 pub mod error;
 pub mod exit;
@@ -8,7 +10,10 @@ pub mod follow;
 pub mod output;
 pub mod select;
 pub mod socket;
+pub mod stops;
+mod usage;
 pub mod values;
+pub mod waits;
 
 use crate::client::Client;
 use crate::config::paths::Surroundings;
@@ -93,27 +98,35 @@ impl Session {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // `--help` into a closed pipe is nobody's problem.
-            let _printed = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                Kind::Usage.status()
-            } else {
-                0
-            });
-        }
+        Err(error) => return ExitCode::from(refused(&error)),
     };
     let output = Output::new(cli.global.json, cli.global.color);
     match start(cli, &output) {
         Ok(code) => code,
         Err(error) if error.kind == Kind::BrokenPipe => ExitCode::from(error.kind.status()),
-        Err(error) => {
-            let text = error.render(&output.error_look());
-            // Where standard error is gone the exit status has to do.
-            let _written = std::io::stderr().write_all(text.as_bytes());
-            ExitCode::from(error.kind.status())
-        }
+        Err(error) => ExitCode::from(show(&error, &output)),
     }
+}
+
+/// Shows help where that was asked for, else what is wrong with the command line; the exit status.
+fn refused(error: &clap::Error) -> u8 {
+    let Some(usage) = usage::of(error) else {
+        // `--help` into a closed pipe is nobody's problem.
+        let _printed = error.print();
+        return if error.use_stderr() {
+            Kind::Usage.status()
+        } else {
+            0
+        };
+    };
+    show(&usage, &Output::new(false, ColourChoice::Auto))
+}
+
+fn show(error: &CliError, output: &Output) -> u8 {
+    let text = error.render(&output.error_look());
+    // Where standard error is gone the exit status has to do.
+    let _written = std::io::stderr().write_all(text.as_bytes());
+    error.kind.status()
 }
 
 fn start(cli: Cli, output: &Output) -> Result<ExitCode, CliError> {

@@ -142,20 +142,26 @@ impl Plan {
         })
     }
 
-    /// Brings the daemon of `client` back where that is this client's business; else does nothing.
-    ///
-    /// A user's daemon has nobody else who would start it again.
-    pub async fn revive(&self, client: &Client) {
+    /// Whether the daemon of `client` is one that this client starts where none runs: a user's daemon has nobody else
+    /// who would.
+    #[must_use]
+    pub fn may_revive(&self, client: &Client) -> bool {
+        let own = self.start_in.as_ref();
+        own.is_some_and(|dir| dir.socket() == client.socket())
+    }
+
+    /// Brings the daemon of `client` back where that is this client's business; else does nothing. Whether there is one
+    /// now.
+    pub async fn revive(&self, client: &Client) -> bool {
         let own = self.start_in.as_ref();
         let Some(dir) = own.filter(|dir| dir.socket() == client.socket()) else {
-            return;
+            return false;
         };
-        let answer = Client::connect(client.socket()).await;
-        if let Err(ClientError::NoDaemon { why, .. }) = answer
-            && may_start(&why)
-        {
+        match Client::connect(client.socket()).await {
             // The caller goes on trying to connect, and says what it finds.
-            let _started = start(dir).await;
+            Err(ClientError::NoDaemon { why, .. }) if may_start(&why) => start(dir).await.is_ok(),
+            Err(_) => false,
+            Ok(_) => true,
         }
     }
 }

@@ -75,24 +75,56 @@ pub fn moment_from(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     in_zone(date_time.map_err(|_| refuse())?)
 }
 
-/// A point in time in the past: `-1h` or `1h` ago, or as [`moment`] has it.
+/// A point in time in the past, seen from now: see [`past_from`].
 pub fn past(text: &str) -> Result<Timestamp, String> {
+    past_from(text, &Zoned::now())
+}
+
+/// A point in time in the past: `1h` or `-1h` ago, `HH:MM` (the last one), `today`, `yesterday` (as they began), a date with
+/// or without a time of day, or RFC 3339.
+pub fn past_from(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+    let refuse = || {
+        format!(
+            "\"{text}\" is no time in the past: write 2h (ago), 09:00, today, yesterday, 2026-11-22, \
+             2026-11-22T09:00 or 2026-11-22T09:00:00Z"
+        )
+    };
     let ago = text.strip_prefix('-').unwrap_or(text);
-    if let Ok(span) = ago.parse::<Span>() {
-        let ms = i64::try_from(span.ms).unwrap_or(i64::MAX);
-        return Ok(Timestamp::now() - jiff::SignedDuration::from_millis(ms));
+    if !ago.starts_with('+')
+        && let Ok(span) = ago.parse::<Span>()
+    {
+        let ms = i64::try_from(span.ms).map_err(|_| refuse())?;
+        let ago = jiff::SignedDuration::from_millis(ms);
+        return now.timestamp().checked_sub(ago).map_err(|_| refuse());
     }
-    if let Ok(clock) = text.parse::<civil::Time>() {
-        let now = Zoned::now();
-        let today = now
-            .date()
-            .to_datetime(clock)
-            .to_zoned(now.time_zone().clone());
-        return today
-            .map(|at| at.timestamp())
-            .map_err(|error| error.to_string());
+    let beginning = |day: civil::Date| {
+        let zoned = day.to_zoned(now.time_zone().clone());
+        zoned.map(|zoned| zoned.timestamp()).map_err(|_| refuse())
+    };
+    let yesterday = || now.date().yesterday().map_err(|_| refuse());
+    match text {
+        "now" => return Ok(now.timestamp()),
+        "today" => return beginning(now.date()),
+        "yesterday" => return beginning(yesterday()?),
+        _ => {}
     }
-    moment(text)
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let in_zone = |at: civil::DateTime| {
+        let zoned = at.to_zoned(now.time_zone().clone());
+        zoned.map(|zoned| zoned.timestamp()).map_err(|_| refuse())
+    };
+    let is_clock = text.contains(':') && !text.contains('-');
+    if is_clock && let Ok(clock) = text.parse::<civil::Time>() {
+        let today = in_zone(now.date().to_datetime(clock))?;
+        if today <= now.timestamp() {
+            return Ok(today);
+        }
+        return in_zone(yesterday()?.to_datetime(clock));
+    }
+    let date_time = text.parse::<civil::DateTime>();
+    in_zone(date_time.map_err(|_| refuse())?)
 }
 
 /// `KEY=VALUE`; the value may be empty, the key not.
@@ -107,6 +139,36 @@ pub fn key_value(text: &str) -> Result<(String, String), String> {
 pub fn metric(text: &str) -> Result<(String, f64), String> {
     let (name, value) = key_value(text)?;
     Ok((name, number(&value)?))
+}
+
+/// `NAME`, or `NAME=NUMBER`: a step, and what it weighs.
+pub fn weighed(text: &str) -> Result<(String, Option<f64>), String> {
+    if !text.contains('=') {
+        let name = text.trim();
+        let missing = || Err("a step needs a name: write --steps prepare,fit=8".to_owned());
+        return if name.is_empty() {
+            missing()
+        } else {
+            Ok((name.to_owned(), None))
+        };
+    }
+    let (name, weight) = key_value(text)?;
+    Ok((name, Some(amount(&weight)?)))
+}
+
+/// A number that is not negative.
+pub fn amount(text: &str) -> Result<f64, String> {
+    let value = number(text)?;
+    if value < 0.0 {
+        return Err(format!("{text} is less than nothing"));
+    }
+    Ok(value)
+}
+
+/// `NAME=PERCENT`.
+pub fn part(text: &str) -> Result<(String, f64), String> {
+    let (name, value) = key_value(text)?;
+    Ok((name, percent(&value)?))
 }
 
 /// `3/10`, or `3` alone.
@@ -227,6 +289,32 @@ mod tests {
         }
         for text in ["", "soon", "+soon", "25:00", "2026-13-01", "+-1h"] {
             assert!(moment_from(text, &now).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_past_is_before_now() {
+        let now: Zoned = "2026-11-22T12:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        for (text, time) in [
+            ("2h", "2026-11-22T09:00:00Z"),
+            ("-90", "2026-11-22T10:58:30Z"),
+            ("now", "2026-11-22T11:00:00Z"),
+            ("09:00", "2026-11-22T08:00:00Z"),
+            ("23:00", "2026-11-21T22:00:00Z"),
+            ("today", "2026-11-21T23:00:00Z"),
+            ("yesterday", "2026-11-20T23:00:00Z"),
+            ("2026-11-01", "2026-10-31T23:00:00Z"),
+            ("2026-11-22T09:00:00Z", "2026-11-22T09:00:00Z"),
+        ] {
+            let expected: Timestamp = time.parse().unwrap();
+            assert_eq!(past_from(text, &now), Ok(expected), "{text}");
+        }
+        for text in ["", "soon", "+2h", "25:00", "2026-13-01", "tomorrow"] {
+            let refused = past_from(text, &now).unwrap_err();
+            assert!(
+                refused.contains("yesterday") && !refused.contains("+2h,"),
+                "{refused}"
+            );
         }
     }
 

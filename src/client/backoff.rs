@@ -40,6 +40,11 @@ impl Backoff {
     }
 }
 
+/// About `usual`: half of it to one and a half, so that many clients do not come at the same moment.
+pub(crate) fn spread(usual: Duration) -> Duration {
+    usual.mul_f64(0.5 + random_unit())
+}
+
 /// 64 bits that nobody can foresee: the hasher's keys come from the kernel.
 pub(crate) fn random_bits() -> u64 {
     RandomState::new().build_hasher().finish()

@@ -69,4 +69,41 @@ impl ClientError {
             Self::Protocol { .. } => false,
         }
     }
+
+    /// Whether the daemon is there, but has no room for one more stream or request of this user now.
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        match self {
+            Self::Problem(problem) => {
+                problem.is(ProblemKind::LimitReached)
+                    || problem.status == 503 && !problem.is(ProblemKind::ShuttingDown)
+            }
+            Self::NoDaemon { .. } | Self::Protocol { .. } | Self::Silent { .. } | Self::Io(_) => {
+                false
+            }
+        }
+    }
+
+    /// Whether to ask again is all that it takes: the daemon is away, at a limit, or in trouble of its own.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        let is_trouble = match self {
+            Self::Problem(problem) => problem.status >= 500,
+            Self::NoDaemon { .. } | Self::Protocol { .. } | Self::Silent { .. } | Self::Io(_) => {
+                false
+            }
+        };
+        is_trouble || self.is_absence() || self.is_limit()
+    }
+
+    /// How long to wait before asking again, where the daemon says it.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Problem(problem) => problem.retry_after_ms.map(Duration::from_millis),
+            Self::NoDaemon { .. } | Self::Protocol { .. } | Self::Silent { .. } | Self::Io(_) => {
+                None
+            }
+        }
+    }
 }

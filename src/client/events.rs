@@ -1,24 +1,27 @@
 //! The stream of events, without gaps: reconnects, resumes after the last cursor, says when that cannot be.
 
+mod message;
+
+use crate::client::backoff::spread;
 use crate::client::error::ClientError;
 use crate::client::http::{Ask, accept_events};
 use crate::client::link::{Fed, Link};
 use crate::client::query::Target;
 use crate::client::routes::Client;
-use crate::client::sse::{Frame, Parser};
+use crate::client::sse::Parser;
 use crate::wire::error::ProblemKind;
-use crate::wire::event::{EventView, StreamMessage};
-use crate::wire::job::{ExitView, FailureView};
+use crate::wire::event::{Hello, StreamMessage};
 use crate::wire::values::Cursor;
 use hyper::header::HeaderName;
-use serde::Deserialize;
+use message::{USUAL_HEARTBEAT_MS, is_known, message, topic};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Silence that is no cause for concern, in heartbeats.
 const PATIENCE_HEARTBEATS: f64 = 2.5;
-/// What the heartbeat is taken to be before `hello` says it.
-const USUAL_HEARTBEAT: Duration = Duration::from_secs(15);
+/// No daemon is expected to be silent for longer, whatever it says.
+const LONGEST_HEARTBEAT_MS: u64 = 600_000;
 /// How often to look where a stream cannot be had.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// After so many looks the stream is tried again.
@@ -33,7 +36,8 @@ pub struct EventQuery {
     pub channels: Vec<String>,
     /// Only this job: the stream ends with it.
     pub job: Option<u64>,
-    /// Whether the present state comes first.
+    /// Whether the present state comes first. What of it has no history (progress) is told again after each
+    /// reconnection, as it may have changed unseen.
     pub snapshot: bool,
     /// The last event already known; only newer ones come.
     pub after: Option<Cursor>,
@@ -51,60 +55,53 @@ pub enum StreamItem {
         /// What happened.
         why: ClientError,
     },
-    /// The connection is back; nothing was missed unless [`StreamItem::Relist`] says so.
+    /// The stream is back after [`StreamItem::Lost`] or [`StreamItem::Poll`]; nothing was missed unless
+    /// [`StreamItem::Relist`] says so.
     Back,
     /// Events were missed: list again, then go on ([`Events::resume_after`]).
     Relist,
-    /// A stream cannot be had now: look for yourself, this comes again in two seconds.
+    /// A stream cannot be had now: look for yourself, this comes again in about two seconds.
     Poll,
-}
-
-/// The body of a `job/N/state` event, as far as clients need it. More fields may come.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct JobStateBody {
-    /// The job.
-    pub job: u64,
-    /// Its name.
-    #[serde(default)]
-    pub name: String,
-    /// The state it is in now.
-    pub state: String,
-    /// The state it came from.
-    pub from: Option<String>,
-    /// Why it waits.
-    pub reason: Option<String>,
-    /// Number of its present attempt.
-    pub attempt: Option<u32>,
-    /// How the attempt ended.
-    pub exit: Option<ExitView>,
-    /// Why it failed.
-    pub failure: Option<FailureView>,
 }
 
 enum Mode {
     Stream,
     Poll { left: u32, next: Instant },
-    Relist,
     Done,
 }
 
 /// A subscription that outlives connections.
+///
+/// Whatever happens to the connection: every lifecycle event after the first `hello` comes exactly once and in order,
+/// or [`StreamItem::Relist`] says that some cannot be had.
 pub struct Events {
     link: Link,
     query: EventQuery,
     parser: Parser,
     mode: Mode,
+    /// What comes before anything is read.
+    ready: VecDeque<StreamItem>,
+    /// Somebody was told that there is no stream, and not yet that it is back.
+    is_away: bool,
+    /// Whether the caller has a whole snapshot, and heard of every change since.
+    has_snapshot: bool,
+    /// Whether the daemon is repeating a snapshot of which the caller needs only what has no history.
+    is_repeating: bool,
 }
 
 impl Events {
     pub(crate) fn new(client: Client, query: EventQuery) -> Self {
         let mut link = Link::new(client);
-        link.silence = Some(USUAL_HEARTBEAT.mul_f64(PATIENCE_HEARTBEATS));
+        link.silence = Some(patience(USUAL_HEARTBEAT_MS));
         Self {
             link,
             query,
             parser: Parser::default(),
             mode: Mode::Stream,
+            ready: VecDeque::new(),
+            is_away: false,
+            has_snapshot: false,
+            is_repeating: false,
         }
     }
 
@@ -113,121 +110,173 @@ impl Events {
         self.query.after = Some(cursor);
     }
 
+    /// The last event that is known, where one is.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.query.after.as_ref()
+    }
+
+    /// There is reason to think that the daemon is there: does not wait any longer before the next attempt.
+    pub fn retry_now(&mut self) {
+        if let Mode::Poll { left, .. } = &mut self.mode {
+            *left = 0;
+        }
+        self.link.hurry();
+    }
+
     /// What comes next; `None` when the stream of one job is complete. Safe to cancel.
     ///
     /// # Errors
     /// [`ClientError`] where trying again would not help: the subscription itself was refused.
     pub async fn next(&mut self) -> Result<Option<StreamItem>, ClientError> {
         loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(Some(item));
+            }
             match &mut self.mode {
                 Mode::Done => return Ok(None),
-                Mode::Relist => {
-                    self.mode = Mode::Stream;
-                    return Ok(Some(StreamItem::Relist));
-                }
                 Mode::Poll { left: 0, .. } => self.mode = Mode::Stream,
                 Mode::Poll { left, next } => {
                     tokio::time::sleep_until(*next).await;
                     *left -= 1;
-                    *next = Instant::now() + POLL_EVERY;
+                    *next = Instant::now() + spread(POLL_EVERY);
                     return Ok(Some(StreamItem::Poll));
                 }
-                Mode::Stream => {
-                    if let Some(item) = self.read().await? {
-                        return Ok(Some(item));
-                    }
-                }
+                Mode::Stream => self.read().await?,
             }
         }
     }
 
-    /// One read of the stream; `None` where nothing is to be told yet.
-    async fn read(&mut self) -> Result<Option<StreamItem>, ClientError> {
-        while let Some(frame) = self.parser.pop() {
-            if let Some(message) = message(&frame)? {
-                return Ok(Some(self.take(message)));
+    /// One step: a frame that was read already, or the next read.
+    async fn read(&mut self) -> Result<(), ClientError> {
+        if let Some(frame) = self.parser.pop() {
+            match message(&frame) {
+                Ok(Some(message)) => self.take(message),
+                Ok(None) => {}
+                Err(why) => self.lose(why, None),
             }
+            return Ok(());
         }
         let query = &self.query;
-        let fed = match self.link.next(|| request(query)).await {
-            Ok(fed) => fed,
-            Err(error) => return self.refused(error).map(Some),
-        };
-        Ok(match fed {
-            Fed::Opened { again } => {
+        match self.link.next(|| request(query)).await {
+            Ok(Fed::Opened) => {
                 self.parser = Parser::default();
-                again.then_some(StreamItem::Back)
+                self.is_repeating = self.has_snapshot;
             }
-            Fed::Bytes(bytes) => match self.parser.feed(&bytes) {
-                Ok(()) => None,
-                Err(error) => return Err(ClientError::protocol(error.to_string())),
-            },
-            Fed::Ended => {
-                let why = ClientError::broken("the daemon closed the stream");
-                Some(lost(self.link.lose(why, None)))
+            Ok(Fed::Bytes(bytes)) => {
+                if let Err(error) = self.parser.feed(&bytes) {
+                    self.lose(ClientError::protocol(error.to_string()), None);
+                }
             }
-            fed @ Fed::Lost { .. } => Some(lost(fed)),
-        })
+            Ok(Fed::Ended) => {
+                self.lose(ClientError::broken("the daemon closed the stream"), None);
+            }
+            Ok(Fed::Lost { retry_in, why }) => self.lost(retry_in, why),
+            Err(error) => return self.refused(error),
+        }
+        Ok(())
     }
 
-    fn take(&mut self, message: StreamMessage) -> StreamItem {
+    fn take(&mut self, message: StreamMessage) {
         match &message {
             StreamMessage::Hello(hello) => {
-                let heartbeat = Duration::from_millis(hello.heartbeat_ms.max(100));
-                self.link.silence = Some(heartbeat.mul_f64(PATIENCE_HEARTBEATS));
-                self.link.works();
-                // From here on nothing may be missed, also if no event comes before a restart.
-                self.query.after.get_or_insert_with(|| Cursor {
-                    epoch: hello.epoch.clone(),
-                    seq: hello.head,
-                });
+                if !self.greeted(hello) {
+                    return self.relist();
+                }
+                if std::mem::take(&mut self.is_away) {
+                    self.ready.push_back(StreamItem::Back);
+                }
             }
             StreamMessage::Event(_, Some(cursor)) | StreamMessage::Bookmark(cursor) => {
+                // A daemon that replays what was asked to be left out, or a proxy that sends twice.
+                if is_known(cursor, self.query.after.as_ref()) {
+                    return;
+                }
                 self.query.after = Some(cursor.clone());
             }
-            StreamMessage::Event(_, None) | StreamMessage::SnapshotEnd => {}
+            StreamMessage::Event(event, None) => {
+                if self.is_repeating && topic(&event.channel) == "state" {
+                    return;
+                }
+            }
+            StreamMessage::SnapshotEnd => {
+                if std::mem::take(&mut self.is_repeating) {
+                    return;
+                }
+                self.has_snapshot = self.query.snapshot;
+            }
             StreamMessage::Gap(_) => {
-                self.forget();
-                self.mode = Mode::Relist;
+                self.ready.push_back(StreamItem::Message(message));
+                return self.relist();
             }
             StreamMessage::End => self.mode = Mode::Done,
             StreamMessage::Bye(bye) => {
                 let wait = Duration::from_millis(bye.retry_ms).min(LONGEST_AWAY);
                 let why = ClientError::broken("the daemon goes down");
-                return lost(self.link.lose(why, Some(wait)));
+                return self.lose(why, Some(wait));
             }
         }
-        StreamItem::Message(message)
+        self.ready.push_back(StreamItem::Message(message));
     }
 
-    fn refused(&mut self, error: ClientError) -> Result<StreamItem, ClientError> {
-        if error.problem(ProblemKind::CursorGone).is_some() {
-            self.forget();
-            return Ok(StreamItem::Relist);
+    /// Whether the stream goes on where this client was.
+    fn greeted(&mut self, hello: &Hello) -> bool {
+        self.link.silence = Some(patience(hello.heartbeat_ms));
+        let reaches = |cursor: &Cursor| cursor.epoch == hello.epoch && cursor.seq <= hello.head;
+        if self.query.after.as_ref().is_some_and(|it| !reaches(it)) {
+            return false;
         }
-        if error.problem(ProblemKind::LimitReached).is_some() {
+        // From here on nothing may be missed, also if no event comes before a restart.
+        self.query.after.get_or_insert_with(|| Cursor {
+            epoch: hello.epoch.clone(),
+            seq: hello.head,
+        });
+        true
+    }
+
+    fn refused(&mut self, error: ClientError) -> Result<(), ClientError> {
+        if error.problem(ProblemKind::CursorGone).is_some() {
+            self.relist();
+        } else if error.is_limit() {
+            self.is_away = true;
             self.mode = Mode::Poll {
                 left: POLLS_PER_ATTEMPT,
                 next: Instant::now(),
             };
-            return Ok(StreamItem::Poll);
+        } else if error.is_passing() {
+            self.lose(error, None);
+        } else {
+            self.mode = Mode::Done;
+            return Err(error);
         }
-        self.mode = Mode::Done;
-        Err(error)
+        Ok(())
     }
 
-    fn forget(&mut self) {
-        self.query.after = None;
-        self.link.close();
+    fn lose(&mut self, why: ClientError, wait: Option<Duration>) {
+        let retry_in = self.link.lose(wait);
+        self.lost(retry_in, why);
+    }
+
+    fn lost(&mut self, retry_in: Duration, why: ClientError) {
+        self.is_away = true;
+        // Half a frame is of no use: the next connection sends it whole.
         self.parser = Parser::default();
+        self.ready.push_back(StreamItem::Lost { retry_in, why });
+    }
+
+    /// The cursor is dead. It is never used again; one that dies again and again is asked for more and more slowly.
+    fn relist(&mut self) {
+        self.query.after = None;
+        self.has_snapshot = false;
+        self.parser = Parser::default();
+        self.link.reopen();
+        self.ready.push_back(StreamItem::Relist);
     }
 }
 
-fn lost(fed: Fed) -> StreamItem {
-    match fed {
-        Fed::Lost { retry_in, why } => StreamItem::Lost { retry_in, why },
-        Fed::Opened { .. } | Fed::Bytes(_) | Fed::Ended => StreamItem::Back,
-    }
+fn patience(heartbeat_ms: u64) -> Duration {
+    let heartbeat = Duration::from_millis(heartbeat_ms.clamp(100, LONGEST_HEARTBEAT_MS));
+    heartbeat.mul_f64(PATIENCE_HEARTBEATS)
 }
 
 fn request(query: &EventQuery) -> Ask {
@@ -236,7 +285,7 @@ fn request(query: &EventQuery) -> Ask {
         target.add("channel", channel);
     }
     target.add_some("job", query.job);
-    if query.snapshot && query.after.is_none() {
+    if query.snapshot {
         target.add("snapshot", 1);
     }
     let ask = accept_events(Ask::get(target.into_text()));
@@ -247,29 +296,6 @@ fn request(query: &EventQuery) -> Ask {
         }
         None => ask,
     }
-}
-
-/// The message in a frame; `None` for one of a newer daemon that says nothing to this client.
-fn message(frame: &Frame) -> Result<Option<StreamMessage>, ClientError> {
-    let cursor = || frame.id.as_ref().and_then(|id| id.parse().ok());
-    let message = match frame.event.as_str() {
-        "hello" => StreamMessage::Hello(parse(frame)?),
-        "gap" => StreamMessage::Gap(parse(frame)?),
-        "bye" => StreamMessage::Bye(parse(frame)?),
-        "snapshot_end" => StreamMessage::SnapshotEnd,
-        "end" => StreamMessage::End,
-        "bookmark" => return Ok(cursor().map(StreamMessage::Bookmark)),
-        _ => match serde_json::from_str::<EventView>(&frame.data) {
-            Ok(event) => StreamMessage::Event(event, cursor()),
-            Err(_) => return Ok(None),
-        },
-    };
-    Ok(Some(message))
-}
-
-fn parse<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, ClientError> {
-    serde_json::from_str(&frame.data)
-        .map_err(|error| ClientError::protocol(format!("{} message: {error}", frame.event)))
 }
 
 #[cfg(test)]

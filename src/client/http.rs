@@ -1,7 +1,7 @@
 //! HTTP/1.1 over a Unix socket: one kept connection for questions, a connection of its own for each stream.
 
 use crate::client::error::ClientError;
-use crate::wire::error::Problem;
+use crate::wire::error::{Problem, ProblemKind};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -146,7 +146,12 @@ impl Http {
     }
 
     /// Asks on a connection of its own, and returns as soon as the answer begins.
-    pub(crate) async fn open(&self, ask: &Ask) -> Result<Incoming, ClientError> {
+    pub(crate) async fn open(
+        &self,
+        ask: &Ask,
+        patience: Option<Duration>,
+    ) -> Result<Incoming, ClientError> {
+        let patience = patience.unwrap_or(PATIENCE);
         let asking = async {
             let mut sender = self.fresh().await?;
             let request = ask.request()?;
@@ -155,12 +160,12 @@ impl Http {
                 .await
                 .map_err(ClientError::broken)
         };
-        let response = patiently(asking).await?;
+        let response = patiently(patience, asking).await?;
         if response.status().is_success() {
             return Ok(response.into_body());
         }
         let status = response.status();
-        let body = patiently(whole(response)).await?;
+        let body = patiently(patience, whole(response)).await?;
         Err(refusal(status, &body))
     }
 
@@ -256,11 +261,12 @@ pub(crate) fn accept_events(ask: Ask) -> Ask {
 }
 
 async fn patiently<T>(
+    after: Duration,
     asking: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
-    tokio::time::timeout(PATIENCE, asking)
+    tokio::time::timeout(after, asking)
         .await
-        .unwrap_or(Err(ClientError::Silent { after: PATIENCE }))
+        .unwrap_or(Err(ClientError::Silent { after }))
 }
 
 async fn whole(response: Response<Incoming>) -> Result<Bytes, ClientError> {
@@ -270,8 +276,18 @@ async fn whole(response: Response<Incoming>) -> Result<Bytes, ClientError> {
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
-    match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) => ClientError::Problem(Box::new(problem)),
-        Err(_) => ClientError::protocol(format!("status {status} without a reason")),
+    if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+        return ClientError::Problem(Box::new(problem));
     }
+    // What stands between client and daemon refuses in its own words; the status says that it passes.
+    let passes = matches!(status.as_u16(), 429 | 502..=504);
+    if !passes {
+        return ClientError::protocol(format!("status {status} without a reason"));
+    }
+    let mut problem = Problem::new(
+        ProblemKind::LimitReached,
+        format!("the daemon cannot be asked now (status {status})"),
+    );
+    problem.status = status.as_u16();
+    ClientError::Problem(Box::new(problem))
 }

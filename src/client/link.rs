@@ -13,11 +13,8 @@ use tokio::time::Instant;
 /// What came of the stream.
 #[derive(Debug)]
 pub(crate) enum Fed {
-    /// It was opened; `again` where it had been lost.
-    Opened {
-        /// Whether somebody was told that it was lost.
-        again: bool,
-    },
+    /// It was opened.
+    Opened,
     /// Its next bytes.
     Bytes(Bytes),
     /// It came to a proper end.
@@ -37,15 +34,21 @@ enum Phase {
     Closed,
     Waiting(Instant),
     Opening(Opening),
-    Open(Incoming),
+    /// And when it was heard of last: a caller that comes and goes must not make silence look short.
+    Open(Incoming, Instant),
 }
+
+/// A connection that held for so long was no accident: the next failure is a first one again. One that is lost
+/// sooner, again and again, is tried more and more seldom.
+const STABLE: Duration = Duration::from_secs(2);
 
 /// The stream, open or not.
 pub(crate) struct Link {
     client: Client,
     phase: Phase,
     backoff: Backoff,
-    is_lost: bool,
+    opened_at: Option<Instant>,
+    has_reopened: bool,
     /// Longest silence before the other side counts as dead.
     pub(crate) silence: Option<Duration>,
 }
@@ -56,27 +59,45 @@ impl Link {
             client,
             phase: Phase::Closed,
             backoff: Backoff::default(),
-            is_lost: false,
+            opened_at: None,
+            has_reopened: false,
             silence: None,
         }
     }
 
-    /// Something sensible was read: the next failure is a first one again.
-    pub(crate) fn works(&mut self) {
-        self.backoff.reset();
-    }
-
-    /// Opens it anew with the next call of `next`.
-    pub(crate) fn close(&mut self) {
-        self.phase = Phase::Closed;
-    }
-
     /// Drops the stream, and says when it is opened again: after `wait`, or as the backoff says.
-    pub(crate) fn lose(&mut self, why: ClientError, wait: Option<Duration>) -> Fed {
+    pub(crate) fn lose(&mut self, wait: Option<Duration>) -> Duration {
+        self.close();
         let retry_in = wait.unwrap_or_else(|| self.backoff.pause());
-        self.is_lost = true;
         self.phase = Phase::Waiting(Instant::now() + retry_in);
-        Fed::Lost { retry_in, why }
+        retry_in
+    }
+
+    /// Drops a stream that cannot go on, and opens another one: at once, but not again and again at once.
+    pub(crate) fn reopen(&mut self) {
+        self.close();
+        if std::mem::replace(&mut self.has_reopened, true) {
+            self.phase = Phase::Waiting(Instant::now() + self.backoff.pause());
+        }
+    }
+
+    /// Does not wait any longer.
+    pub(crate) fn hurry(&mut self) {
+        if matches!(self.phase, Phase::Waiting(_)) {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Closed;
+        if self
+            .opened_at
+            .take()
+            .is_some_and(|at| at.elapsed() >= STABLE)
+        {
+            self.backoff.reset();
+            self.has_reopened = false;
+        }
     }
 
     /// What comes next. `ask` says what to ask for when the stream is opened.
@@ -84,8 +105,8 @@ impl Link {
         loop {
             match &mut self.phase {
                 Phase::Closed => {
-                    let (http, ask) = (self.client.http(), ask());
-                    let opening = async move { http.open(&ask).await };
+                    let (http, ask, patience) = (self.client.http(), ask(), self.silence);
+                    let opening = async move { http.open(&ask, patience).await };
                     self.phase = Phase::Opening(Box::pin(opening));
                 }
                 Phase::Waiting(until) => {
@@ -94,25 +115,33 @@ impl Link {
                 }
                 Phase::Opening(opening) => match opening.await {
                     Ok(body) => {
-                        self.phase = Phase::Open(body);
-                        let again = std::mem::take(&mut self.is_lost);
-                        return Ok(Fed::Opened { again });
+                        let now = Instant::now();
+                        self.phase = Phase::Open(body, now);
+                        self.opened_at = Some(now);
+                        return Ok(Fed::Opened);
                     }
-                    Err(why) if why.is_absence() => return Ok(self.lose(why, None)),
+                    Err(why) if why.is_absence() => {
+                        let retry_in = self.lose(None);
+                        return Ok(Fed::Lost { retry_in, why });
+                    }
                     Err(why) => {
                         self.phase = Phase::Closed;
                         return Err(why);
                     }
                 },
-                Phase::Open(body) => {
-                    let read = read(body, self.silence).await;
+                Phase::Open(body, heard_at) => {
+                    let read = read(body, *heard_at, self.silence).await;
+                    *heard_at = Instant::now();
                     return Ok(match read {
                         Ok(Some(bytes)) => Fed::Bytes(bytes),
                         Ok(None) => {
-                            self.phase = Phase::Closed;
+                            self.close();
                             Fed::Ended
                         }
-                        Err(why) => self.lose(why, None),
+                        Err(why) => {
+                            let retry_in = self.lose(None);
+                            Fed::Lost { retry_in, why }
+                        }
                     });
                 }
             }
@@ -122,12 +151,13 @@ impl Link {
 
 async fn read(
     body: &mut Incoming,
+    heard_at: Instant,
     silence: Option<Duration>,
 ) -> Result<Option<Bytes>, ClientError> {
     loop {
         let frame = match silence {
             None => body.frame().await,
-            Some(after) => tokio::time::timeout(after, body.frame())
+            Some(after) => tokio::time::timeout_at(heard_at + after, body.frame())
                 .await
                 .map_err(|_| ClientError::Silent { after })?,
         };

@@ -1,5 +1,6 @@
 //! What an attempt wrote, piece by piece and byte for byte, also across restarts of the daemon.
 
+use crate::client::backoff::spread;
 use crate::client::error::ClientError;
 use crate::client::http::Ask;
 use crate::client::link::{Fed, Link};
@@ -69,6 +70,9 @@ pub struct LogFollow {
     /// The attempt was seen to be over before the stream was opened: what comes now is all there is.
     was_over: bool,
     is_done: bool,
+    is_lost: bool,
+    /// The stream has something in it that is no piece of a log.
+    spoilt: Option<ClientError>,
 }
 
 impl LogFollow {
@@ -82,6 +86,8 @@ impl LogFollow {
             ready: VecDeque::new(),
             was_over: false,
             is_done: false,
+            is_lost: false,
+            spoilt: None,
         }
     }
 
@@ -100,23 +106,55 @@ impl LogFollow {
             if self.is_done {
                 return Ok(None);
             }
-            let (query, cursor) = (&self.query, self.cursor.as_deref());
-            match self.link.next(|| request(query, cursor)).await? {
-                Fed::Opened { again } => {
-                    self.lines = Lines::default();
-                    if again {
-                        return Ok(Some(LogItem::Back));
-                    }
-                }
-                Fed::Bytes(bytes) => self.lines.feed(&bytes, &mut self.ready)?,
-                Fed::Ended => {
-                    if let Some(item) = self.ended().await {
-                        return Ok(Some(item));
-                    }
-                }
-                Fed::Lost { retry_in, why } => return Ok(Some(LogItem::Lost { retry_in, why })),
+            if let Some(why) = self.spoilt.take() {
+                return Ok(Some(self.lose(why, None)));
+            }
+            if let Some(item) = self.read().await? {
+                return Ok(Some(item));
             }
         }
+    }
+
+    /// There is reason to think that the daemon is there: does not wait any longer before the next attempt.
+    pub fn retry_now(&mut self) {
+        self.link.hurry();
+    }
+
+    async fn read(&mut self) -> Result<Option<LogItem>, ClientError> {
+        let (query, cursor) = (&self.query, self.cursor.as_deref());
+        let fed = match self.link.next(|| request(query, cursor)).await {
+            Ok(fed) => fed,
+            Err(why) if why.is_passing() => {
+                let wait = why.retry_after().map(spread);
+                return Ok(Some(self.lose(why, wait)));
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(match fed {
+            Fed::Opened => {
+                self.lines = Lines::default();
+                std::mem::take(&mut self.is_lost).then_some(LogItem::Back)
+            }
+            Fed::Bytes(bytes) => match self.lines.feed(&bytes, &mut self.ready) {
+                Ok(()) => None,
+                // What was understood before it still counts, and says where to go on.
+                Err(why) => {
+                    self.spoilt = Some(why);
+                    None
+                }
+            },
+            Fed::Ended => self.ended().await,
+            Fed::Lost { retry_in, why } => {
+                self.is_lost = true;
+                Some(LogItem::Lost { retry_in, why })
+            }
+        })
+    }
+
+    fn lose(&mut self, why: ClientError, wait: Option<Duration>) -> LogItem {
+        self.is_lost = true;
+        let retry_in = self.link.lose(wait);
+        LogItem::Lost { retry_in, why }
     }
 
     /// A daemon that goes down ends its answers properly too, so the end of an answer is believed only
@@ -139,14 +177,10 @@ impl LogFollow {
             }
             Err(why) => why,
         };
-        match self.link.lose(why, None) {
-            Fed::Lost { retry_in, why } => Some(LogItem::Lost { retry_in, why }),
-            Fed::Opened { .. } | Fed::Bytes(_) | Fed::Ended => None,
-        }
+        Some(self.lose(why, None))
     }
 
     fn take(&mut self, piece: LogPiece) -> Result<Option<LogItem>, ClientError> {
-        self.link.works();
         if let Some(cursor) = &piece.cursor {
             self.cursor = Some(cursor.clone());
         }

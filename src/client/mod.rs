@@ -9,14 +9,16 @@ mod events;
 mod http;
 mod link;
 mod logs;
+mod news;
 mod query;
 mod routes;
 mod sse;
 
 pub use error::ClientError;
-pub use events::{EventQuery, Events, JobStateBody, StreamItem};
+pub use events::{EventQuery, Events, StreamItem};
 pub use http::Revival;
 pub use logs::{LogFollow, LogItem, LogOutput, LogQuery};
+pub use news::{JobStateBody, News};
 pub use query::JobQuery;
 pub use routes::{Client, random_key};
 
@@ -24,3 +26,5 @@ pub use routes::{Client, random_key};
 pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unruly;

@@ -49,6 +49,14 @@ impl Client {
         })
     }
 
+    /// A client that has not connected yet.
+    #[cfg(test)]
+    pub(crate) fn of(http: Http) -> Self {
+        Self {
+            http: Arc::new(http),
+        }
+    }
+
     /// The socket it talks to.
     #[must_use]
     pub fn socket(&self) -> &Path {

@@ -16,7 +16,7 @@ use crate::daemon::launch::Launcher;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
-    default_parallelism, estimating, keeping_of, launch_context, limits, stop_policy,
+    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
@@ -131,6 +131,7 @@ impl Parts {
         let host = HostFacts {
             boot_id,
             default_parallelism: default_parallelism(&settings),
+            pace_ms: pace_ms(&settings),
         };
         let vitals = Vitals {
             store: store.condition(),
@@ -142,6 +143,7 @@ impl Parts {
         };
         let adapters = Adapters {
             store: store.clone(),
+            control: control.clone(),
             bus: bus.clone(),
             supervisor,
             launcher: Arc::clone(&launcher),

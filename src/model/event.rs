@@ -255,6 +255,22 @@ impl Event {
 }
 
 impl Change {
+    /// Whether [`event`](Self::event) gives one.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        match self {
+            Self::JobAdded { .. }
+            | Self::JobMoved { .. }
+            | Self::JobEdited { .. }
+            | Self::JobRemoved { .. }
+            | Self::GroupSet { .. }
+            | Self::GroupRemoved { .. } => true,
+            Self::EnvironmentSeen { .. } | Self::DependencyMet { .. } | Self::KeyUsed { .. } => {
+                false
+            }
+        }
+    }
+
     /// The durable event that follows from this change, where one does; without its `seq`.
     #[must_use]
     pub fn event(&self) -> Option<Event> {

@@ -14,6 +14,7 @@ mod history;
 mod list;
 mod migrate;
 mod open;
+mod past;
 mod reader;
 mod recover;
 mod rows;

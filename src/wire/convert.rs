@@ -194,6 +194,8 @@ pub fn progress_view(progress: &Progress, audience: Audience) -> ProgressView {
         eta_seconds: progress.eta_seconds,
         eta_low_seconds: progress.eta_low_seconds,
         eta_high_seconds: progress.eta_high_seconds,
+        eta_basis: progress.eta_basis.map(|basis| basis.as_str().to_owned()),
+        estimated: progress.estimated,
         metrics: if full {
             progress.metrics.clone()
         } else {
@@ -220,17 +222,12 @@ fn source_name(source: &Source) -> String {
 }
 
 fn step_view(step: &ReportedStep) -> StepView {
-    let state = match step.report.state {
-        StepState::Started => "started",
-        StepState::Progress => "progress",
-        StepState::Completed => "completed",
-        StepState::Failed => "failed",
-    };
     StepView {
         name: step.report.name.clone(),
         kind: step.report.kind.clone(),
-        state: state.to_owned(),
+        state: step.report.state.as_str().to_owned(),
         percent: step.report.percent,
+        weight: step.report.weight,
         message: step.report.message.clone(),
     }
 }
@@ -247,7 +244,7 @@ pub struct UnknownStepState {
 /// What a report over the API says.
 ///
 /// # Errors
-/// [`UnknownStepState`] where a step is in none of the four states.
+/// [`UnknownStepState`] where a step is in none of the five states.
 pub fn observation(report: ProgressReport) -> Result<Observation, UnknownStepState> {
     let step = |(index, step): (usize, StepView)| match StepState::from_word(&step.state) {
         None => Err(UnknownStepState {
@@ -259,6 +256,7 @@ pub fn observation(report: ProgressReport) -> Result<Observation, UnknownStepSta
             kind: step.kind,
             state,
             percent: step.percent,
+            weight: step.weight,
             message: step.message,
         }),
     };

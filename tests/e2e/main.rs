@@ -6,11 +6,13 @@
     reason = "a test stops at what it did not expect, and says what it skips and which seed it plays"
 )]
 
+mod away;
 mod bad_input;
 mod bad_jobs;
 mod ends;
 mod gate;
 mod harness;
+mod heard;
 mod http;
 mod open_files;
 mod order;
@@ -21,4 +23,5 @@ mod restart;
 mod storage;
 mod storm;
 mod stream;
+mod streams;
 mod system;

@@ -126,18 +126,8 @@ impl Findings {
                     .to_owned()
             });
         }
-        if let Some(daemon) = &self.daemon {
-            if daemon.version != self.client {
-                self.advice.push(format!(
-                    "client {} and daemon {} differ: restart the daemon, running jobs do not notice",
-                    self.client, daemon.version
-                ));
-            }
-            if daemon.api_level < API_LEVEL {
-                self.advice
-                    .push("some commands are newer than the daemon and will be refused".to_owned());
-            }
-        }
+        let advice = self.daemon.as_ref().and_then(health::other_version);
+        self.advice.extend(advice);
         let parts = self.health.iter().flat_map(|health| &health.components);
         let ill = parts.filter(|part| part.health != Health::Healthy);
         let advice: Vec<_> = ill

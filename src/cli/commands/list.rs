@@ -48,7 +48,7 @@ pub struct ListArgs {
     /// List jobs of this name
     #[arg(long, short, value_name = "NAME")]
     name: Option<String>,
-    /// List jobs submitted since: 2h, 09:00, 2026-11-22
+    /// List jobs submitted since: 2h (ago), 09:00, yesterday, 2026-11-22
     #[arg(long, value_name = "TIME", value_parser = values::past)]
     since: Option<Timestamp>,
     /// List at most so many jobs

@@ -1,6 +1,7 @@
 //! `stoke logs`: what a job wrote, stdout to stdout and stderr to stderr.
 
 use crate::cli::Session;
+use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::cli::output::screen::{Screen, Target};
 use crate::cli::output::text;
@@ -10,6 +11,11 @@ use crate::client::{Client, LogItem, LogOutput, LogQuery};
 use jiff::Timestamp;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::time::interval;
+
+/// How often the countdown to the next attempt to connect is brought up to date.
+const COUNT_EVERY: Duration = Duration::from_millis(250);
 
 /// Which part of whose output.
 #[derive(Debug, clap::Args)]
@@ -29,7 +35,7 @@ pub struct LogsArgs {
     /// Print only standard error
     #[arg(long)]
     stderr: bool,
-    /// Print only what was written since: 10m, 09:00, 2026-11-22T09:00
+    /// Print only what was written since: 10m (ago), 09:00, yesterday
     #[arg(long, value_name = "TIME", value_parser = values::past)]
     since: Option<Timestamp>,
     /// Print the output of this attempt; of the newest unless given
@@ -57,27 +63,39 @@ pub async fn run(session: &Session, args: LogsArgs) -> Result<ExitCode, CliError
         since: args.since,
         follow: args.follow,
     });
-    let mut screen = Screen::new(false);
-    let mut is_away = false;
-    while let Some(item) = log.next().await? {
-        match item {
-            LogItem::Piece(_, piece) if session.output.json => session.output.json_line(&piece)?,
-            LogItem::Piece(output, _) => write(&mut screen, output, tame)?,
-            LogItem::Lost { why, .. } if !args.follow => return Err(why.into()),
-            LogItem::Lost { .. } => {
-                if !std::mem::replace(&mut is_away, true) {
-                    screen.note("the connection to the daemon is lost, trying again");
-                }
-                session.plan.revive(&client).await;
+    let mut screen = Screen::new(!session.output.json);
+    let mut connection = Connection::new(session, client, "");
+    let mut tick = interval(COUNT_EVERY);
+    loop {
+        let item = tokio::select! {
+            biased;
+            () = connection.revived() => {
+                log.retry_now();
+                continue;
             }
-            LogItem::Back => {
-                if std::mem::take(&mut is_away) {
-                    screen.note("connected again");
-                }
+            item = log.next() => item,
+            _ = tick.tick(), if connection.is_away() && screen.has_line() => {
+                connection.line().into_iter().for_each(|line| screen.draw(&line));
+                continue;
+            }
+        };
+        match item {
+            Ok(Some(LogItem::Piece(_, piece))) if session.output.json => {
+                session.output.json_line(&piece)?;
+            }
+            Ok(Some(LogItem::Piece(output, _))) => write(&mut screen, output, tame)?,
+            Ok(Some(LogItem::Lost { why, .. })) if !args.follow => return Err(why.into()),
+            Ok(Some(LogItem::Lost { retry_in, why })) => {
+                connection.lost(&mut screen, retry_in, &why);
+            }
+            Ok(Some(LogItem::Back)) => connection.back(&mut screen),
+            Ok(None) => return Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                screen.erase();
+                return Err(error.into());
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes one piece of a log.

@@ -1,20 +1,32 @@
 //! `stoke wait`: until all of some jobs have ended, or any of them.
 
 use crate::cli::Session;
+use crate::cli::connection::Connection;
 use crate::cli::error::{CliError, Kind};
 use crate::cli::exit::{EXIT_HELP, Outcome};
+use crate::cli::output::screen::Screen;
+use crate::cli::output::style;
 use crate::cli::select::{self, Selection};
 use crate::cli::values;
-use crate::client::{Client, EventQuery, JobStateBody, StreamItem};
+use crate::client::{Client, ClientError, EventQuery, JobQuery, JobStateBody, News, StreamItem};
 use crate::wire::event::StreamMessage;
 use crate::wire::values::Span;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// One connection may name so many channels.
 const MOST_CHANNELS: usize = 50;
+/// The longest page of a list.
+const PAGE: u32 = 1000;
+/// A page of a list costs about as much as so many single questions.
+const JOBS_PER_PAGE: usize = 100;
+/// When to ask again where the daemon was away, or was asked too much.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often the countdown to the next attempt to connect is brought up to date.
+const COUNT_EVERY: Duration = Duration::from_millis(250);
 
 /// Which jobs, and how long.
 #[derive(Debug, clap::Args)]
@@ -35,15 +47,28 @@ pub struct WaitArgs {
 pub async fn run(session: &Session, args: WaitArgs) -> Result<ExitCode, CliError> {
     let client = session.connect().await?;
     let ids = select::resolve(&client, &args.jobs).await?;
-    let waiting = outcomes(session, &client, &ids, args.any);
-    let ended = match args.timeout {
-        None => waiting.await?,
-        Some(limit) => tokio::time::timeout(Duration::from_millis(limit.ms), waiting)
-            .await
-            .map_err(|_| {
-                CliError::new(Kind::Failed, format!("the jobs did not end within {limit}"))
-            })??,
+    let mut waiting = Waiting {
+        pending: ids.iter().copied().collect(),
+        ended: BTreeMap::new(),
+        screen: Screen::new(!session.output.json),
+        connection: Connection::new(session, client.clone(), "; the jobs go on"),
+        client,
     };
+    let waited = match args.timeout {
+        None => waiting.run(args.any).await,
+        Some(limit) => {
+            let limited = Duration::from_millis(limit.ms);
+            tokio::time::timeout(limited, waiting.run(args.any))
+                .await
+                .unwrap_or_else(|_| {
+                    let message = format!("the jobs did not end within {limit}");
+                    Err(CliError::new(Kind::Failed, message))
+                })
+        }
+    };
+    waiting.screen.erase();
+    waited?;
+    let ended = waiting.ended;
     if session.output.json {
         let results: Vec<_> = ids
             .iter()
@@ -64,72 +89,157 @@ pub async fn run(session: &Session, args: WaitArgs) -> Result<ExitCode, CliError
     Ok(ExitCode::from(statuses.find(|&it| it != 0).unwrap_or(0)))
 }
 
-/// How the jobs ended. Subscribes before it looks, so that no end falls between the two.
-async fn outcomes(
-    session: &Session,
-    client: &Client,
-    ids: &[u64],
-    any: bool,
-) -> Result<BTreeMap<u64, Outcome>, CliError> {
-    let channels = if ids.len() <= MOST_CHANNELS {
+/// How the jobs ended, by one stream, however many they are.
+struct Waiting<'a> {
+    client: Client,
+    /// The ones that have not ended, as far as is known.
+    pending: BTreeSet<u64>,
+    ended: BTreeMap<u64, Outcome>,
+    screen: Screen,
+    connection: Connection<'a>,
+}
+
+impl Waiting<'_> {
+    async fn run(&mut self, any: bool) -> Result<(), CliError> {
+        // Jobs that are over already cost no subscription.
+        if self.pending.len() == 1 {
+            self.look().await?;
+        }
+        // Subscribed before it is looked, so that no end falls between the two.
+        let mut events = self.client.events(EventQuery {
+            channels: channels(&self.pending),
+            ..EventQuery::default()
+        });
+        let mut must_look = true;
+        let mut look_again = None;
+        let mut tick = interval(COUNT_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !(self.pending.is_empty() || any && !self.ended.is_empty()) {
+            let item = tokio::select! {
+                biased;
+                () = self.connection.revived() => {
+                    events.retry_now();
+                    continue;
+                }
+                item = events.next() => item?,
+                () = at(look_again) => {
+                    look_again = self.look().await?;
+                    continue;
+                }
+                _ = tick.tick(), if self.connection.is_away() && self.screen.has_line() => {
+                    self.connection.line().into_iter().for_each(|line| self.screen.draw(&line));
+                    continue;
+                }
+            };
+            match item {
+                // Where the stream goes on where it was, it tells everything itself.
+                Some(StreamItem::Message(StreamMessage::Hello(_))) => {
+                    if std::mem::take(&mut must_look) {
+                        look_again = self.look().await?;
+                    }
+                }
+                Some(StreamItem::Message(StreamMessage::Event(event, _))) => match News::of(&event)
+                {
+                    News::State(body) => self.moved(&body),
+                    // Nobody will know any more how it ended: a look says so.
+                    News::Removed(id) if self.pending.contains(&id) => {
+                        self.look_at(id).await?;
+                    }
+                    News::Removed(_) | News::Edited(_) | News::Progress(..) | News::Other => {}
+                },
+                Some(StreamItem::Message(_)) => {}
+                Some(StreamItem::Lost { retry_in, why }) => {
+                    self.connection.lost(&mut self.screen, retry_in, &why);
+                }
+                Some(StreamItem::Back) => self.connection.back(&mut self.screen),
+                Some(StreamItem::Relist) => must_look = true,
+                Some(StreamItem::Poll) => {
+                    self.connection.refused(&mut self.screen);
+                    must_look = true;
+                    self.look().await?;
+                }
+                None => {
+                    return Err(CliError::new(
+                        Kind::Failed,
+                        "the stream of events has ended",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn moved(&mut self, body: &JobStateBody) {
+        if let Some(outcome) = Outcome::of_event(body)
+            && self.pending.remove(&body.job)
+        {
+            self.ended.insert(body.job, outcome);
+        }
+    }
+
+    /// Asks for the state of every pending job; says when to ask again where not all answers came.
+    async fn look(&mut self) -> Result<Option<Instant>, CliError> {
+        let again = || Ok(Some(Instant::now() + LOOK_AGAIN));
+        let live = match self.live().await {
+            Ok(live) => live,
+            Err(error) if error.is_passing() => return again(),
+            Err(error) => return Err(error.into()),
+        };
+        let unknown: Vec<u64> = self.pending.difference(&live).copied().collect();
+        for id in unknown {
+            if !self.look_at(id).await? {
+                return again();
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks for the state of one job; whether an answer came.
+    async fn look_at(&mut self, id: u64) -> Result<bool, CliError> {
+        match self.client.job(id).await {
+            Ok(job) => {
+                if let Some(outcome) = Outcome::of(&job) {
+                    self.pending.remove(&id);
+                    self.ended.insert(id, outcome);
+                }
+                Ok(true)
+            }
+            Err(error) if error.is_passing() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Some of the jobs that have not ended: where many are waited for, so that not each has to be asked for.
+    async fn live(&self) -> Result<BTreeSet<u64>, ClientError> {
+        let mut live = BTreeSet::new();
+        let mut query = JobQuery {
+            states: style::LIVE_STATES.map(str::to_owned).to_vec(),
+            limit: Some(PAGE),
+            ..JobQuery::default()
+        };
+        for _ in 0..self.pending.len() / JOBS_PER_PAGE {
+            let page = self.client.jobs(&query).await?;
+            live.extend(page.items.iter().map(|job| job.id));
+            query.cursor = page.next;
+            if query.cursor.is_none() {
+                break;
+            }
+        }
+        Ok(live)
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn channels(ids: &BTreeSet<u64>) -> Vec<String> {
+    if ids.len() <= MOST_CHANNELS {
         ids.iter().map(|id| format!("job/{id}/state")).collect()
     } else {
         vec!["job/*/state".to_owned()]
-    };
-    let mut events = client.events(EventQuery {
-        channels,
-        ..EventQuery::default()
-    });
-    let mut ended = BTreeMap::new();
-    let is_enough = |ended: &BTreeMap<_, _>| ended.len() == ids.len() || any && !ended.is_empty();
-    // A single job that is over already costs no subscription.
-    if let [id] = ids {
-        look(client, &[*id], &mut ended).await?;
     }
-    while !is_enough(&ended) {
-        let Some(item) = events.next().await? else {
-            look(client, ids, &mut ended).await?;
-            continue;
-        };
-        match item {
-            StreamItem::Message(StreamMessage::Hello(_))
-            | StreamItem::Relist
-            | StreamItem::Poll => {
-                look(client, ids, &mut ended).await?;
-            }
-            StreamItem::Message(StreamMessage::Event(event, _)) => {
-                match serde_json::from_value::<JobStateBody>(event.body) {
-                    Ok(body) if ids.contains(&body.job) => {
-                        let outcome = Outcome::of_event(&body);
-                        ended.extend(outcome.map(|outcome| (body.job, outcome)));
-                    }
-                    // A job that was removed has no state any more: a look says so.
-                    Err(_) => look(client, ids, &mut ended).await?,
-                    Ok(_) => {}
-                }
-            }
-            StreamItem::Message(_) | StreamItem::Back => {}
-            StreamItem::Lost { .. } => session.plan.revive(client).await,
-        }
-    }
-    Ok(ended)
-}
-
-async fn look(
-    client: &Client,
-    ids: &[u64],
-    ended: &mut BTreeMap<u64, Outcome>,
-) -> Result<(), CliError> {
-    for &id in ids {
-        if ended.contains_key(&id) {
-            continue;
-        }
-        match client.job(id).await {
-            Ok(job) => ended.extend(Outcome::of(&job).map(|outcome| (id, outcome))),
-            // The stream comes back by itself, and then this is asked again.
-            Err(error) if error.is_absence() => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

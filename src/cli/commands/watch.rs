@@ -1,20 +1,39 @@
-//! `stoke watch`: events, one line each.
+//! `stoke watch`: events, one line each, and on a terminal a bar for each job that runs.
 
 use crate::cli::Session;
+use crate::cli::channels::Channels;
+use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::cli::output::detail::exit_words;
+use crate::cli::output::live::Live;
+use crate::cli::output::progress;
+use crate::cli::output::screen::{Screen, Target};
 use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::table::words_of;
+use crate::cli::output::terminal_height;
 use crate::cli::output::text::harmless;
-use crate::cli::output::{Output, progress};
-use crate::client::{Client, EventQuery, Events, JobQuery, JobStateBody, StreamItem};
+use crate::client::{
+    Client, ClientError, EventQuery, Events, JobQuery, JobStateBody, News, StreamItem,
+};
 use crate::wire::event::{EventView, StreamMessage};
+use crate::wire::job::JobView;
 use crate::wire::message::ProgressMessage;
 use crate::wire::progress::ProgressView;
 use crate::wire::values::Cursor;
 use jiff::Timestamp;
+use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often bars and countdown are brought up to date.
+const DRAW_EVERY: Duration = Duration::from_millis(250);
+/// The longest page of a list.
+const PAGE: u32 = 1000;
+/// More bars than this nobody reads; half of the terminal is for the lines.
+const MOST_BARS: usize = 12;
 
 /// Which events.
 #[derive(Debug, clap::Args)]
@@ -28,84 +47,314 @@ pub struct WatchArgs {
     /// Begin after this cursor, EPOCH:SEQ
     #[arg(long, value_name = "CURSOR", value_parser = cursor)]
     after: Option<Cursor>,
+    /// End when none of the jobs that match waits or runs
+    #[arg(long)]
+    until_idle: bool,
 }
 
 /// `stoke watch`
 pub async fn run(session: &Session, args: WatchArgs) -> Result<ExitCode, CliError> {
+    let channels = Channels::of(&args.channels);
+    if args.until_idle && !channels.have_states() {
+        return Err(
+            CliError::usage("these channels never tell that a job ended")
+                .hint("--until-idle needs one that does, as job/*/state"),
+        );
+    }
     let client = session.connect().await?;
-    let mut events = client.events(EventQuery {
-        channels: args.channels.iter().map(|it| channel(it)).collect(),
-        job: None,
-        snapshot: args.snapshot,
-        after: args.after,
-    });
-    let output = &session.output;
-    let mut lines = Lines::default();
-    if !output.json {
-        // Events of progress carry no names, and people know their jobs by name.
-        for job in client.jobs(&live_jobs()).await?.items {
-            lines.know(job.id, &job.name);
-        }
-    }
-    while let Some(item) = events.next().await? {
-        match item {
-            StreamItem::Message(StreamMessage::Event(event, _)) if output.json => {
-                output.json_line(&event)?;
-            }
-            StreamItem::Message(StreamMessage::Event(event, _)) => {
-                if let Some(line) = lines.of(&event, &output.look()) {
-                    output.line(&line)?;
-                }
-            }
-            StreamItem::Message(_) => {}
-            StreamItem::Lost { .. } => {
-                output.note("the connection to the daemon is lost, trying again");
-                session.plan.revive(&client).await;
-            }
-            StreamItem::Back => output.note("connected again"),
-            StreamItem::Relist => relist(&client, &mut events, output).await?,
-            StreamItem::Poll => {
-                output.note("the daemon serves no more streams to you now, trying again");
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn live_jobs() -> JobQuery {
-    JobQuery {
-        states: style::ACTIVE_STATES.map(str::to_owned).to_vec(),
-        limit: Some(1000),
-        ..JobQuery::default()
-    }
-}
-
-/// Some events cannot be had any more: say so, and go on from the present state.
-async fn relist(client: &Client, events: &mut Events, output: &Output) -> Result<(), CliError> {
-    output.note("some events were missed; `stoke ls` shows the present state");
-    let query = JobQuery {
-        limit: Some(1),
-        ..JobQuery::default()
+    let mut watching = Watching {
+        session,
+        events: client.events(EventQuery {
+            channels: channels.globs().to_vec(),
+            job: None,
+            snapshot: args.snapshot,
+            after: args.after,
+        }),
+        channels,
+        screen: Screen::new(!session.output.json),
+        connection: Connection::new(session, client.clone(), ""),
+        lines: Lines::default(),
+        live: BTreeMap::new(),
+        shows_bars: false,
+        has_snapshot: args.snapshot,
+        newest: 0,
+        polled_to: None,
+        client,
     };
-    match client.jobs(&query).await {
-        Ok(list) => events.resume_after(list.as_of),
-        // Then the stream goes on from the moment it is back.
-        Err(error) if error.is_absence() => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
-}
-
-/// A number alone means everything about that job.
-fn channel(text: &str) -> String {
-    match text.parse::<u64>() {
-        Ok(id) => format!("job/{id}/*"),
-        Err(_) => text.to_owned(),
-    }
+    // Without its state a bar would never know its end.
+    watching.shows_bars = watching.screen.has_line()
+        && std::io::stdout().is_terminal()
+        && watching.channels.have_states();
+    let outcome = watching.run(args.until_idle).await;
+    watching.screen.erase();
+    outcome
 }
 
 fn cursor(text: &str) -> Result<Cursor, String> {
     text.parse().map_err(|error| format!("{error}"))
+}
+
+struct Watching<'a> {
+    session: &'a Session,
+    client: Client,
+    events: Events,
+    channels: Channels,
+    screen: Screen,
+    connection: Connection<'a>,
+    lines: Lines,
+    /// The jobs that have not ended, as far as they were heard of.
+    live: BTreeMap<u64, Live>,
+    shows_bars: bool,
+    has_snapshot: bool,
+    /// The newest job that was heard of.
+    newest: u64,
+    /// What happened up to here was shown by looking.
+    polled_to: Option<Cursor>,
+}
+
+impl Watching<'_> {
+    async fn run(&mut self, until_idle: bool) -> Result<ExitCode, CliError> {
+        // Events of progress carry no names, and people know their jobs by name.
+        if until_idle || !self.session.output.json {
+            let as_of = self.know_live_jobs(until_idle).await?;
+            if !self.has_snapshot && self.events.cursor().is_none() {
+                self.events.resume_after(as_of);
+            }
+        }
+        let mut tick = interval(DRAW_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let draws = self.screen.has_line();
+        while !(until_idle && self.live.is_empty()) {
+            tokio::select! {
+                biased;
+                () = self.connection.revived() => self.events.retry_now(),
+                item = self.events.next() => match item? {
+                    Some(item) => self.take(item).await?,
+                    None => break,
+                },
+                _ = tick.tick(), if draws => self.draw(),
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn take(&mut self, item: StreamItem) -> Result<(), CliError> {
+        match item {
+            StreamItem::Message(StreamMessage::Event(event, cursor)) => {
+                let was_polled = cursor.is_some_and(|cursor| self.was_polled(&cursor));
+                self.event(&event, was_polled)?;
+            }
+            StreamItem::Message(_) => {}
+            StreamItem::Lost { retry_in, why } => {
+                self.connection.lost(&mut self.screen, retry_in, &why);
+            }
+            StreamItem::Back => {
+                self.connection.back(&mut self.screen);
+                if self.shows_bars {
+                    self.refresh().await?;
+                }
+            }
+            StreamItem::Relist => {
+                self.connection.missed(&mut self.screen);
+                self.live.clear();
+                if let Some(as_of) = self.refresh().await? {
+                    self.events.resume_after(as_of);
+                }
+            }
+            StreamItem::Poll => self.poll().await?,
+        }
+        self.draw();
+        Ok(())
+    }
+
+    fn was_polled(&self, cursor: &Cursor) -> bool {
+        let polled = self.polled_to.as_ref();
+        polled.is_some_and(|polled| polled.epoch == cursor.epoch && cursor.seq <= polled.seq)
+    }
+
+    fn event(&mut self, event: &EventView, was_polled: bool) -> Result<(), CliError> {
+        let output = &self.session.output;
+        if output.json {
+            output.json_line(event)?;
+        }
+        match News::of(event) {
+            News::State(_) | News::Edited(_) if was_polled => return Ok(()),
+            News::State(body) => self.moved(&body),
+            News::Removed(id) => drop(self.live.remove(&id)),
+            News::Progress(id, body) => {
+                if let Some(live) = self.live.get_mut(&id) {
+                    live.progress = progress_of(body);
+                    if self.shows_bars {
+                        return Ok(());
+                    }
+                }
+            }
+            News::Edited(_) | News::Other => {}
+        }
+        if output.json {
+            return Ok(());
+        }
+        match self.lines.of(event, &output.look()) {
+            Some(line) => self.screen.write(Target::Stdout, (line + "\n").as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn moved(&mut self, body: &JobStateBody) {
+        self.newest = self.newest.max(body.job);
+        if style::is_final(&body.state) {
+            self.live.remove(&body.job);
+        } else {
+            let live = self.live.entry(body.job).or_default();
+            live.moves(body.name.clone(), body.state.clone(), body.reason.clone());
+        }
+    }
+
+    /// Learns which jobs there are now: at least those that run, `all` where it must know them all.
+    async fn know_live_jobs(&mut self, all: bool) -> Result<Cursor, ClientError> {
+        let states: &[&str] = if all {
+            &style::LIVE_STATES
+        } else {
+            &style::ACTIVE_STATES
+        };
+        let mut query = JobQuery {
+            states: states.iter().map(|&state| state.to_owned()).collect(),
+            limit: Some(PAGE),
+            ..JobQuery::default()
+        };
+        let first = self.client.jobs(&query).await?;
+        let as_of = first.as_of.clone();
+        let mut page = first;
+        loop {
+            page.items.into_iter().for_each(|job| self.know(job));
+            query.cursor = page.next.filter(|_| all);
+            if query.cursor.is_none() {
+                return Ok(as_of);
+            }
+            page = self.client.jobs(&query).await?;
+        }
+    }
+
+    fn know(&mut self, job: JobView) {
+        self.newest = self.newest.max(job.id);
+        self.lines.know(job.id, &job.name);
+        if self.channels.has_job(job.id, "state") {
+            self.live.insert(job.id, Live::of(job));
+        }
+    }
+
+    /// Looks what runs now; `None` where the daemon does not answer.
+    async fn refresh(&mut self) -> Result<Option<Cursor>, CliError> {
+        match self.know_live_jobs(false).await {
+            Ok(as_of) => Ok(Some(as_of)),
+            // Then the stream goes on from the moment it is back.
+            Err(error) if error.is_passing() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// No stream can be had. A program gets every event when there is one again; a person is shown now what has
+    /// changed, and then not once more.
+    async fn poll(&mut self) -> Result<(), CliError> {
+        let is_known = self.events.cursor().is_some();
+        let outcome = if self.session.output.json && (is_known || self.has_snapshot) {
+            Ok(())
+        } else {
+            self.look().await
+        };
+        // Only now: from here on nothing is missed.
+        self.connection.refused(&mut self.screen);
+        outcome
+    }
+
+    async fn look(&mut self) -> Result<(), CliError> {
+        let query = JobQuery {
+            limit: Some(PAGE),
+            ..JobQuery::default()
+        };
+        let list = match self.client.jobs(&query).await {
+            Ok(list) => list,
+            Err(error) if error.is_passing() => {
+                if error.is_absence() {
+                    self.events.retry_now();
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if self.session.output.json {
+            self.events.resume_after(list.as_of);
+            return Ok(());
+        }
+        let newest = list.items.first().map_or(0, |job| job.id);
+        // Oldest first, as their events would have come.
+        for job in list.items.into_iter().rev() {
+            let known = self.live.get(&job.id).map(|live| live.state.as_str());
+            let is_news = match known {
+                Some(state) => state != job.state,
+                None => job.id > self.newest || !style::is_final(&job.state),
+            };
+            if is_news && self.channels.has_job(job.id, "state") {
+                self.polled(job)?;
+            }
+        }
+        self.newest = self.newest.max(newest);
+        self.polled_to = Some(list.as_of);
+        Ok(())
+    }
+
+    /// Shows the state of a job that was found by looking.
+    fn polled(&mut self, job: JobView) -> Result<(), CliError> {
+        let look = self.session.output.look();
+        let body = JobStateBody {
+            job: job.id,
+            name: job.name.clone(),
+            state: job.state.clone(),
+            from: None,
+            reason: job.reason.clone(),
+            attempt: job.attempt,
+            exit: job.exit,
+            failure: job.failure.clone(),
+        };
+        let time = job.finished_at.unwrap_or(look.now);
+        let line = self.lines.state(&body, time, &look) + "\n";
+        if style::is_final(&job.state) {
+            self.live.remove(&job.id);
+        } else {
+            self.live.insert(job.id, Live::of(job));
+        }
+        self.screen.write(Target::Stdout, line.as_bytes())
+    }
+
+    /// The bars, and the connection where it is lost.
+    fn draw(&mut self) {
+        if !self.screen.may_draw() {
+            return;
+        }
+        let mut lines = Vec::new();
+        if self.shows_bars {
+            let look = self.session.output.error_look();
+            let room = usize::from(terminal_height(std::io::stderr()).unwrap_or(24)) / 2;
+            let runs = |live: &&Live| style::ACTIVE_STATES.contains(&live.state.as_str());
+            let running: Vec<_> = self.live.iter().filter(|(_, live)| runs(live)).collect();
+            let most = room.clamp(1, MOST_BARS);
+            lines.extend(
+                running
+                    .iter()
+                    .take(most)
+                    .map(|(id, live)| live.line(**id, &look)),
+            );
+            if running.len() > most {
+                lines.push(format!("  and {} more", running.len() - most));
+            }
+        }
+        lines.extend(self.connection.line());
+        if lines.is_empty() {
+            self.screen.erase();
+        } else {
+            self.screen.draw_all(lines);
+        }
+    }
 }
 
 /// A person reads one line of progress per job and second; a program gets them all, with --json.
@@ -126,33 +375,32 @@ struct Lines {
 impl Lines {
     /// The line of an event; `None` where one like it was shown just now.
     fn of(&mut self, event: &EventView, look: &Look) -> Option<String> {
-        let time = look.paint(Tone::Faint, &look.time_of_day(event.time));
-        let state = serde_json::from_value::<JobStateBody>(event.body.clone());
-        let what = match (event.kind.as_str(), state) {
-            ("edited", Ok(body)) => {
+        let what = match News::of(event) {
+            News::State(body) => return Some(self.state(&body, event.time, look)),
+            News::Edited(body) => {
                 self.know(body.job, &body.name);
                 format!("{}  edited", job_head(body.job, &body.name, look))
             }
-            // Every other event with a state tells of a move: a final one has the type of its state.
-            (_, Ok(body)) if event.channel.ends_with("/state") => {
-                self.know(body.job, &body.name);
-                if style::is_final(&body.state) {
-                    // Its last progress may come after its end, and says less.
-                    self.shown_at.insert(body.job, event.time);
-                }
-                state_line(&body, look)
-            }
-            ("removed", _) if job_of(event).is_some() => {
-                format!("{}  removed", job_head(job_of(event)?, "", look))
-            }
-            ("progress", _) => self.progress(event, look)?,
-            (kind, _) => {
+            News::Removed(id) => format!("{}  removed", job_head(id, "", look)),
+            News::Progress(id, body) => self.progress(id, body, event.time, look)?,
+            News::Other => {
                 let body = harmless(&event.body.to_string()).into_owned();
                 let body = look.paint(Tone::Faint, &body);
-                format!("{}  {}  {body}", harmless(&event.channel), harmless(kind))
+                let (channel, kind) = (harmless(&event.channel), harmless(&event.kind));
+                format!("{channel}  {kind}  {body}")
             }
         };
-        Some(format!("{time}  {what}"))
+        Some(timed(event.time, &what, look))
+    }
+
+    /// The line of a job that moved.
+    fn state(&mut self, body: &JobStateBody, time: Timestamp, look: &Look) -> String {
+        self.know(body.job, &body.name);
+        if style::is_final(&body.state) {
+            // Its last progress may come after its end, and says less.
+            self.shown_at.insert(body.job, time);
+        }
+        timed(time, &state_line(body, look), look)
     }
 
     /// Keeps the names of jobs, of so many that a watch of months stays small.
@@ -163,16 +411,18 @@ impl Lines {
         }
     }
 
-    fn progress(&mut self, event: &EventView, look: &Look) -> Option<String> {
-        let id = job_of(event)?;
-        let since = self
-            .shown_at
-            .get(&id)
-            .map(|&at| event.time.duration_since(at));
+    fn progress(
+        &mut self,
+        id: u64,
+        body: &serde_json::Value,
+        time: Timestamp,
+        look: &Look,
+    ) -> Option<String> {
+        let since = self.shown_at.get(&id).map(|&at| time.duration_since(at));
         if since.is_some_and(|since| since.as_secs_f64() < PROGRESS_EVERY_SECONDS) {
             return None;
         }
-        self.shown_at.insert(id, event.time);
+        self.shown_at.insert(id, time);
         while self.shown_at.len() > MOST_NAMES {
             self.shown_at.pop_first();
         }
@@ -181,16 +431,14 @@ impl Lines {
         // Colour costs no columns, so the width is counted without it.
         let taken = 10 + id.to_string().len() + 1 + harmless(name).chars().count();
         let width = usize::from(look.width).saturating_sub(taken);
-        let line = progress::line(look, "", &progress_of(&event.body), width);
+        let line = progress::line(look, "", &progress_of(body), width);
         Some(format!("{head}{line}"))
     }
 }
 
-/// The job whose channel it is.
-fn job_of(event: &EventView) -> Option<u64> {
-    let mut parts = event.channel.split('/');
-    let is_job = parts.next() == Some("job");
-    parts.next().filter(|_| is_job)?.parse().ok()
+fn timed(time: Timestamp, what: &str, look: &Look) -> String {
+    let time = look.paint(Tone::Faint, &look.time_of_day(time));
+    format!("{time}  {what}")
 }
 
 fn job_head(id: u64, name: &str, look: &Look) -> String {
@@ -234,9 +482,14 @@ fn state_line(body: &JobStateBody, look: &Look) -> String {
 /// The progress in the body of an event.
 #[must_use]
 pub fn progress_of(body: &serde_json::Value) -> ProgressView {
-    serde_json::from_value::<ProgressMessage>(body.clone())
-        .map(ProgressMessage::into_view)
-        .unwrap_or_default()
+    match ProgressMessage::deserialize(body) {
+        Ok(message) => message.into_view(),
+        // A daemon from before tells it in an object of its own.
+        Err(_) => body
+            .get("progress")
+            .and_then(|inner| ProgressView::deserialize(inner).ok())
+            .unwrap_or_default(),
+    }
 }
 
 #[cfg(test)]
@@ -294,6 +547,10 @@ mod tests {
             ..event("progress", "job/42/progress", fit)
         };
         assert!(lines.of(&later, &look).is_some(), "a second has passed");
-        assert_eq!([channel("42"), channel("a/b")], ["job/42/*", "a/b"]);
+        let flat = json!({"job": 42, "attempt": 1, "status": "running", "progress": 50.0,
+            "timestamp": "2026-11-22T12:03:06Z", "new": {}});
+        let nested = json!({"progress": {"percent": 50.0, "updated_at": "2026-11-22T12:03:06Z"}});
+        assert_eq!(progress_of(&flat), progress_of(&nested));
+        assert_eq!(progress_of(&flat).percent, Some(50.0));
     }
 }

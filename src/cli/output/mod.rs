@@ -1,6 +1,7 @@
 //! The one place where anything is written: what a terminal may show, in which colours, and as what.
 
 pub mod detail;
+pub mod live;
 pub mod progress;
 pub mod screen;
 pub mod style;
@@ -124,6 +125,13 @@ impl Output {
         let _written = writeln!(io::stderr(), "stoke: {message}");
     }
 
+    /// Says something to the program that reads the output, beside it: a line of JSON on standard error.
+    pub fn json_note(&self, value: &impl Serialize) {
+        if let Ok(text) = serde_json::to_string(value) {
+            let _written = writeln!(io::stderr(), "{}", text::harmless_json(text));
+        }
+    }
+
     fn uses_colour(&self, is_terminal: bool) -> bool {
         match self.choice {
             ColourChoice::Always => true,
@@ -135,6 +143,13 @@ impl Output {
             }
         }
     }
+}
+
+/// Lines of the terminal behind a stream; `None` where it is none.
+#[must_use]
+pub fn terminal_height(stream: impl std::os::fd::AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_row > 0).then_some(size.ws_row)
 }
 
 /// Columns of the terminal behind a stream; `None` where it is none.

@@ -1,6 +1,6 @@
-//! A job's output, byte for byte, with a progress line below it that never mixes with it.
+//! Output, byte for byte, with lines of progress below it that never mix with it.
 //!
-//! The line is erased before output is written, and drawn again only where the output's last line is
+//! The lines are erased before output is written, and drawn again only where the output's last line is
 //! complete: a job that draws a bar of its own keeps the bottom of the terminal for itself.
 
 use crate::cli::error::CliError;
@@ -24,7 +24,8 @@ pub enum Target {
 pub struct Screen {
     has_line: bool,
     stdout_shows: bool,
-    is_drawn: bool,
+    /// What is drawn now, in lines.
+    drawn: Vec<String>,
     at_line_start: bool,
     drawn_at: Option<Instant>,
 }
@@ -36,7 +37,7 @@ impl Screen {
         Self {
             has_line: wants_line && io::stderr().is_terminal(),
             stdout_shows: io::stdout().is_terminal(),
-            is_drawn: false,
+            drawn: Vec::new(),
             at_line_start: true,
             drawn_at: None,
         }
@@ -63,7 +64,7 @@ impl Screen {
         let (erase, at_line_start) = self.around(target, bytes);
         if !erase.is_empty() {
             self.drawn_at = None;
-            io::stderr().write_all(erase)?;
+            io::stderr().write_all(erase.as_bytes())?;
         }
         match target {
             Target::Stdout => {
@@ -77,22 +78,38 @@ impl Screen {
         Ok(())
     }
 
-    /// Draws the progress line; `text` must fit into one line.
+    /// Draws the progress line.
     pub fn draw(&mut self, text: &str) {
-        if !self.may_draw() {
-            return;
-        }
-        self.is_drawn = true;
-        self.drawn_at = Some(Instant::now());
-        // A terminal that is gone shows nothing; the job's output is what counts.
-        let _written = write!(io::stderr(), "\r\u{1b}[2K{text}");
+        self.draw_all(vec![text.to_owned()]);
     }
 
-    /// Takes the progress line away.
+    /// Draws these lines instead of the ones before; what does not fit into a line is cut off.
+    pub fn draw_all(&mut self, lines: Vec<String>) {
+        if !self.may_draw() || lines == self.drawn {
+            return;
+        }
+        let erase = self.take_away();
+        self.drawn_at = Some(Instant::now());
+        // A terminal that is gone shows nothing; the output is what counts.
+        let _written = write!(io::stderr(), "{erase}{NO_WRAP}{}{WRAP}", lines.join("\r\n"));
+        self.drawn = lines;
+    }
+
+    /// Takes the progress lines away.
     pub fn erase(&mut self) {
-        if std::mem::take(&mut self.is_drawn) {
+        let erase = self.take_away();
+        if !erase.is_empty() {
             self.drawn_at = None;
-            let _written = io::stderr().write_all(ERASE);
+            let _written = io::stderr().write_all(erase.as_bytes());
+        }
+    }
+
+    /// Forgets what is drawn; what to write so that it is gone.
+    fn take_away(&mut self) -> String {
+        match std::mem::take(&mut self.drawn).len() {
+            0 => String::new(),
+            1 => ERASE.to_owned(),
+            lines => format!("\r\u{1b}[{}A\u{1b}[J", lines - 1),
         }
     }
 
@@ -105,24 +122,22 @@ impl Screen {
     }
 
     /// What to write before `bytes`, and whether the terminal's cursor is at the start of a line after them.
-    fn around(&mut self, target: Target, bytes: &[u8]) -> (&'static [u8], bool) {
+    fn around(&mut self, target: Target, bytes: &[u8]) -> (String, bool) {
         let is_seen = match target {
             Target::Stdout => self.stdout_shows,
             Target::Stderr => true,
         };
         if !is_seen || bytes.is_empty() {
-            return (b"", self.at_line_start);
+            return (String::new(), self.at_line_start);
         }
-        let erase: &[u8] = if std::mem::take(&mut self.is_drawn) {
-            ERASE
-        } else {
-            b""
-        };
-        (erase, bytes.ends_with(b"\n"))
+        (self.take_away(), bytes.ends_with(b"\n"))
     }
 }
 
-const ERASE: &[u8] = b"\r\x1b[2K";
+const ERASE: &str = "\r\x1b[2K";
+/// A line that is too long is cut off, not continued: what is erased later is one line again.
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +147,7 @@ mod tests {
         Screen {
             has_line: true,
             stdout_shows,
-            is_drawn: true,
+            drawn: vec!["x".to_owned()],
             at_line_start: true,
             drawn_at: None,
         }
@@ -141,10 +156,16 @@ mod tests {
     #[test]
     fn output_never_mixes_with_the_line() {
         let mut seen = screen(true);
-        assert_eq!(seen.around(Target::Stdout, b"half"), (ERASE, false));
+        assert_eq!(
+            seen.around(Target::Stdout, b"half"),
+            (ERASE.to_owned(), false)
+        );
         seen.at_line_start = false;
         assert!(!seen.may_draw(), "the output's last line is not complete");
-        assert_eq!(seen.around(Target::Stderr, b" line\n"), (&b""[..], true));
+        assert_eq!(
+            seen.around(Target::Stderr, b" line\n"),
+            (String::new(), true)
+        );
         seen.at_line_start = true;
         assert!(seen.may_draw());
         seen.drawn_at = Some(Instant::now());
@@ -154,8 +175,20 @@ mod tests {
     #[test]
     fn output_that_goes_elsewhere_leaves_the_line_alone() {
         let mut piped = screen(false);
-        assert_eq!(piped.around(Target::Stdout, b"half"), (&b""[..], true));
-        assert!(piped.is_drawn);
-        assert_eq!(piped.around(Target::Stderr, b"x"), (ERASE, false));
+        assert_eq!(piped.around(Target::Stdout, b"half"), (String::new(), true));
+        assert!(!piped.drawn.is_empty());
+        assert_eq!(
+            piped.around(Target::Stderr, b"x"),
+            (ERASE.to_owned(), false)
+        );
+    }
+
+    #[test]
+    fn several_lines_go_as_they_came() {
+        let mut seen = screen(true);
+        seen.drawn = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let (erase, _) = seen.around(Target::Stdout, b"x\n");
+        assert_eq!(erase, "\r\u{1b}[2A\u{1b}[J");
+        assert_eq!(seen.take_away(), "");
     }
 }

@@ -1,11 +1,16 @@
 //! The stream against a daemon that restarts, forgets, refuses and falls silent.
 
 use super::*;
+use crate::client::JobStateBody;
 use crate::client::fake::{Fake, Reply};
 
 fn hello(heartbeat_ms: u64) -> String {
+    hello_at(3, heartbeat_ms)
+}
+
+fn hello_at(head: u64, heartbeat_ms: u64) -> String {
     format!(
-        "event: hello\ndata: {{\"epoch\":\"e\",\"head\":3,\"oldest\":1,\"heartbeat_ms\":{heartbeat_ms},\"version\":\"1\"}}\n\n"
+        "event: hello\ndata: {{\"epoch\":\"e\",\"head\":{head},\"oldest\":1,\"heartbeat_ms\":{heartbeat_ms},\"version\":\"1\"}}\n\n"
     )
 }
 
@@ -62,7 +67,7 @@ fn last_event_ids(fake: &Fake) -> Vec<Option<String>> {
 async fn a_broken_stream_goes_on_where_it_was() {
     let fake = Fake::start([
         Reply::Cut(hello(15_000) + &state(4, "running") + "id: e:5\nevent: sta"),
-        Reply::Stream(hello(15_000) + &state(5, "completed") + "event: end\ndata: {}\n\n"),
+        Reply::Stream(hello_at(5, 15_000) + &state(5, "completed") + "event: end\ndata: {}\n\n"),
     ]);
     let query = EventQuery {
         job: Some(7),
@@ -86,7 +91,7 @@ async fn a_broken_stream_goes_on_where_it_was() {
     assert_eq!(last_event_ids(&fake), [None, Some("e:4".to_owned())]);
     let requests = fake.requests();
     assert!(requests[0].starts_with("GET /v1/events?job=7&snapshot=1 "));
-    assert!(requests[1].starts_with("GET /v1/events?job=7 "));
+    assert!(requests[1].starts_with("GET /v1/events?job=7&snapshot=1 "));
 }
 
 #[tokio::test]
@@ -119,12 +124,12 @@ async fn a_forgotten_cursor_asks_for_a_new_list() {
         words(&mut events, 4).await,
         ["relist", "hello", "gap", "relist"]
     );
-    events.resume_after("e:11".parse().unwrap());
+    events.resume_after("e:2".parse().unwrap());
     assert_eq!(word(&mut events).await, "hello");
     let ids = last_event_ids(&fake);
     assert_eq!(ids[0].as_deref(), Some("old:9"));
     assert_eq!(ids[1], None);
-    assert_eq!(ids[2].as_deref(), Some("e:11"));
+    assert_eq!(ids[2].as_deref(), Some("e:2"));
 }
 
 #[tokio::test]
@@ -153,6 +158,23 @@ async fn a_silent_daemon_counts_as_gone() {
         words(&mut events, 5).await,
         ["hello", "lost", "back", "hello", "running"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_noticed_also_by_a_caller_that_has_other_things_to_do() {
+    let fake = Fake::start([Reply::Silence(hello(15_000))]);
+    let mut events = fake.client().await.events(EventQuery::default());
+    assert_eq!(word(&mut events).await, "hello");
+    let started = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let lost = loop {
+        tokio::select! {
+            item = word(&mut events) => break item,
+            _ = tick.tick() => assert!(started.elapsed() < Duration::from_secs(60)),
+        }
+    };
+    assert_eq!(lost, "lost");
+    assert!(started.elapsed() >= Duration::from_millis(37_500));
 }
 
 #[tokio::test]
