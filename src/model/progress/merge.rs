@@ -34,7 +34,8 @@ impl Progress {
     /// - One source at a time, the *lead*, says how far the job is. Explicit sources (API, file, notify)
     ///   outrank adapters; adapters that know a program outrank the generic one, units outrank bare
     ///   epochs, and anything that was said outranks what is estimated from outside. A higher rank
-    ///   takes the lead at once, an equal one when the lead has been silent for 30 s, a lower one never.
+    ///   takes the lead at once, an equal one when the lead has been silent for 30 s or, of adapters, has
+    ///   come to 100 %, a lower one only from an adapter that has come to 100 % and been silent for 30 s.
     /// - Named steps lead where the job told all of them and counts nothing else itself: percent is
     ///   then the share of their weights that is done.
     /// - Everybody may add metrics, messages and steps. An adapter names the phase only where no
@@ -73,7 +74,7 @@ impl Progress {
         let Some(rank) = self.rank_of(seen) else {
             return false;
         };
-        if !self.may_lead(&seen.source, rank, at) {
+        if !self.may_lead(&seen.source, rank, at) && !self.makes_way(seen, rank) {
             return self.fill_epoch(seen, rank);
         }
         let changed_lead = self.follow(&seen.source, rank, at);
@@ -135,8 +136,28 @@ impl Progress {
         match rank.cmp(&lead.rank) {
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Equal => silent,
-            std::cmp::Ordering::Less => false,
+            // The next program of a script may be one that nobody knows: what is over is not shown for ever.
+            std::cmp::Ordering::Less => {
+                silent && self.percent == Some(100.0) && !lead.source.is_explicit()
+            }
         }
+    }
+
+    /// Whether the lead, an adapter, has come to its end and the other one has not: the next program of the job.
+    fn makes_way(&self, seen: &Observation, rank: Rank) -> bool {
+        let Some(lead) = &self.counting.lead else {
+            return true;
+        };
+        let part = ratio(seen.step, seen.total_steps).map(|part| part * 100.0);
+        let is_whole = seen
+            .percent
+            .or(part)
+            .is_some_and(|percent| percent >= 100.0);
+        lead.rank == rank
+            && self.percent == Some(100.0)
+            && !is_whole
+            && !lead.source.is_explicit()
+            && !seen.source.is_explicit()
     }
 
     /// Makes the source the lead; returns whether that was somebody else before. Counts and named steps

@@ -5,6 +5,7 @@
 //! are a [`Catalogue`], made once and shared by every stream that is read ([`super::text`]).
 
 mod definition;
+mod dialect;
 mod hints;
 pub mod load;
 mod parse;
