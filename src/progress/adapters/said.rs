@@ -53,6 +53,7 @@ fn taken(rule: &LineRule, captures: &Captures<'_>, kept: &Said) -> Result<Said, 
         is_scaled: false,
         rate_unit: None,
         amount_unit: None,
+        bare: Vec::new(),
     };
     let group = |meaning: &Meaning| {
         let found = rule.groups.iter().filter(move |(_, it)| it == meaning);
@@ -106,15 +107,23 @@ struct Take {
     is_scaled: bool,
     rate_unit: Option<String>,
     amount_unit: Option<String>,
+    /// The counts that have no unit of their own, so that one behind them is meant for them too.
+    bare: Vec<Meaning>,
 }
 
 impl Take {
     fn put(&mut self, meaning: &Meaning, text: &str) -> Result<(), Refused> {
         match meaning {
-            Meaning::Step => self.said.step = Some(self.count(text)?),
+            Meaning::Step => {
+                self.said.step = Some(self.count(text)?);
+                self.note_bare(Meaning::Step, text);
+            }
             // A whole of nothing, or an unknown one, has no parts.
             Meaning::Total if is_unknown(text) => self.said.total = None,
-            Meaning::Total => self.said.total = some_of(self.count(text)?),
+            Meaning::Total => {
+                self.said.total = some_of(self.count(text)?);
+                self.note_bare(Meaning::Total, text);
+            }
             Meaning::Percent => self.said.percent = Some(value::percent(text).ok_or(Refused)?),
             Meaning::Epoch => self.epoch(text)?,
             Meaning::Epochs => self.said.epochs = some_of(self.count(text)?),
@@ -149,6 +158,33 @@ impl Take {
         let amount = value::amount(text, self.base).ok_or(Refused)?;
         self.amount_unit = amount.unit.or(self.amount_unit.take());
         Ok(amount.value)
+    }
+
+    fn note_bare(&mut self, count: Meaning, text: &str) {
+        if text.trim().ends_with(|c: char| c.is_ascii_digit()) {
+            self.bare.push(count);
+        }
+    }
+
+    /// Of `0.5/1.3 MB` both are megabytes.
+    fn scale_by_unit(&mut self) {
+        let Some(unit) = self.said.unit.as_deref() else {
+            return;
+        };
+        let Some(amount) = value::amount(&format!("1{unit}"), self.base) else {
+            return;
+        };
+        if amount.unit.as_deref() != Some("B") {
+            return;
+        }
+        for count in &self.bare {
+            let count = match count {
+                Meaning::Step => &mut self.said.step,
+                _ => &mut self.said.total,
+            };
+            *count = count.map(|count| number::scaled(count, amount.value));
+        }
+        self.said.unit = amount.unit;
     }
 
     /// `2`, `0.5`, `1e-2` or `2/3`
@@ -213,7 +249,8 @@ impl Take {
         Ok(())
     }
 
-    fn finish(self, rule: &LineRule) -> Result<Said, Refused> {
+    fn finish(mut self, rule: &LineRule) -> Result<Said, Refused> {
+        self.scale_by_unit();
         let mut said = self.said;
         if let (Some(step), Some(total)) = (said.step, said.total)
             && step > total

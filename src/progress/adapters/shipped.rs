@@ -70,6 +70,55 @@ pub(super) const FILES: &[(&str, &str)] = &[
         include_str!("../../../packaging/adapters.d/rich.toml"),
     ),
     (
+        "apt",
+        include_str!("../../../packaging/adapters.d/apt.toml"),
+    ),
+    (
+        "archives",
+        include_str!("../../../packaging/adapters.d/archives.toml"),
+    ),
+    (
+        "builds",
+        include_str!("../../../packaging/adapters.d/builds.toml"),
+    ),
+    (
+        "containers",
+        include_str!("../../../packaging/adapters.d/containers.toml"),
+    ),
+    (
+        "curl",
+        include_str!("../../../packaging/adapters.d/curl.toml"),
+    ),
+    ("dd", include_str!("../../../packaging/adapters.d/dd.toml")),
+    (
+        "ffmpeg",
+        include_str!("../../../packaging/adapters.d/ffmpeg.toml"),
+    ),
+    (
+        "git",
+        include_str!("../../../packaging/adapters.d/git.toml"),
+    ),
+    (
+        "pip",
+        include_str!("../../../packaging/adapters.d/pip.toml"),
+    ),
+    (
+        "pytest",
+        include_str!("../../../packaging/adapters.d/pytest.toml"),
+    ),
+    (
+        "rsync",
+        include_str!("../../../packaging/adapters.d/rsync.toml"),
+    ),
+    (
+        "transfers",
+        include_str!("../../../packaging/adapters.d/transfers.toml"),
+    ),
+    (
+        "wget",
+        include_str!("../../../packaging/adapters.d/wget.toml"),
+    ),
+    (
         "builtin",
         include_str!("../../../packaging/adapters.d/builtin.toml"),
     ),

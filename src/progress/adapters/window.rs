@@ -293,8 +293,11 @@ fn weight(sets: &[ByteSet]) -> f64 {
     // Dates and times are in every log: their bytes never come alone.
     let are_among = |bytes: &[u8]| {
         let some = ByteSet::of(bytes);
-        sets.iter()
-            .all(|set| set.bytes().filter(u8::is_ascii).all(|byte| some.has(byte)))
+        // A digit of any script is one of these; a sign that is never ASCII is not.
+        sets.iter().all(|set| {
+            let mut ascii = set.bytes().filter(u8::is_ascii).peekable();
+            ascii.peek().is_some() && ascii.all(|byte| some.has(byte))
+        })
     };
     if are_among(b"0123456789:-./T") {
         product.max(0.01)
@@ -360,6 +363,15 @@ mod tests {
         assert_eq!(shown("[━╸]=+ "), [["???="]]);
         assert_eq!(shown("[a━]="), [["?="]]);
         assert_eq!(shown(r"Downloading it now"), [["Downloading "]]);
+    }
+
+    #[test]
+    fn a_sign_beyond_ascii_is_rare() {
+        assert!(
+            needs(&regex_syntax::parse(r"\s*━━\s+").unwrap())
+                .first()
+                .is_some_and(|need| need_weight(need) < 1e-6)
+        );
     }
 
     #[test]

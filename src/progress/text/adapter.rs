@@ -151,6 +151,15 @@ pub(super) fn observation(name: &str, said: Said) -> Observation {
         // It follows from the steps, and there it is exact.
         seen.percent = None;
     }
+    if let (None, Some(elapsed), None, Some("s")) = (
+        said.step,
+        said.elapsed_seconds,
+        said.elapsed_total_seconds,
+        unit.as_deref(),
+    ) {
+        // Nobody said how much there is of the time that is counted.
+        seen.step = Some(elapsed);
+    }
     seen.epoch = said.epoch;
     seen.total_epochs = said.epochs;
     seen.steps_in_epoch = seen.epoch.is_some() && seen.step.is_some();
