@@ -10,6 +10,7 @@ use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
 use crate::daemon::feeds::Feeds;
+use crate::daemon::flows::flows;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
@@ -141,6 +142,8 @@ impl Parts {
             watcher: watcher.clone(),
             state: dirs.state.clone(),
         };
+        bus.publish(&recall_progress(&store, &mut recovered.live));
+        let (flow_feed, flow_teller) = flows(&recovered.live, store.reader(), bus.clone());
         let adapters = Adapters {
             store: store.clone(),
             control: control.clone(),
@@ -155,14 +158,15 @@ impl Parts {
             hastener,
             trim_due: Arc::clone(&trim_due),
             published: 0,
+            flows: flow_feed,
             tasks: core_tasks.clone(),
         };
-        bus.publish(&recall_progress(&store, &mut recovered.live));
         let (recovered_engine, first) = Engine::recover(host.recovery(recovered), clock::now());
         let core = CancellationToken::new();
         let task = inbox.into_task(recovered_engine, first, adapters);
         let stop = core.clone();
         let engine = core_tasks.spawn(async move { task.run(stop).await });
+        core_tasks.spawn(flow_teller.run(core.clone()));
         core_tasks.spawn(upkeep::probe(store.clone(), core.clone()));
         let (keeping, kept) = watch::channel(keeping_of(&settings));
         core_tasks.spawn(upkeep::trim(

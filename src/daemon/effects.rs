@@ -4,6 +4,7 @@ use crate::control::Handle;
 use crate::control::ports::{Effects, StoreTrouble};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::feeds::{Feeds, Traces};
+use crate::daemon::flows::FlowFeed;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::launch::Launcher;
 use crate::daemon::reports;
@@ -86,6 +87,8 @@ pub(super) struct Adapters {
     pub trim_due: Arc<Notify>,
     /// Durable events since it was told.
     pub published: usize,
+    /// Where what happens in flows goes.
+    pub flows: FlowFeed,
     /// Owner of what runs beside the control task.
     pub tasks: TaskTracker,
 }
@@ -142,6 +145,7 @@ impl Effects for Adapters {
     fn publish(&mut self, events: &[Event]) {
         self.keep_history(events);
         self.bus.publish(events);
+        self.flows.take(events);
         self.published += events.iter().filter(|event| event.seq.is_some()).count();
         if self.published >= upkeep::TRIM_EVERY {
             self.published = 0;

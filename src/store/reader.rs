@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 mod curves;
+mod flows;
 
 /// How many reads go on at once; the rest wait.
 const MOST_CONNECTIONS: usize = 4;

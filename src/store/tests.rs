@@ -1,5 +1,6 @@
 //! The store from outside: what was committed is there, in every way there is to ask for it.
 
+mod flows;
 mod lists;
 mod past;
 mod progress;

@@ -14,9 +14,11 @@ use crate::wire::progress::{ProgressReport, ProgressView, StepView};
 use crate::wire::values::Span;
 
 mod curve;
+mod flow;
 mod message;
 
 pub use curve::{progress_point, series_point};
+pub use flow::flow_view;
 pub use message::progress_message;
 
 /// How much of a job somebody sees.
@@ -298,7 +300,7 @@ pub fn event_body(event: &Event, audience: Audience) -> String {
     let converted = match &*event.kind {
         "progress" => progress_body(event, audience),
         _ if audience == Audience::Owner || event.uid.is_none() => one_line(&event.body),
-        "removed" => one_line(&event.body),
+        "removed" | "flow" => one_line(&event.body),
         kind if kind == "edited" || kind == "state" || is_final_state(kind) => state_body(event),
         // What this audience may see of other kinds is not known here: nothing.
         _ => None,

@@ -10,6 +10,7 @@ mod away;
 mod bad_input;
 mod bad_jobs;
 mod ends;
+mod flows;
 mod gate;
 mod harness;
 mod heard;

@@ -134,7 +134,7 @@ impl Client<'_> {
                 self.begin_anew();
             }
             ("progress", _) => {
-                let step = message.data["body"]["progress"]["step"].as_f64().unwrap();
+                let step = message.data["body"]["current_step"].as_f64().unwrap();
                 let job = message.data["body"]["job"].to_string();
                 self.newest.insert(job, step as u64);
             }

@@ -238,7 +238,7 @@ impl Client {
                 self.told = seq;
             }
             "progress" => {
-                let step = message.data["body"]["progress"]["step"].as_f64().unwrap();
+                let step = message.data["body"]["current_step"].as_f64().unwrap();
                 let channel = message.data["channel"].as_str().unwrap().to_owned();
                 self.newest.insert(channel, step);
             }

@@ -35,7 +35,7 @@ impl Progress {
     ///   outrank adapters; adapters that know a program outrank the generic one, units outrank bare
     ///   epochs, and anything that was said outranks what is estimated from outside. A higher rank
     ///   takes the lead at once, an equal one when the lead has been silent for 30 s or, of adapters, has
-    ///   come to 100 %, a lower one never.
+    ///   come to 100 %, a lower one only from an adapter that has come to 100 % and been silent for 30 s.
     /// - Named steps lead where the job told all of them and counts nothing else itself: percent is
     ///   then the share of their weights that is done.
     /// - Everybody may add metrics, messages and steps. An adapter names the phase only where no
@@ -131,7 +131,10 @@ impl Progress {
         match rank.cmp(&lead.rank) {
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Equal => silent,
-            std::cmp::Ordering::Less => false,
+            // The next program of a script may be one that nobody knows: what is over is not shown for ever.
+            std::cmp::Ordering::Less => {
+                silent && self.percent == Some(100.0) && !lead.source.is_explicit()
+            }
         }
     }
 

@@ -272,6 +272,20 @@ fn who_leads() {
             50.0,
         ),
         (
+            "until it has come to its end",
+            bar(100.0, 100.0),
+            percent(ratio(), 10.0),
+            30,
+            10.0,
+        ),
+        (
+            "for good",
+            bar(100.0, 100.0),
+            percent(ratio(), 10.0),
+            29,
+            100.0,
+        ),
+        (
             "any guess beats an estimate",
             estimate(40.0),
             percent(ratio(), 90.0),

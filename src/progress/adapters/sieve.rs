@@ -4,7 +4,9 @@
 //! left is a *bucket* of windows, one of which may stand there. No step waits for the one before, so that the
 //! processor does several at once. What a bucket promises is then checked byte by byte.
 
-use super::window::{ByteSet, Need, Window};
+use memchr::{memchr2, memrchr2};
+
+use super::window::{self, ByteSet, Need, Window};
 
 /// So many bytes are looked up together.
 const PROBE: usize = 4;
@@ -113,7 +115,7 @@ impl Sieve {
 
     /// Notes what the line has, from the place `from` on: what was before it has been looked at.
     pub(in crate::progress) fn scan(&self, line: &[u8], from: usize, found: &mut Found) {
-        let mut at = from.saturating_sub(super::window::MAX_WINDOW);
+        let mut at = from.saturating_sub(window::MAX_WINDOW);
         while let Some(block) = line[at..].first_chunk() {
             if self.has_any(block) {
                 self.look(block, line, at, found);
@@ -130,6 +132,38 @@ impl Sieve {
             }
             at += BLOCK;
         }
+    }
+
+    /// How many bytes there are of whole lines that steer no terminal and meet no needs that are `wanted`
+    /// together: nobody has to look at them. Many lines are looked at as if they were one.
+    pub(in crate::progress) fn quiet(
+        &self,
+        bytes: &[u8],
+        found: &mut Found,
+        wanted: impl Fn(&Found) -> bool,
+    ) -> usize {
+        found.clear();
+        let mut at = 0;
+        // Where what was found last ends.
+        let mut seen = 0;
+        while let Some(block) = bytes[at..].first_chunk() {
+            if steers(block) {
+                break;
+            }
+            if self.has_any(block) {
+                // A line that began in the last block with anything may have that, too.
+                if at > seen && memchr2(b'\n', b'\r', &bytes[seen..at]).is_some() {
+                    found.clear();
+                }
+                seen = at + BLOCK;
+                self.look(block, bytes, at, found);
+                if wanted(found) {
+                    break;
+                }
+            }
+            at += BLOCK;
+        }
+        memrchr2(b'\n', b'\r', &bytes[..at]).map_or(0, |end| end + 1)
     }
 
     /// Which buckets may have a window that begins with these bytes.
@@ -162,17 +196,14 @@ impl Sieve {
 impl Check {
     /// A check of a window for a need, and how likely each of the looked-up bytes fits.
     fn new(window: &Window, need: u16) -> ([f64; PROBE], Self) {
-        let all: Vec<f64> = window.0.iter().map(ByteSet::weight).collect();
-        let part = |at: usize| all.iter().skip(at).take(PROBE);
-        let last = all.len().saturating_sub(PROBE);
-        let likely = |at: usize| part(at).product::<f64>();
+        let last = window.0.len().saturating_sub(PROBE);
+        let part = |at: usize| window::weights(&window.0[at..window.0.len().min(at + PROBE)]);
+        let likely = |at: usize| part(at).iter().product::<f64>();
         let best = (0..=last).min_by(|&a, &b| likely(a).total_cmp(&likely(b)));
         let offset = best.unwrap_or(0);
         let mut weights = [1.0; PROBE];
-        weights
-            .iter_mut()
-            .zip(part(offset))
-            .for_each(|(to, it)| *to = *it);
+        let own = part(offset);
+        weights.iter_mut().zip(own).for_each(|(to, it)| *to = it);
         let window = window.0.clone();
         (
             weights,
@@ -196,6 +227,12 @@ impl Check {
                 .all(|(&byte, set)| set.has(byte))
         })
     }
+}
+
+/// Whether a byte does more than end a line.
+fn steers(block: &Block) -> bool {
+    let steers = |byte: u8| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
+    block.iter().fold(false, |any, &byte| any | steers(byte))
 }
 
 fn joined(bucket: &[f64; PROBE], own: &[f64; PROBE]) -> [f64; PROBE] {
