@@ -9,6 +9,7 @@ mod bucket;
 mod call;
 mod connection;
 mod events;
+mod flows;
 mod groups;
 mod jobs;
 mod logs;

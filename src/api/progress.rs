@@ -99,7 +99,10 @@ async fn report(mut call: Call) -> Answer {
     let attempt = report.attempt;
     let observation = observation(report).map_err(|wrong| {
         let field = format!("steps[{}].state", wrong.index);
-        invalid(field, "a step is started, progress, completed or failed")
+        invalid(
+            field,
+            "a step is pending, started, progress, completed or failed",
+        )
     })?;
     let observation = Box::new(observation);
     let verb = Verb::Report {

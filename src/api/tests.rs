@@ -2,6 +2,7 @@
 //! Only the processes are missing; the tests report what a supervisor would.
 
 mod events;
+mod flows;
 mod harness;
 mod jobs;
 mod limits;

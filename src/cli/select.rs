@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 /// A range may not span more jobs than this.
 const LONGEST_RANGE: u64 = 10_000;
+/// The longest page the daemon gives.
+const LONGEST_PAGE: u32 = 1000;
 /// Among so many of the newest jobs a similar name is looked for.
 const NAMES_LOOKED_AT: u32 = 200;
 /// Names less similar than this are of no help.
@@ -114,6 +116,29 @@ pub async fn resolve_single(client: &Client, selection: &Selection) -> Result<u6
         [] => Err(CliError::usage("no job is named")),
         _ => Err(CliError::usage("one job is expected here, not several")),
     }
+}
+
+/// The jobs of a flow, oldest first; of the caller's own where several users have one of that name.
+///
+/// # Errors
+/// Where there is no such flow.
+pub async fn jobs_of_flow(client: &Client, name: &str) -> Result<Vec<u64>, CliError> {
+    let flow = client.flow(name, None, LONGEST_PAGE).await?;
+    let mut ids: Vec<u64> = flow.jobs.iter().map(|job| job.id).collect();
+    let mut query = JobQuery {
+        flow: Some(flow.name),
+        owner: Some(flow.owner.uid.to_string()),
+        limit: Some(LONGEST_PAGE),
+        cursor: flow.next,
+        ..JobQuery::default()
+    };
+    while query.cursor.is_some() {
+        let page = client.jobs(&query).await?;
+        ids.extend(page.items.iter().map(|job| job.id));
+        query.cursor = page.next;
+    }
+    ids.reverse();
+    Ok(ids)
 }
 
 async fn resolve_one(client: &Client, selector: &Selector) -> Result<Vec<u64>, CliError> {

@@ -141,6 +141,36 @@ pub fn metric(text: &str) -> Result<(String, f64), String> {
     Ok((name, number(&value)?))
 }
 
+/// `NAME`, or `NAME=NUMBER`: a step, and what it weighs.
+pub fn weighed(text: &str) -> Result<(String, Option<f64>), String> {
+    if !text.contains('=') {
+        let name = text.trim();
+        let missing = || Err("a step needs a name: write --steps prepare,fit=8".to_owned());
+        return if name.is_empty() {
+            missing()
+        } else {
+            Ok((name.to_owned(), None))
+        };
+    }
+    let (name, weight) = key_value(text)?;
+    Ok((name, Some(amount(&weight)?)))
+}
+
+/// A number that is not negative.
+pub fn amount(text: &str) -> Result<f64, String> {
+    let value = number(text)?;
+    if value < 0.0 {
+        return Err(format!("{text} is less than nothing"));
+    }
+    Ok(value)
+}
+
+/// `NAME=PERCENT`.
+pub fn part(text: &str) -> Result<(String, f64), String> {
+    let (name, value) = key_value(text)?;
+    Ok((name, percent(&value)?))
+}
+
 /// `3/10`, or `3` alone.
 pub fn ratio(text: &str) -> Result<(f64, Option<f64>), String> {
     match text.split_once('/') {

@@ -19,7 +19,7 @@ pub use events::{EventQuery, Events, StreamItem};
 pub use http::Revival;
 pub use logs::{LogFollow, LogItem, LogOutput, LogQuery};
 pub use news::{JobStateBody, News};
-pub use query::JobQuery;
+pub use query::{FlowQuery, JobQuery};
 pub use routes::{Client, random_key};
 
 #[cfg(test)]

@@ -51,6 +51,27 @@ impl JobQuery {
     }
 }
 
+/// Which flows.
+#[derive(Clone, Debug, Default)]
+pub struct FlowQuery {
+    /// Of this owner: uid or login name.
+    pub owner: Option<String>,
+    /// At most so many.
+    pub limit: Option<u32>,
+    /// The page that begins here.
+    pub cursor: Option<String>,
+}
+
+impl FlowQuery {
+    pub(crate) fn target(&self) -> String {
+        let mut target = Target::new("/v1/flows");
+        target.add_some("owner", self.owner.as_ref());
+        target.add_some("limit", self.limit);
+        target.add_some("cursor", self.cursor.as_ref());
+        target.text
+    }
+}
+
 /// A path with its query, as it grows.
 pub(crate) struct Target {
     text: String,

@@ -5,7 +5,8 @@ use crate::client::error::ClientError;
 use crate::client::events::{EventQuery, Events};
 use crate::client::http::{Ask, Http, Revival};
 use crate::client::logs::{LogFollow, LogQuery};
-use crate::client::query::{JobQuery, Target, encode};
+use crate::client::query::{FlowQuery, JobQuery, Target, encode};
+use crate::wire::flow::{FlowList, FlowView};
 use crate::wire::group::{GroupList, GroupView};
 use crate::wire::job::{JobList, JobView, Submitted};
 use crate::wire::progress::{ProgressHistory, ProgressReport};
@@ -192,6 +193,30 @@ impl Client {
     ) -> Result<ProgressHistory, ClientError> {
         let mut target = Target::new(format!("/v1/jobs/{id}/progress"));
         target.add_some("attempt", attempt);
+        self.get(target.into_text()).await
+    }
+
+    /// A page of flows, the one with the newest job first.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn flows(&self, query: &FlowQuery) -> Result<FlowList, ClientError> {
+        self.get(query.target()).await
+    }
+
+    /// A flow with the newest of its jobs; the caller's own unless `owner` is given.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn flow(
+        &self,
+        name: &str,
+        owner: Option<&str>,
+        limit: u32,
+    ) -> Result<FlowView, ClientError> {
+        let mut target = Target::new(format!("/v1/flows/{}", encode(name)));
+        target.add_some("owner", owner);
+        target.add("limit", limit);
         self.get(target.into_text()).await
     }
 

@@ -4,7 +4,9 @@
 mod daemon;
 
 use crate::client::unruly::daemon::{Daemon, Fault, World};
-use crate::client::{Client, EventQuery, Events, JobQuery, News, StreamItem};
+use crate::client::{
+    Client, EventQuery, Events, JobQuery, LogItem, LogOutput, LogQuery, News, StreamItem,
+};
 use crate::wire::event::{EventView, StreamMessage};
 use crate::wire::values::Cursor;
 use proptest::prelude::*;
@@ -256,6 +258,11 @@ async fn play(deeds: Vec<Deed>, habit: Habit) {
     );
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -265,11 +272,26 @@ proptest! {
         only in proptest::option::of(1..=JOBS),
         has_snapshot in any::<bool>(),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(play(deeds, Habit { only, has_snapshot }));
+        runtime().block_on(play(deeds, Habit { only, has_snapshot }));
+    }
+
+    #[test]
+    fn a_log_is_the_same_to_the_byte(
+        faults in proptest::collection::vec(daemon::fault(), 0..12),
+    ) {
+        runtime().block_on(async {
+            let daemon = Daemon::start(0);
+            daemon.fail_with(faults.into_iter().filter(Fault::is_for_logs).collect());
+            let mut log = daemon.client().logs(LogQuery { job: 7, follow: true, ..LogQuery::default() });
+            let mut read = Vec::new();
+            while let Some(item) = log.next().await.unwrap() {
+                match item {
+                    LogItem::Piece(LogOutput::Stdout(bytes), _) => read.extend(bytes),
+                    LogItem::Lost { .. } | LogItem::Back => {}
+                    LogItem::Piece(other, _) => panic!("{other:?}"),
+                }
+            }
+            assert!(read == daemon::output(), "{}", String::from_utf8_lossy(&read));
+        });
     }
 }

@@ -70,6 +70,9 @@ pub(super) const KEYS: &[Key] = &[
     live("progress.open_files_kinds", |s| {
         Field::Names(&mut s.progress.open_files_kinds)
     }),
+    at_start("progress.interval", |s| {
+        Field::Time(&mut s.progress.interval)
+    }),
     at_start("api.max_body", |s| Field::Bytes(&mut s.api.max_body_bytes)),
     at_start("api.max_bodies_per_uid", |s| {
         Field::Bytes(&mut s.api.max_bodies_per_uid_bytes)

@@ -24,7 +24,7 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// Groups that are made or changed at start, by name.
     pub groups: BTreeMap<String, GroupSettings>,
-    /// Progress that is not reported.
+    /// How progress is told, and found where a job says nothing.
     pub progress: ProgressSettings,
     /// The socket API.
     pub api: ApiSettings,
@@ -81,7 +81,7 @@ pub struct GroupSettings {
     pub parallelism: u32,
 }
 
-/// Progress that is not reported.
+/// How progress is told, and found where a job says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgressSettings {
     /// Whether jobs that say nothing are judged by the files that they have open.
@@ -94,6 +94,8 @@ pub struct ProgressSettings {
     pub open_files_programs: Vec<String>,
     /// Kinds of jobs of which the files of every program do.
     pub open_files_kinds: Vec<String>,
+    /// Shortest time between two events of one job's progress.
+    pub interval: Duration,
 }
 
 /// The socket API.
@@ -375,6 +377,7 @@ impl Settings {
                 open_files_interval: Duration::from_secs(1),
                 open_files_programs: COPYING_PROGRAMS.map(str::to_owned).to_vec(),
                 open_files_kinds: COPYING_KINDS.map(str::to_owned).to_vec(),
+                interval: Duration::from_millis(50),
             },
             api: ApiSettings::of_system(),
             events: EventSettings {

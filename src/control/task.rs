@@ -13,7 +13,9 @@ use crate::engine::Engine;
 use crate::engine::command::{Command, Reply, Verb};
 use crate::engine::input::Input;
 use crate::engine::needs::Cold;
-use crate::engine::step::Step;
+use crate::engine::step::{Step, Told};
+use crate::model::change::Change;
+use crate::model::event::Event;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -111,7 +113,10 @@ impl<E: Effects> Task<E> {
 
     async fn report(&mut self, input: Input) {
         // Progress is not stored; what was missed is soon replaced by newer.
-        let stored = !matches!(input, Input::Observed { .. } | Input::Tick);
+        let stored = !matches!(
+            input,
+            Input::Observed { .. } | Input::PastRuns { .. } | Input::Tick
+        );
         if stored {
             self.reports.push(input.clone());
         }
@@ -161,17 +166,20 @@ impl<E: Effects> Task<E> {
             telemetry,
             actions,
         } = std::mem::take(&mut self.pending);
+        let places = places(&changes, &telemetry);
+        let mut events = Vec::new();
         if !changes.is_empty() {
             match self.effects.commit(changes).await {
-                Ok(events) => self.effects.publish(&events),
+                Ok(stored) => events = stored,
                 Err(trouble) => return self.fall_back(trouble).await,
             }
         }
         if self.trouble.is_none() {
             self.reports.clear();
         }
-        if !telemetry.is_empty() {
-            self.effects.publish(&telemetry);
+        let events = interleave(events, places, telemetry);
+        if !events.is_empty() {
+            self.effects.publish(&events);
         }
         for action in actions {
             self.effects.act(action);
@@ -203,12 +211,15 @@ impl<E: Effects> Task<E> {
         for input in &self.reports {
             step.append(engine.handle(now, input.clone()));
         }
+        let places = places(&step.changes, &step.telemetry);
         match self.effects.commit(std::mem::take(&mut step.changes)).await {
-            Ok(events) => {
-                self.engine = engine;
+            Ok(stored) => {
+                let before = std::mem::replace(&mut self.engine, engine);
+                self.engine.inherit(before, now);
                 self.reports.clear();
                 self.trouble = None;
                 self.effects.store_is(None);
+                let events = interleave(stored, places, std::mem::take(&mut step.telemetry));
                 self.effects.publish(&events);
                 for action in step.actions {
                     self.effects.act(action);
@@ -223,6 +234,38 @@ impl<E: Effects> Task<E> {
         self.trouble = Some(trouble);
         self.try_again_at_ms = self.effects.now().boot_ms + STORE_RETRY_MS;
     }
+}
+
+/// How many stored events come before each that is not stored.
+fn places(changes: &[Change], telemetry: &[Told]) -> Vec<usize> {
+    let mut seen = 0;
+    let mut stored = 0;
+    let mut places = Vec::with_capacity(telemetry.len());
+    for told in telemetry {
+        while seen < told.after {
+            stored += usize::from(changes.get(seen).is_some_and(Change::has_event));
+            seen += 1;
+        }
+        places.push(stored);
+    }
+    places
+}
+
+/// All events in the order in which they were decided.
+fn interleave(stored: Vec<Event>, places: Vec<usize>, telemetry: Vec<Told>) -> Vec<Event> {
+    if telemetry.is_empty() {
+        return stored;
+    }
+    let mut told = places.into_iter().zip(telemetry).peekable();
+    let mut events = Vec::with_capacity(stored.len());
+    for (place, event) in stored.into_iter().enumerate() {
+        while let Some((_, told)) = told.next_if(|(at, _)| *at <= place) {
+            events.push(told.event);
+        }
+        events.push(event);
+    }
+    events.extend(told.map(|(_, told)| told.event));
+    events
 }
 
 /// Whether a command adds work, which a store that is nearly full must not accept.

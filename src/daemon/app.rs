@@ -10,13 +10,14 @@ use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
 use crate::daemon::feeds::Feeds;
+use crate::daemon::flows::flows;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
-    default_parallelism, estimating, keeping_of, launch_context, limits, stop_policy,
+    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
@@ -131,6 +132,7 @@ impl Parts {
         let host = HostFacts {
             boot_id,
             default_parallelism: default_parallelism(&settings),
+            pace_ms: pace_ms(&settings),
         };
         let vitals = Vitals {
             store: store.condition(),
@@ -140,8 +142,11 @@ impl Parts {
             watcher: watcher.clone(),
             state: dirs.state.clone(),
         };
+        bus.publish(&recall_progress(&store, &mut recovered.live));
+        let (flow_feed, flow_teller) = flows(&recovered.live, store.reader(), bus.clone());
         let adapters = Adapters {
             store: store.clone(),
+            control: control.clone(),
             bus: bus.clone(),
             supervisor,
             launcher: Arc::clone(&launcher),
@@ -153,14 +158,15 @@ impl Parts {
             hastener,
             trim_due: Arc::clone(&trim_due),
             published: 0,
+            flows: flow_feed,
             tasks: core_tasks.clone(),
         };
-        bus.publish(&recall_progress(&store, &mut recovered.live));
         let (recovered_engine, first) = Engine::recover(host.recovery(recovered), clock::now());
         let core = CancellationToken::new();
         let task = inbox.into_task(recovered_engine, first, adapters);
         let stop = core.clone();
         let engine = core_tasks.spawn(async move { task.run(stop).await });
+        core_tasks.spawn(flow_teller.run(core.clone()));
         core_tasks.spawn(upkeep::probe(store.clone(), core.clone()));
         let (keeping, kept) = watch::channel(keeping_of(&settings));
         core_tasks.spawn(upkeep::trim(

@@ -1,13 +1,16 @@
 //! The control task's effects, carried out by the real adapters.
 
+use crate::control::Handle;
 use crate::control::ports::{Effects, StoreTrouble};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::feeds::{Feeds, Traces};
+use crate::daemon::flows::FlowFeed;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::launch::Launcher;
 use crate::daemon::reports;
 use crate::daemon::upkeep;
 use crate::engine::command::SignalTarget;
+use crate::engine::input::Input;
 use crate::engine::needs::{Cold, Needs};
 use crate::engine::recover::Recovery;
 use crate::engine::step::Action;
@@ -17,6 +20,7 @@ use crate::model::change::Change;
 use crate::model::event::Event;
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
+use crate::model::progress::SameRuns;
 use crate::model::state::JobState;
 use crate::model::time::Stamp;
 use crate::store::{Condition, Fetch, ProgressPoint, Recovered, Store, StoreError};
@@ -36,6 +40,8 @@ pub(super) struct HostFacts {
     pub boot_id: String,
     /// Limit of the default group, where it is not stored.
     pub default_parallelism: u32,
+    /// Shortest time between two events of one job's progress, milliseconds.
+    pub pace_ms: u64,
 }
 
 impl HostFacts {
@@ -48,6 +54,7 @@ impl HostFacts {
             live: recovered.live,
             groups: recovered.groups,
             default_parallelism: self.default_parallelism,
+            pace_ms: self.pace_ms,
         }
     }
 }
@@ -56,6 +63,8 @@ impl HostFacts {
 pub(super) struct Adapters {
     /// Where changes are stored.
     pub store: Store,
+    /// Where what was looked up is reported.
+    pub control: Handle,
     /// Where events are published.
     pub bus: Bus,
     /// Who talks to the shims.
@@ -78,6 +87,8 @@ pub(super) struct Adapters {
     pub trim_due: Arc<Notify>,
     /// Durable events since it was told.
     pub published: usize,
+    /// Where what happens in flows goes.
+    pub flows: FlowFeed,
     /// Owner of what runs beside the control task.
     pub tasks: TaskTracker,
 }
@@ -134,6 +145,7 @@ impl Effects for Adapters {
     fn publish(&mut self, events: &[Event]) {
         self.keep_history(events);
         self.bus.publish(events);
+        self.flows.take(events);
         self.published += events.iter().filter(|event| event.seq.is_some()).count();
         if self.published >= upkeep::TRIM_EVERY {
             self.published = 0;
@@ -170,6 +182,7 @@ impl Effects for Adapters {
                 self.supervisor.forget(attempt);
                 self.remove_reports(attempt);
             }
+            Action::Recall { attempt, same } => self.recall(attempt, same),
             Action::RemoveLogs { job } => self.remove_logs(job),
         }
     }
@@ -220,6 +233,18 @@ impl Adapters {
             self.feeds.shown(point.attempt, &point.body);
         }
         self.store.record_progress(points);
+    }
+
+    /// Looks up how long earlier runs of the same took, and reports it.
+    fn recall(&self, attempt: AttemptId, same: SameRuns) {
+        let (reader, control) = (self.store.reader(), self.control.clone());
+        self.tasks
+            .spawn_blocking(move || match reader.past_runs(&same) {
+                Ok(active_ms) => control.report(Input::PastRuns { attempt, active_ms }),
+                Err(error) => {
+                    tracing::debug!(%attempt, %error, "earlier runs of it cannot be read");
+                }
+            });
     }
 
     /// Removes what an attempt of another user reported in.

@@ -7,6 +7,7 @@ mod dirs;
 mod effects;
 mod environment;
 mod feeds;
+mod flows;
 mod hasten;
 mod health;
 mod launch;

@@ -84,6 +84,11 @@ pub(super) fn stop_policy(settings: &Settings) -> StopPolicy {
     }
 }
 
+/// Shortest time between two events of one job's progress.
+pub(super) fn pace_ms(settings: &Settings) -> u64 {
+    u64::try_from(settings.progress.interval.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Places of the default group: as configured, else as many as the host has CPUs.
 pub(super) fn default_parallelism(settings: &Settings) -> u32 {
     match settings.jobs.default_parallelism {

@@ -43,6 +43,13 @@ pub enum Input {
         /// What.
         observation: Box<Observation>,
     },
+    /// How long earlier runs took: the answer to [`Action::Recall`](crate::engine::step::Action::Recall).
+    PastRuns {
+        /// The attempt they are compared with.
+        attempt: AttemptId,
+        /// Their active times, milliseconds, in any order.
+        active_ms: Vec<u64>,
+    },
     /// Time passed, or the wall clock was set: look again at what is due.
     Tick,
 }

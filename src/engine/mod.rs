@@ -10,6 +10,7 @@ pub mod command;
 mod deps;
 pub mod input;
 pub mod needs;
+mod progress;
 mod queue;
 pub mod recover;
 mod reports;
@@ -19,6 +20,7 @@ mod timers;
 mod verbs;
 
 use crate::engine::deps::Waiters;
+use crate::engine::progress::Watched;
 use crate::engine::queue::Queue;
 use crate::engine::step::{Action, Step};
 use crate::engine::timers::{Due, Timers};
@@ -28,7 +30,6 @@ use crate::model::failure::{Failure, FailureClass};
 use crate::model::group::Group;
 use crate::model::id::JobId;
 use crate::model::job::Job;
-use crate::model::progress::Tracker;
 use crate::model::state::{JobState, StateName};
 use crate::model::time::Stamp;
 use crate::model::transition::{Illegal, JobEvent};
@@ -48,15 +49,20 @@ pub struct Engine {
     /// Jobs that ended in this call and whose waiters were not told yet. A list instead of recursion:
     /// a chain of dependent jobs may be long.
     ended: Vec<(JobId, StateName)>,
-    /// Progress of present attempts that reported some; the job carries what is worth storing.
-    trackers: BTreeMap<JobId, Tracker>,
+    /// Progress of present attempts that are watched; the job carries what is worth storing.
+    watched: BTreeMap<JobId, Watched>,
+    /// When progress is looked at next, by itself; beside the timers, because these decide nothing.
+    beats: Timers,
+    /// Shortest time between two events of one job's progress, milliseconds.
+    pace_ms: u64,
 }
 
 impl Engine {
     /// When to call again with [`input::Input::Tick`], on the boot clock as it runs now; `None` when nothing is due ever.
     #[must_use]
     pub fn next_wakeup(&self, now: Stamp) -> Option<u64> {
-        self.timers.next(now)
+        let decided = self.timers.next(now);
+        decided.into_iter().chain(self.beats.next(now)).min()
     }
 
     /// The live jobs, by number.
@@ -91,6 +97,9 @@ impl Engine {
         }
         while let Some(id) = self.queue.next() {
             self.claim(id, now, step);
+        }
+        while let Some(id) = self.beats.pop_due(now) {
+            self.beat(id, now, step);
         }
     }
 
@@ -137,6 +146,7 @@ impl Engine {
         };
         let next = job.state.apply(event, now)?;
         let from = job.state.name();
+        self.before_move(id, &next, now, step);
         self.leave(id);
         let job = self.mutate(id, |job| {
             change(job);
@@ -151,12 +161,12 @@ impl Engine {
                 event: event.name(),
             });
         };
-        self.tell_tracker(&job.state, id, now);
         if job.state.is_final() {
             self.jobs.remove(&id);
         } else {
             self.enter(id, now);
         }
+        self.after_move(id, now);
         let job = self.jobs.get(&id).map_or(job, Arc::clone);
         step.changes.push(Change::JobMoved {
             job: Arc::clone(&job),
@@ -167,19 +177,6 @@ impl Engine {
             self.ended.push((id, job.state.name()));
         }
         Ok(job)
-    }
-
-    /// Time frozen does not count for an estimate, and an estimate ends with its attempt.
-    fn tell_tracker(&mut self, state: &JobState, id: JobId, now: Stamp) {
-        if !state.holds_place() {
-            self.trackers.remove(&id);
-        } else if let Some(tracker) = self.trackers.get_mut(&id) {
-            if matches!(state, JobState::Paused { .. }) {
-                tracker.paused(now);
-            } else if matches!(state, JobState::Running { .. }) {
-                tracker.resumed(now);
-            }
-        }
     }
 
     fn mutate(&mut self, id: JobId, change: impl FnOnce(&mut Job)) -> Option<Arc<Job>> {

@@ -27,6 +27,8 @@ pub struct Recovery {
     pub groups: Vec<Group>,
     /// Limit of the default group, where it is not stored.
     pub default_parallelism: u32,
+    /// Shortest time between two events of one job's progress, milliseconds.
+    pub pace_ms: u64,
 }
 
 impl Engine {
@@ -42,7 +44,9 @@ impl Engine {
             waiters: Waiters::default(),
             timers: Timers::default(),
             ended: Vec::new(),
-            trackers: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            beats: Timers::default(),
+            pace_ms: recovery.pace_ms,
         };
         engine.queue.set_group(Group {
             name: DEFAULT_GROUP.to_owned(),
@@ -75,6 +79,7 @@ impl Engine {
         let ids: Vec<JobId> = engine.jobs.keys().copied().collect();
         for id in ids {
             engine.enter(id, now);
+            engine.schedule_beat(id, now);
             if let Some(job) = engine.jobs.get(&id) {
                 step.actions.extend(cut_off(job));
             }

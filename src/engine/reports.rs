@@ -6,11 +6,9 @@ use crate::engine::input::Input;
 use crate::engine::step::{Action, Step};
 use crate::model::attempt::{Process, Usage};
 use crate::model::change::Change;
-use crate::model::event::Event;
 use crate::model::failure::{Ending, Failure, FailureClass};
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
-use crate::model::progress::{Observation, Tracker};
 use crate::model::state::{JobState, StateName, StopCause};
 use crate::model::time::Stamp;
 use crate::model::transition::JobEvent;
@@ -40,6 +38,9 @@ impl Engine {
             } => {
                 self.observed(attempt, *observation, now, &mut step);
             }
+            Input::PastRuns { attempt, active_ms } => {
+                self.compare(attempt, &active_ms, now, &mut step);
+            }
             Input::Tick => {}
         }
         self.settle(now, &mut step);
@@ -47,7 +48,7 @@ impl Engine {
     }
 
     /// The live job whose present attempt this is.
-    fn present(&self, attempt: AttemptId) -> Option<&Arc<Job>> {
+    pub(super) fn present(&self, attempt: AttemptId) -> Option<&Arc<Job>> {
         self.jobs
             .get(&attempt.job)
             .filter(|job| job.live_attempt() == Some(attempt))
@@ -196,34 +197,6 @@ impl Engine {
             at: now,
         });
         job
-    }
-
-    pub(super) fn observed(
-        &mut self,
-        attempt: AttemptId,
-        observation: Observation,
-        now: Stamp,
-        step: &mut Step,
-    ) {
-        let Some(job) = self.present(attempt).cloned() else {
-            return;
-        };
-        let tracker = self.trackers.entry(attempt.job).or_insert_with(|| {
-            let stored = job.attempt.as_ref().and_then(|it| it.progress.as_deref());
-            Tracker::resume(stored.cloned().unwrap_or_default())
-        });
-        if !tracker.observe(observation, now) {
-            return;
-        }
-        let progress = Box::new(tracker.progress().clone());
-        drop(job);
-        let job = self.mutate(attempt.job, |job| {
-            if let Some(attempt) = &mut job.attempt {
-                attempt.progress = Some(progress);
-            }
-        });
-        let event = job.and_then(|job| Event::progress(&job, now.wall_ms));
-        step.telemetry.extend(event);
     }
 
     /// What was due for a job: each state has at most one timer.

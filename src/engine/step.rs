@@ -5,6 +5,7 @@ use crate::model::change::Change;
 use crate::model::event::Event;
 use crate::model::id::AttemptId;
 use crate::model::job::Job;
+use crate::model::progress::SameRuns;
 use std::sync::Arc;
 
 /// The outcome of one engine call: commit every change in one transaction, publish, then act.
@@ -17,7 +18,7 @@ pub struct Step {
     /// Facts to store.
     pub changes: Vec<Change>,
     /// Events that are not stored: progress.
-    pub telemetry: Vec<Event>,
+    pub telemetry: Vec<Told>,
     /// Effects to carry out after the commit.
     pub actions: Vec<Action>,
 }
@@ -25,10 +26,30 @@ pub struct Step {
 impl Step {
     /// Adds what a later decision asks.
     pub fn append(&mut self, later: Self) {
+        let before = self.changes.len();
         self.changes.extend(later.changes);
-        self.telemetry.extend(later.telemetry);
+        let telemetry = later.telemetry.into_iter().map(|told| Told {
+            after: before + told.after,
+            ..told
+        });
+        self.telemetry.extend(telemetry);
         self.actions.extend(later.actions);
     }
+
+    /// Adds an event that is not stored, after all changes so far.
+    pub(super) fn tell(&mut self, event: Event) {
+        let after = self.changes.len();
+        self.telemetry.push(Told { after, event });
+    }
+}
+
+/// An event that is not stored, and its place among those that are: a job's last progress comes before its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// How many changes of the same step come before it.
+    pub after: usize,
+    /// The event.
+    pub event: Event,
 }
 
 /// One effect on the world.
@@ -72,6 +93,14 @@ pub enum Action {
     Forget {
         /// Which.
         attempt: AttemptId,
+    },
+    /// Look up how long earlier completed runs of the same took, and report it as
+    /// [`Input::PastRuns`](crate::engine::input::Input::PastRuns). Nothing depends on an answer.
+    Recall {
+        /// The attempt they are compared with.
+        attempt: AttemptId,
+        /// Which those are.
+        same: SameRuns,
     },
     /// A job was removed: its logs may go.
     RemoveLogs {

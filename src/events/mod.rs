@@ -223,6 +223,8 @@ impl State {
             if event.is_final {
                 self.forget_entity(&event.channel);
             }
+        } else if event.is_final {
+            self.latest.remove(&event.channel);
         } else {
             self.latest
                 .insert(Arc::clone(&event.channel), Arc::clone(event));

@@ -1,6 +1,6 @@
 //! Which events a subscriber wants: patterns over channels, and whose events it may see.
 
-use crate::model::event::Event;
+use crate::model::event::{Event, shown_channel};
 use crate::model::id::JobId;
 use std::fmt;
 use std::str::FromStr;
@@ -41,7 +41,7 @@ impl Pattern {
         };
         parts
             .iter()
-            .zip(split(channel))
+            .zip(split(shown_channel(channel)))
             .all(|(pattern, part)| part_matches(pattern, part))
     }
 
@@ -248,6 +248,9 @@ mod tests {
             ("group/train/state", "group/train/state", true),
             ("group/train/state", "group/trains/state", false),
             ("group/*/state", "group/a/b/state", true),
+            ("flow/a/progress", "flow/a/progress@1000", true),
+            ("flow/*/progress", "flow/a@b/c/progress@1000", true),
+            ("flow/a/progress@1000", "flow/a/progress@1000", false),
             ("*/*/state", "group/train/state", true),
             ("*/*/*", "job/1/log", true),
             ("job/**/state", "job/1/state", true),

@@ -55,6 +55,31 @@ fn words(deliveries: &[Delivery]) -> Vec<String> {
 }
 
 #[test]
+fn flows_of_two_users_with_one_name_do_not_stand_for_each_other() {
+    let bus = bus(8);
+    let filter = Filter {
+        channels: vec!["flow/nightly/progress".parse().unwrap()],
+        ..Filter::everything()
+    };
+    let mut all = bus.subscribe(filter.clone(), QueueOptions::default());
+    bus.publish(&[
+        telemetry(1, "flow/nightly/progress@1000"),
+        telemetry(2, "flow/nightly/progress@1001"),
+        telemetry(3, "flow/nightly/progress@1000"),
+        telemetry(4, "flow/other/progress@1000"),
+    ]);
+    assert_eq!(words(&drain(&mut all)), ["3+1", "2+0"]);
+    assert_eq!(bus.latest_of(&filter).len(), 2);
+    let last = Event {
+        is_final: true,
+        ..telemetry(5, "flow/nightly/progress@1000")
+    };
+    bus.publish(&[last]);
+    assert_eq!(words(&drain(&mut all)), ["5+0"], "the last value is told");
+    assert_eq!(bus.latest_of(&filter).len(), 1, "and not kept");
+}
+
+#[test]
 fn telemetry_keeps_the_newest_and_its_place_among_states() {
     let bus = bus(8);
     let mut all = bus.subscribe(Filter::everything(), QueueOptions::default());

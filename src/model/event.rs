@@ -3,6 +3,7 @@
 use crate::model::attempt::Process;
 use crate::model::change::Change;
 use crate::model::failure::{Exit, Failure};
+use crate::model::flow::FlowKey;
 use crate::model::id::{JobId, Seq};
 use crate::model::job::{Job, QueueReason};
 use crate::model::progress::Progress;
@@ -43,6 +44,24 @@ impl Channel {
             topic: "state",
         }
     }
+}
+
+/// The channel of a flow's progress.
+///
+/// Several users may use one name, and the newest value of one must not take the place of another's. So it ends with
+/// the owner inside the daemon, and [`shown_channel`] is what everybody sees.
+#[must_use]
+pub fn flow_channel(key: &FlowKey) -> String {
+    format!("flow/{}/progress@{}", key.name, key.uid)
+}
+
+/// A channel as it is shown and asked for.
+#[must_use]
+pub fn shown_channel(channel: &str) -> &str {
+    let owned = channel
+        .starts_with("flow/")
+        .then(|| channel.rsplit_once('@'));
+    owned.flatten().map_or(channel, |(shown, _)| shown)
 }
 
 impl fmt::Display for Channel {
@@ -255,6 +274,22 @@ impl Event {
 }
 
 impl Change {
+    /// Whether [`event`](Self::event) gives one.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        match self {
+            Self::JobAdded { .. }
+            | Self::JobMoved { .. }
+            | Self::JobEdited { .. }
+            | Self::JobRemoved { .. }
+            | Self::GroupSet { .. }
+            | Self::GroupRemoved { .. } => true,
+            Self::EnvironmentSeen { .. } | Self::DependencyMet { .. } | Self::KeyUsed { .. } => {
+                false
+            }
+        }
+    }
+
     /// The durable event that follows from this change, where one does; without its `seq`.
     #[must_use]
     pub fn event(&self) -> Option<Event> {

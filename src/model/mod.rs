@@ -8,6 +8,7 @@ pub mod curve;
 pub mod eta;
 pub mod event;
 pub mod failure;
+pub mod flow;
 pub mod group;
 pub mod id;
 pub mod job;

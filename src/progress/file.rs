@@ -234,19 +234,28 @@ fn steps(value: Value) -> Vec<StepReport> {
     steps.into_iter().filter_map(step).take(MAX_STEPS).collect()
 }
 
+/// A bare name, or a step without a state, announces what is still to come.
 fn step(value: Value) -> Option<StepReport> {
-    let Value::Object(mut fields) = value else {
-        return None;
+    let mut fields = match value {
+        Value::Object(fields) => fields,
+        Value::String(name) => return Some(StepReport::new(name, StepState::Pending)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => return None,
     };
     let mut text = |name: &str| fields.remove(name).and_then(as_text);
     let (name, kind, message) = (text("name")?, text("kind"), text("message"));
     let state = text("state").or_else(|| text("status"));
+    let percent = fields.get("percent").and_then(as_number);
+    let state = match state {
+        Some(state) => StepState::from_word(&state)?,
+        None if percent.is_some() => StepState::Progress,
+        None => StepState::Pending,
+    };
     Some(StepReport {
-        name,
         kind,
-        state: StepState::from_word(&state?)?,
-        percent: fields.get("percent").and_then(as_number),
+        percent,
+        weight: fields.get("weight").and_then(as_number),
         message,
+        ..StepReport::new(name, state)
     })
 }
 

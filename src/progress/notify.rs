@@ -9,7 +9,8 @@
 //! | `X_STOKED_EPOCH=2/3` | the epoch it is in, of all |
 //! | `X_STOKED_METRIC=loss=0.2` | a metric; the field may be repeated |
 //! | `X_STOKED_PHASE=…` | what it is at |
-//! | `X_STOKED_STEP=evaluate:completed` | a step and its state, or its percent |
+//! | `X_STOKED_STEPS=prepare,fit=8,evaluate` | the named steps there will be, each with its weight where that is not 1 |
+//! | `X_STOKED_STEP=evaluate:completed` | a step and its state, or its percent; `weight=8` and `kind=epoch` may follow |
 //!
 //! Whatever else is in it is not about progress.
 
@@ -54,6 +55,11 @@ fn take(seen: &mut Observation, name: &str, value: &str) {
             seen.steps
                 .extend(step(report).filter(|_| seen.steps.len() < MAX_STEPS));
         }
+        ("X_STOKED_STEPS", names) => {
+            let room = MAX_STEPS.saturating_sub(seen.steps.len());
+            let announced = names.split(',').filter_map(announced);
+            seen.steps.extend(announced.take(room));
+        }
         _ => {}
     }
 }
@@ -69,21 +75,41 @@ fn take_progress(seen: &mut Observation, progress: &str) {
     }
 }
 
-/// `name:state` or `name:45%`; the name may have colons itself.
+/// `fit` or `fit=8`: a step to come, and its weight.
+fn announced(text: &str) -> Option<StepReport> {
+    let (name, weight) = match text.rsplit_once('=') {
+        Some((name, weight)) => (name, Some(number::plain(weight.trim())?)),
+        None => (text, None),
+    };
+    let name = name.trim();
+    (!name.is_empty()).then(|| StepReport {
+        weight,
+        ..StepReport::new(name, StepState::Pending)
+    })
+}
+
+/// `name:state` or `name:45%`, and after it `weight=8` and `kind=epoch`; the name may have colons itself.
 fn step(report: &str) -> Option<StepReport> {
-    let (name, state) = report.rsplit_once(':')?;
+    let (name, rest) = report.rsplit_once(':')?;
+    let mut words = rest.split_whitespace();
+    let state = words.next()?;
     let percent = number::percent(state);
     let state = match percent {
         Some(_) => StepState::Progress,
         None => StepState::from_word(state)?,
     };
-    Some(StepReport {
-        name: name.trim().to_owned(),
-        kind: None,
-        state,
+    let mut step = StepReport {
         percent,
-        message: None,
-    })
+        ..StepReport::new(name.trim(), state)
+    };
+    for word in words {
+        match word.split_once('=') {
+            Some(("weight", weight)) => step.weight = number::plain(weight),
+            Some(("kind", kind)) => step.kind = Some(kind.to_owned()),
+            _ => {}
+        }
+    }
+    Some(step)
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ use std::path::Path;
 const NEWEST: &str = include_str!("schema.sql");
 
 /// How to get from version `n` (the index) to `n + 1`.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+];
 
 /// Marks the file as ours ("stkd").
 const APPLICATION_ID: i64 = 0x7374_6b64;
@@ -122,7 +125,7 @@ mod tests {
         let error = migrate(&mut newer, Path::new("/x/stoked.db"), 0).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "open /x/stoked.db: a newer stoked wrote it (schema 99, this one knows 1); install that version again"
+            "open /x/stoked.db: a newer stoked wrote it (schema 99, this one knows 2); install that version again"
         );
         assert_eq!(version(&newer).unwrap(), 99);
         assert!(objects(&newer).is_empty());

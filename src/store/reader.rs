@@ -9,11 +9,12 @@ use crate::model::event::Event;
 use crate::model::group::Group;
 use crate::model::id::{EnvId, JobId, Seq};
 use crate::model::job::Job;
+use crate::model::progress::SameRuns;
 use crate::model::state::StateName;
 use crate::store::error::StoreError;
 use crate::store::list::{JobFilter, Page, page};
 use crate::store::open::{self, Files};
-use crate::store::{aside, error, rows};
+use crate::store::{aside, error, past, rows};
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 mod curves;
+mod flows;
 
 /// How many reads go on at once; the rest wait.
 const MOST_CONNECTIONS: usize = 4;
@@ -161,6 +163,14 @@ impl Reader {
                 .query_row([id], |row| row.get(0))
                 .optional()
         })
+    }
+
+    /// How long the newest completed runs of the same took, milliseconds; none where there are none.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the database cannot be read.
+    pub fn past_runs(&self, same: &SameRuns) -> Result<Vec<u64>, StoreError> {
+        self.read(|connection| past::runs(connection, same))
     }
 
     /// The jobs that wait or waited for `id`, by number.

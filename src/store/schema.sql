@@ -52,6 +52,8 @@ CREATE INDEX jobs_by_name ON jobs (uid, name);
 CREATE INDEX jobs_by_group ON jobs (grp);
 CREATE INDEX jobs_by_kind ON jobs (kind) WHERE kind IS NOT NULL;
 CREATE INDEX jobs_by_flow ON jobs (flow) WHERE flow IS NOT NULL;
+-- Flows are counted from this one alone.
+CREATE INDEX jobs_by_flow_state ON jobs (flow, uid, state, finished_wall_ms) WHERE flow IS NOT NULL;
 CREATE INDEX jobs_by_environment ON jobs (environment) WHERE environment IS NOT NULL;
 
 -- What was asked for, as JSON: read with its job, written once, and up to megabytes long.

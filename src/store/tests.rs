@@ -1,6 +1,8 @@
 //! The store from outside: what was committed is there, in every way there is to ask for it.
 
+mod flows;
 mod lists;
+mod past;
 mod progress;
 mod trouble;
 mod upkeep;

@@ -14,9 +14,11 @@ use crate::wire::progress::{ProgressReport, ProgressView, StepView};
 use crate::wire::values::Span;
 
 mod curve;
+mod flow;
 mod message;
 
 pub use curve::{progress_point, series_point};
+pub use flow::flow_view;
 pub use message::progress_message;
 
 /// How much of a job somebody sees.
@@ -194,6 +196,8 @@ pub fn progress_view(progress: &Progress, audience: Audience) -> ProgressView {
         eta_seconds: progress.eta_seconds,
         eta_low_seconds: progress.eta_low_seconds,
         eta_high_seconds: progress.eta_high_seconds,
+        eta_basis: progress.eta_basis.map(|basis| basis.as_str().to_owned()),
+        estimated: progress.estimated,
         metrics: if full {
             progress.metrics.clone()
         } else {
@@ -220,17 +224,12 @@ fn source_name(source: &Source) -> String {
 }
 
 fn step_view(step: &ReportedStep) -> StepView {
-    let state = match step.report.state {
-        StepState::Started => "started",
-        StepState::Progress => "progress",
-        StepState::Completed => "completed",
-        StepState::Failed => "failed",
-    };
     StepView {
         name: step.report.name.clone(),
         kind: step.report.kind.clone(),
-        state: state.to_owned(),
+        state: step.report.state.as_str().to_owned(),
         percent: step.report.percent,
+        weight: step.report.weight,
         message: step.report.message.clone(),
     }
 }
@@ -247,7 +246,7 @@ pub struct UnknownStepState {
 /// What a report over the API says.
 ///
 /// # Errors
-/// [`UnknownStepState`] where a step is in none of the four states.
+/// [`UnknownStepState`] where a step is in none of the five states.
 pub fn observation(report: ProgressReport) -> Result<Observation, UnknownStepState> {
     let step = |(index, step): (usize, StepView)| match StepState::from_word(&step.state) {
         None => Err(UnknownStepState {
@@ -259,6 +258,7 @@ pub fn observation(report: ProgressReport) -> Result<Observation, UnknownStepSta
             kind: step.kind,
             state,
             percent: step.percent,
+            weight: step.weight,
             message: step.message,
         }),
     };
@@ -300,7 +300,7 @@ pub fn event_body(event: &Event, audience: Audience) -> String {
     let converted = match &*event.kind {
         "progress" => progress_body(event, audience),
         _ if audience == Audience::Owner || event.uid.is_none() => one_line(&event.body),
-        "removed" => one_line(&event.body),
+        "removed" | "flow" => one_line(&event.body),
         kind if kind == "edited" || kind == "state" || is_final_state(kind) => state_body(event),
         // What this audience may see of other kinds is not known here: nothing.
         _ => None,

@@ -1,7 +1,7 @@
 //! The body of a `progress` event: everything that is known of how far a job is, flat, under the names that a
 //! progress file uses. What is unknown is absent.
 
-use crate::wire::progress::{ProgressView, StepView};
+use crate::wire::progress::{ProgressView, StepView, is_false};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -72,6 +72,12 @@ pub struct ProgressMessage {
     /// One in ten times it takes more than this, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_high_seconds: Option<f64>,
+    /// What the time left is known from: `rate`, `claim` or `history`, as in a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_basis: Option<String>,
+    /// How far it is was estimated from outside, because nobody says so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
     /// The metric `loss`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
@@ -124,6 +130,8 @@ impl ProgressMessage {
             eta_seconds: self.eta_seconds,
             eta_low_seconds: self.eta_low_seconds,
             eta_high_seconds: self.eta_high_seconds,
+            eta_basis: self.eta_basis,
+            estimated: self.estimated,
             metrics: self.metrics,
             steps: self.steps,
             source: self.source,

@@ -6,6 +6,7 @@
 pub mod convert;
 pub mod error;
 pub mod event;
+pub mod flow;
 pub mod group;
 pub mod job;
 pub mod log;

@@ -41,7 +41,7 @@ pub struct ProgressReport {
     /// Numbers of its own: loss, accuracy, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
-    /// Named steps that changed.
+    /// Named steps that changed, or are announced. Where all are known, percent follows from them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepView>,
     /// The attempt that reports; the present one unless given. A report of another one is refused.
@@ -58,11 +58,14 @@ pub struct StepView {
     /// What sort of step it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Where it is: `started`, `progress`, `completed` or `failed`.
+    /// Where it is: `pending` (announced), `started`, `progress`, `completed` or `failed`.
     pub state: String,
     /// Percent done, 0–100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
+    /// Its share of the whole, beside that of the other steps; 1 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// One line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -107,6 +110,13 @@ pub struct ProgressView {
     /// One in ten times it takes more than this, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_high_seconds: Option<f64>,
+    /// What the time left is known from: `rate` (its pace, measured), `claim` (its own word) or `history`
+    /// (how long earlier runs of the same name or kind took).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_basis: Option<String>,
+    /// How far it is was estimated from outside, because nobody says so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
     /// The newest value of each metric.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
@@ -153,4 +163,9 @@ pub struct ProgressHistory {
     pub attempt: u32,
     /// The points, oldest first.
     pub items: Vec<ProgressPoint>,
+}
+
+/// Whether a flag need not be written.
+pub(in crate::wire) fn is_false(flag: &bool) -> bool {
+    !flag
 }

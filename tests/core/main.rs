@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod chance;
 #[cfg(test)]
+mod eta;
+#[cfg(test)]
 mod found;
+#[cfg(test)]
+mod progress;
 #[cfg(test)]
 mod props;
 #[cfg(test)]

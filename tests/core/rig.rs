@@ -10,6 +10,7 @@ use stoked::engine::recover::Recovery;
 use stoked::engine::step::{Action, Step};
 use stoked::model::attempt::Process;
 use stoked::model::change::Change;
+use stoked::model::event::ProgressBody;
 use stoked::model::failure::{Ending, Exit};
 use stoked::model::group::Group;
 use stoked::model::id::{AttemptId, JobId};
@@ -34,6 +35,8 @@ pub(crate) struct Rig {
     groups: BTreeMap<String, Group>,
     /// The actions of the last call.
     pub(crate) actions: Vec<Action>,
+    /// All progress that was ever told.
+    pub(crate) told: Vec<ProgressBody>,
 }
 
 impl Rig {
@@ -46,6 +49,7 @@ impl Rig {
             rows: BTreeMap::new(),
             groups: BTreeMap::new(),
             actions: Vec::new(),
+            told: Vec::new(),
         };
         rig.group("default", places, false);
         rig
@@ -76,6 +80,9 @@ impl Rig {
                 Change::EnvironmentSeen { .. } | Change::KeyUsed { .. } => {}
             }
         }
+        let told = step.telemetry.iter().map(|told| &told.event.body);
+        self.told
+            .extend(told.map(|body| serde_json::from_str::<ProgressBody>(body).unwrap()));
         self.actions = step.actions;
     }
 
@@ -235,6 +242,7 @@ fn recovery(boot_id: &str, next_job: u64) -> Recovery {
         live: Vec::new(),
         groups: Vec::new(),
         default_parallelism: 1,
+        pace_ms: 50,
     }
 }
 

@@ -165,6 +165,7 @@ fn told(action: &Action) -> String {
         Action::Freeze { attempt } => format!("freeze {attempt}"),
         Action::Thaw { attempt } => format!("thaw {attempt}"),
         Action::Forget { attempt } => format!("forget {attempt}"),
+        Action::Recall { attempt, .. } => format!("recall runs like {attempt}"),
         Action::RemoveLogs { job } => format!("remove logs of {job}"),
     }
 }

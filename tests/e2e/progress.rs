@@ -195,3 +195,43 @@ fn what_was_told_once_is_known_after_a_restart() {
     go.open();
     host.ended(id);
 }
+
+/// However a job writes its file, what it wrote last is known.
+#[test]
+fn a_file_may_be_written_in_any_manner() {
+    let host = Host::start();
+    let go = host.gate("go");
+    for named in [false, true] {
+        let script = "while read manner step < $W/go; do
+              cd ${STOKED_PROGRESS_FILE%/*}; file=${STOKED_PROGRESS_FILE##*/}
+              text=\"{\\\"current_step\\\": $step, \\\"total_steps\\\": 100}\"
+              case $manner in
+              rename) echo \"$text\" > $file.new; mv $file.new $file ;;
+              rewrite) echo \"$text\" > $file ;;
+              append) : > $file; for part in '{' \"${text#?}\"; do printf %s \"$part\" >> $file; done ;;
+              remove) rm $file; echo \"$text\" > $file ;;
+              link) echo \"$text\" > other.$step; ln -sfn other.$step new.link; mv -T new.link $file ;;
+              behind) echo \"$text\" > $(readlink $file) ;;
+              directory) rm $file; mkdir $file; rmdir $file; echo \"$text\" > $file ;;
+              fifo) mkfifo new.fifo; mv new.fifo $file; rm $file; echo \"$text\" > $file ;;
+              end) exit ;;
+              esac
+            done";
+        let mut spec = json!({"command": ["sh", "-c", script]});
+        if named {
+            spec["progress_file"] = json!(host.path("named.json"));
+        }
+        let id = host.submit(spec);
+        host.reaches(id, "running");
+        let mut events = host.events(&format!("channel=job/{id}/progress&snapshot=1"));
+        let manners = "rename rewrite append remove link behind link behind rename rewrite directory fifo \
+                       append link rewrite remove rename";
+        let manners = manners.split_whitespace();
+        for (step, manner) in (1_u32..).zip(manners) {
+            go.say(&format!("{manner} {step}"));
+            events.until(|it| it.data["body"]["current_step"] == f64::from(step));
+        }
+        go.say("end 0");
+        assert_eq!(host.ended(id)["state"], "completed");
+    }
+}

@@ -3,7 +3,7 @@
 //! An event is written the same for everybody of one audience, so it is converted once and not once
 //! per watcher.
 
-use crate::model::event::Event;
+use crate::model::event::{Event, shown_channel};
 use crate::wire::convert::{Audience, event_body, timestamp};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -134,7 +134,7 @@ struct Head<'a> {
 fn open_json(event: &Event, audience: Audience) -> String {
     let head = Head {
         time: timestamp(event.at_ms),
-        channel: &event.channel,
+        channel: shown_channel(&event.channel),
         r#type: &event.kind,
         seq: event.seq.map(|seq| seq.0),
     };

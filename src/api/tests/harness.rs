@@ -75,6 +75,8 @@ fn recovery(recovered: Recovered) -> Recovery {
         live: recovered.live,
         groups: recovered.groups,
         default_parallelism: 4,
+        // Nothing wakes this engine up, so it holds nothing back.
+        pace_ms: 0,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod doctor;
 pub mod edit;
+pub mod flows;
 pub mod generate;
 pub mod groups;
 pub mod health;
@@ -71,6 +72,8 @@ pub enum Command {
     Rm(verbs::JobsArgs),
     /// Report progress from inside a job
     Progress(progress::ProgressArgs),
+    /// List flows, or show one with its jobs
+    Flows(flows::FlowsArgs),
     /// List groups, or change one
     Groups(groups::GroupsArgs),
     /// Say how the daemon is, part by part
@@ -109,6 +112,7 @@ pub async fn dispatch(command: Command, session: &Session) -> Result<ExitCode, C
         Command::Edit(args) => edit::run(session, *args).await,
         Command::Rm(args) => verbs::run(session, verbs::Verb::Remove, args).await,
         Command::Progress(args) => progress::run(session, args).await,
+        Command::Flows(args) => flows::run(session, args).await,
         Command::Groups(args) => groups::run(session, args).await,
         Command::Health => health::run(session).await,
         Command::Doctor => doctor::run(session).await,

@@ -5,7 +5,7 @@ use crate::cli::error::{CliError, Kind};
 use crate::cli::select::{self, Selection};
 use crate::cli::values;
 use crate::client::Client;
-use crate::wire::progress::ProgressReport;
+use crate::wire::progress::{ProgressReport, StepView};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,28 @@ pub struct ProgressArgs {
     /// Time that is left
     #[arg(long, value_name = "TIME", value_parser = values::span)]
     eta: Option<crate::wire::values::Span>,
+    /// Announce named steps, with their weights: prepare,fit=8,evaluate. When all are known, percent
+    /// follows from them
+    #[arg(long, value_name = "NAME[=WEIGHT],…", value_delimiter = ',', value_parser = values::weighed)]
+    steps: Vec<(String, Option<f64>)>,
+    /// A named step begins (can be repeated, like all of these)
+    #[arg(long, value_name = "NAME")]
+    step_start: Vec<String>,
+    /// A named step is so far
+    #[arg(long, value_name = "NAME=0-100", value_parser = values::part)]
+    step_percent: Vec<(String, f64)>,
+    /// A named step is done
+    #[arg(long, value_name = "NAME")]
+    step_done: Vec<String>,
+    /// A named step failed, and the job goes on without it
+    #[arg(long, value_name = "NAME")]
+    step_fail: Vec<String>,
+    /// What the step that begins weighs beside the others; 1 unless given
+    #[arg(long, value_name = "NUMBER", value_parser = values::amount, requires = "step_start")]
+    weight: Option<f64>,
+    /// What sort of step begins: epoch, file
+    #[arg(long, value_name = "NAME", requires = "step_start")]
+    kind: Option<String>,
     /// Report for this job; for the one this runs in unless given
     #[arg(long, value_name = "JOB", value_parser = select::parse)]
     job: Option<Selection>,
@@ -86,7 +108,34 @@ async fn patiently(session: &Session, is_inside: bool) -> Result<Client, CliErro
 }
 
 impl ProgressArgs {
+    /// The named steps, in an order in which one may end and the next one begin with the same call.
+    fn named_steps(&self) -> Vec<StepView> {
+        let step = |name: &String, state: &str| StepView {
+            name: name.clone(),
+            state: state.to_owned(),
+            ..StepView::default()
+        };
+        let announced = self.steps.iter().map(|(name, weight)| StepView {
+            weight: *weight,
+            ..step(name, "pending")
+        });
+        let done = self.step_done.iter().map(|name| step(name, "completed"));
+        let failed = self.step_fail.iter().map(|name| step(name, "failed"));
+        let begun = self.step_start.iter().map(|name| StepView {
+            weight: self.weight,
+            kind: self.kind.clone(),
+            ..step(name, "started")
+        });
+        let moved = self.step_percent.iter().map(|(name, percent)| StepView {
+            percent: Some(*percent),
+            ..step(name, "progress")
+        });
+        let ended = done.chain(failed);
+        announced.chain(ended).chain(begun).chain(moved).collect()
+    }
+
     fn report(self, attempt: Option<u32>) -> ProgressReport {
+        let steps = self.named_steps();
         let (step, total_steps) = self.step.unzip();
         let (epoch, total_epochs) = self.epoch.unzip();
         ProgressReport {
@@ -100,6 +149,7 @@ impl ProgressArgs {
             unit: self.unit,
             eta_seconds: self.eta.map(|eta| eta.ms as f64 / 1000.0),
             metrics: self.metric.into_iter().collect(),
+            steps,
             attempt,
             ..ProgressReport::default()
         }

@@ -35,6 +35,9 @@ pub struct WaitArgs {
     /// Jobs: 3, 5-9, a name, @ (your newest), @~1 (the one before it)
     #[arg(value_name = "JOB", default_value = "@", value_parser = select::parse)]
     jobs: Vec<Selection>,
+    /// Wait for the jobs that are in this flow now
+    #[arg(long, value_name = "FLOW", conflicts_with = "jobs")]
+    flow: Option<String>,
     /// End as soon as one of them has ended
     #[arg(long)]
     any: bool,
@@ -46,7 +49,10 @@ pub struct WaitArgs {
 /// `stoke wait`
 pub async fn run(session: &Session, args: WaitArgs) -> Result<ExitCode, CliError> {
     let client = session.connect().await?;
-    let ids = select::resolve(&client, &args.jobs).await?;
+    let ids = match &args.flow {
+        Some(flow) => select::jobs_of_flow(&client, flow).await?,
+        None => select::resolve(&client, &args.jobs).await?,
+    };
     let mut waiting = Waiting {
         pending: ids.iter().copied().collect(),
         ended: BTreeMap::new(),

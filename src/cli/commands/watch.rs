@@ -5,6 +5,7 @@ use crate::cli::channels::Channels;
 use crate::cli::connection::Connection;
 use crate::cli::error::CliError;
 use crate::cli::output::detail::exit_words;
+use crate::cli::output::flow;
 use crate::cli::output::live::Live;
 use crate::cli::output::progress;
 use crate::cli::output::screen::{Screen, Target};
@@ -16,6 +17,7 @@ use crate::client::{
     Client, ClientError, EventQuery, Events, JobQuery, JobStateBody, News, StreamItem,
 };
 use crate::wire::event::{EventView, StreamMessage};
+use crate::wire::flow::FlowView;
 use crate::wire::job::JobView;
 use crate::wire::message::ProgressMessage;
 use crate::wire::progress::ProgressView;
@@ -370,6 +372,8 @@ struct Lines {
     names: BTreeMap<u64, String>,
     /// When a job's progress was shown last.
     shown_at: BTreeMap<u64, Timestamp>,
+    /// When a flow, by owner and name, was shown last.
+    flows_shown_at: BTreeMap<(u32, String), Timestamp>,
 }
 
 impl Lines {
@@ -383,6 +387,7 @@ impl Lines {
             }
             News::Removed(id) => format!("{}  removed", job_head(id, "", look)),
             News::Progress(id, body) => self.progress(id, body, event.time, look)?,
+            News::Other if event.kind == "flow" => self.flow(event, look)?,
             News::Other => {
                 let body = harmless(&event.body.to_string()).into_owned();
                 let body = look.paint(Tone::Faint, &body);
@@ -409,6 +414,26 @@ impl Lines {
         while self.names.len() > MOST_NAMES {
             self.names.pop_first();
         }
+    }
+
+    /// `None` where one like it was shown just now, or a newer daemon says it otherwise. The last one is always shown.
+    fn flow(&mut self, event: &EventView, look: &Look) -> Option<String> {
+        let flow = FlowView::deserialize(&event.body).ok()?;
+        let key = (flow.owner.uid, flow.name.clone());
+        if flow::is_over(&flow.counts) {
+            self.flows_shown_at.remove(&key);
+            return Some(flow::line(&flow, look));
+        }
+        let shown_at = self.flows_shown_at.get(&key).copied();
+        let since = shown_at.map(|at| event.time.duration_since(at).as_secs_f64());
+        if since.is_some_and(|since| since < PROGRESS_EVERY_SECONDS) {
+            return None;
+        }
+        self.flows_shown_at.insert(key, event.time);
+        while self.flows_shown_at.len() > MOST_NAMES {
+            self.flows_shown_at.pop_first();
+        }
+        Some(flow::line(&flow, look))
     }
 
     fn progress(
@@ -547,6 +572,21 @@ mod tests {
             ..event("progress", "job/42/progress", fit)
         };
         assert!(lines.of(&later, &look).is_some(), "a second has passed");
+        let flow = |percent: f64, running: u64| {
+            let counts = json!({"total": 2, "pending": 0, "running": running, "completed": 2 - running, "failed": 0,
+                "cancelled": 0, "skipped": 0});
+            let body = json!({"name": "n", "owner": {"uid": 1, "user": "ann"}, "percent": percent, "counts": counts});
+            event("flow", "flow/n/progress", body)
+        };
+        let shown = [flow(50.0, 2), flow(60.0, 1), flow(100.0, 0)].map(|it| lines.of(&it, &look));
+        assert_eq!(
+            shown.each_ref().map(Option::as_deref),
+            [
+                Some("12:03:04  flow n  ████████░░░░░░░░  50%  ● 2 running"),
+                None,
+                Some("12:03:04  flow n  ████████████████  100%  ✔ 2 completed")
+            ]
+        );
         let flat = json!({"job": 42, "attempt": 1, "status": "running", "progress": 50.0,
             "timestamp": "2026-11-22T12:03:06Z", "new": {}});
         let nested = json!({"progress": {"percent": 50.0, "updated_at": "2026-11-22T12:03:06Z"}});

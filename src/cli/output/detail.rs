@@ -76,7 +76,12 @@ impl Page<'_> {
         let line = progress::line(self.look, "", &brief, width);
         self.field("Progress", line.trim_start());
         if let Some(eta) = progress::eta(shown, true) {
-            self.field("Left", &eta);
+            let basis = match shown.eta_basis.as_deref() {
+                Some("history") => ", by earlier runs",
+                Some("claim") => ", by its own word",
+                Some(_) | None => "",
+            };
+            self.field("Left", &format!("{eta}{basis}"));
         }
         if !shown.metrics.is_empty() {
             self.field("Metrics", &progress::metrics(shown).join("  "));

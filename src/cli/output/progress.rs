@@ -33,6 +33,13 @@ pub fn percent(value: f64) -> String {
     format!("{:.0}%", value.floor())
 }
 
+/// Percent as it is shown: `~` marks what was estimated from outside.
+#[must_use]
+pub fn percent_text(progress: &ProgressView) -> Option<String> {
+    let mark = if progress.estimated { "~" } else { "" };
+    Some(format!("{mark}{}", percent(known_percent(progress)?)))
+}
+
 /// Percent as given, or from the steps.
 #[must_use]
 pub fn known_percent(progress: &ProgressView) -> Option<f64> {
@@ -97,7 +104,7 @@ pub fn line(look: &Look, head: &str, progress: &ProgressView, width: usize) -> S
     let mut parts = Vec::new();
     if let Some(value) = known_percent(progress) {
         parts.push((Tone::Active, bar(value, 16)));
-        parts.push((Tone::Strong, percent(value)));
+        parts.extend(percent_text(progress).map(|text| (Tone::Strong, text)));
     }
     if let Some(eta) = eta(progress, false) {
         parts.push((Tone::Plain, format!("{eta} left")));
@@ -174,6 +181,11 @@ mod tests {
             shown(100),
             "42 train  ████████▎░░░░░░░  52%  2m10s left  warm\\eup  step 520/1000  loss 0.21"
         );
+        let estimated = ProgressView {
+            estimated: true,
+            ..progress.clone()
+        };
+        assert_eq!(percent_text(&estimated).as_deref(), Some("~52%"));
         assert_eq!(shown(32), "42 train  ████████▎░░░░░░░  52%");
         assert_eq!(shown(4), "42 t");
         for width in 0..120 {

@@ -239,7 +239,8 @@ impl Column {
                 (Tone::Active, bar.unwrap_or_default())
             }
             Self::Percent => {
-                let percent = shown_percent(job).map(progress::percent);
+                let shown = shown_percent(job).and(job.progress.as_ref());
+                let percent = shown.and_then(progress::percent_text);
                 (Tone::Plain, percent.unwrap_or_default())
             }
             Self::Eta => (Tone::Plain, shown_eta(job).unwrap_or_default()),

@@ -3,8 +3,10 @@
 use crate::client::Client;
 use crate::client::http::Http;
 use crate::wire::values::Cursor;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,6 +112,13 @@ pub(super) fn fault() -> impl Strategy<Value = Fault> {
         H::Buffered,
     ]);
     (harm, 0usize..12).prop_map(|(harm, after)| Fault { harm, after })
+}
+
+impl Fault {
+    /// Whether a log may come to it: there is no cursor of a log that dies, and no heartbeat in one.
+    pub(super) fn is_for_logs(&self) -> bool {
+        !matches!(self.harm, Harm::Refused(410) | Harm::Mute | Harm::Silent)
+    }
 }
 
 /// One move of one job.
@@ -295,8 +304,14 @@ async fn answer(
     request: &str,
     world: &watch::Sender<World>,
 ) -> Option<()> {
-    if request.starts_with("GET /v1/jobs") {
-        let text = list(&world.borrow());
+    let is_log = request.starts_with("GET /v1/jobs/7/logs");
+    if !is_log && request.starts_with("GET /v1/jobs") {
+        let is_one = request.starts_with("GET /v1/jobs/7 ");
+        let text = if is_one {
+            job(7, "running").to_string()
+        } else {
+            list(&world.borrow())
+        };
         return write(stream, &whole(200, &text)).await;
     }
     let mut fault = None;
@@ -308,6 +323,9 @@ async fn answer(
     }
     if fault.is_some_and(|fault| fault.harm == Harm::Mute) {
         return until_closed(stream).await;
+    }
+    if is_log {
+        return write(stream, &log(request, fault)).await.and(None);
     }
     let Some(feed) = Feed::open(request, &world.borrow(), fault) else {
         return write(stream, &whole(410, &problem(410))).await;
@@ -322,12 +340,51 @@ async fn until_closed(stream: &mut UnixStream) -> Option<()> {
 }
 
 fn list(world: &World) -> String {
-    let job = |(id, state): (&u64, &String)| {
-        json!({"id": id, "name": "x", "state": state, "group": "g", "priority": 5,
-               "owner": {"uid": 0, "user": "u"}, "created_at": "2026-11-22T10:00:00Z"})
-    };
-    let items: Vec<_> = world.states.iter().map(job).collect();
+    let jobs = world.states.iter();
+    let items: Vec<_> = jobs.map(|(id, state)| job(*id, state)).collect();
     json!({"items": items, "as_of": format!("{}:{}", world.epoch(), world.head)}).to_string()
+}
+
+fn job(id: u64, state: &str) -> Value {
+    json!({"id": id, "name": "x", "state": state, "group": "g", "priority": 5,
+           "owner": {"uid": 0, "user": "u"}, "created_at": "2026-11-22T10:00:00Z"})
+}
+
+/// What job 7 wrote.
+pub(super) fn output() -> Vec<u8> {
+    (0..200)
+        .flat_map(|n| format!("{n} ä\n").into_bytes())
+        .collect()
+}
+
+/// The log from where it was asked for, up to its end or to its harm.
+fn log(request: &str, fault: Option<Fault>) -> String {
+    let offset = request.split_once("offset=").map_or(0, |(_, rest)| {
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+        digits.unwrap().parse().unwrap()
+    });
+    let mut text = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_owned();
+    let mut at: usize = offset;
+    for (count, piece) in output()[offset..].chunks(37).enumerate() {
+        if fault.is_some_and(|fault| count >= fault.after) {
+            let is_noise = fault.is_some_and(|fault| fault.harm == Harm::Noise);
+            text += if is_noise {
+                "what?\n"
+            } else {
+                "{\"stream\":\"stdo"
+            };
+            return text;
+        }
+        at += piece.len();
+        let line = match std::str::from_utf8(piece) {
+            Ok(words) => json!({"stream": "stdout", "text": words, "cursor": at.to_string()}),
+            Err(_) => {
+                json!({"stream": "stdout", "base64": STANDARD.encode(piece), "cursor": at.to_string()})
+            }
+        };
+        text += &format!("{line}\n\n");
+    }
+    text + "{\"end\":true}\n"
 }
 
 fn problem(status: u16) -> String {
@@ -497,7 +554,7 @@ impl Feed {
         self.say("progress", None, &event);
     }
 
-    fn say(&mut self, kind: &str, id: Option<String>, body: &serde_json::Value) {
+    fn say(&mut self, kind: &str, id: Option<String>, body: &Value) {
         let is_harmed = self.fault.is_some_and(|it| self.messages >= it.after);
         self.messages += 1;
         if is_harmed && self.harm() == Some(Harm::Future) {

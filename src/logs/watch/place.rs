@@ -46,6 +46,12 @@ pub(super) fn has_name(dir: &Path, name: &OsStr) -> bool {
     rustix::fs::statat(CWD, dir.join(name), AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
+/// Whether the path is a symbolic link.
+pub(super) fn is_link(path: &Path) -> bool {
+    rustix::fs::lstat(path)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
 fn missing(dir: &Path, name: &OsStr) -> Result<Place, Errno> {
     match rustix::fs::readlinkat(CWD, dir.join(name), Vec::new()) {
         // A link to nothing: what has to appear is elsewhere.

@@ -55,12 +55,23 @@ struct Subscription {
 enum State {
     /// A change was told and not yet taken note of.
     Off,
-    /// The path itself is watched.
-    There { wd: i32 },
+    /// The path itself is watched; where it is a link, the link too, which may come to name another file.
+    There { wd: i32, link: Option<i32> },
     /// The path is missing; a directory is watched for this name.
     Above { wd: i32, name: OsString },
     /// It can only be looked at.
     Polled { problem: WatchProblem },
+}
+
+impl State {
+    fn watches(&self) -> impl Iterator<Item = i32> + use<> {
+        let (first, second) = match self {
+            Self::There { wd, link } => (Some(*wd), *link),
+            Self::Above { wd, .. } => (Some(*wd), None),
+            Self::Off | Self::Polled { .. } => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
 }
 
 /// Whom an event concerned.
@@ -158,7 +169,7 @@ impl Meanwhile {
                 })
         };
         match &found.state {
-            State::There { wd } => happened(*wd, None),
+            State::There { .. } => found.state.watches().any(|wd| happened(wd, None)),
             State::Above { wd, name } => happened(*wd, Some(name)),
             State::Off | State::Polled { .. } => false,
         }
@@ -244,25 +255,22 @@ impl Registry {
     /// the watch was set up is seen then.
     pub(super) fn finish(&mut self, found: Found) {
         self.searching.remove(&found.number);
-        let watched = match &found.state {
-            State::There { wd } | State::Above { wd, .. } => Some(*wd),
-            State::Off | State::Polled { .. } => None,
-        };
+        let watched = found.state.watches();
         let is_late = self.meanwhile.concerns(&found);
         if self.searching.is_empty() {
             self.meanwhile = Meanwhile::default();
         }
         let Some(subscription) = self.subscriptions.get_mut(&found.id) else {
             // It left meanwhile; its watch goes unless others share it.
-            return watched.into_iter().for_each(|wd| self.let_go(wd));
+            return watched.for_each(|wd| self.let_go(wd));
         };
         if is_late {
             // It may be that nothing watches any more: it has to look, and to search again.
             subscription.signal.tell();
-            return watched.into_iter().for_each(|wd| self.let_go(wd));
+            return watched.for_each(|wd| self.let_go(wd));
         }
         subscription.state = found.state;
-        if let Some(wd) = watched {
+        for wd in watched {
             self.by_wd.entry(wd).or_default().insert(found.id);
         }
     }
@@ -339,16 +347,15 @@ impl Registry {
             return;
         };
         let state = std::mem::replace(&mut subscription.state, State::Off);
-        let (State::There { wd } | State::Above { wd, .. }) = state else {
-            return;
-        };
-        let Some(sharing) = self.by_wd.get_mut(&wd) else {
-            return;
-        };
-        sharing.remove(&id);
-        if sharing.is_empty() {
-            self.by_wd.remove(&wd);
-            self.let_go(wd);
+        for wd in state.watches() {
+            let Some(sharing) = self.by_wd.get_mut(&wd) else {
+                continue;
+            };
+            sharing.remove(&id);
+            if sharing.is_empty() {
+                self.by_wd.remove(&wd);
+                self.let_go(wd);
+            }
         }
     }
 
@@ -405,8 +412,19 @@ fn watch_there(inotify: &OwnedFd, path: &Path) -> Result<Option<State>, Errno> {
         | WatchFlags::DELETE_SELF
         | WatchFlags::MOVE_SELF
         | WatchFlags::MASK_ADD;
+    let link = if place::is_link(path) {
+        let flags = WatchFlags::ATTRIB
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::DONT_FOLLOW
+            | WatchFlags::MASK_ADD;
+        // What it names is watched all the same.
+        inotify::add_watch(inotify, path, flags).ok()
+    } else {
+        None
+    };
     match inotify::add_watch(inotify, path, flags) {
-        Ok(wd) => Ok(Some(State::There { wd })),
+        Ok(wd) => Ok(Some(State::There { wd, link })),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error),
     }

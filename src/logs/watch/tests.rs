@@ -85,6 +85,30 @@ async fn a_file_replaced_while_somebody_has_it_open_is_told() {
 }
 
 #[tokio::test]
+async fn a_link_is_told_when_it_or_what_it_names_changes() {
+    let (watcher, dir) = start();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("one"), "1").unwrap();
+    fs::write(path("two"), "2").unwrap();
+    std::os::unix::fs::symlink("one", path("link")).unwrap();
+    let mut watch = watcher.watch(&path("link"));
+    append(&path("one"), b"x");
+    told(&mut watch).await;
+    std::os::unix::fs::symlink("two", path("next")).unwrap();
+    fs::rename(path("next"), path("link")).unwrap();
+    told(&mut watch).await;
+    append(&path("two"), b"x");
+    told(&mut watch).await;
+    fs::remove_file(path("link")).unwrap();
+    told(&mut watch).await;
+    fs::write(path("link"), "a file of its own").unwrap();
+    told(&mut watch).await;
+    append(&path("link"), b"x");
+    told(&mut watch).await;
+    assert_eq!(watch.problem(), None);
+}
+
+#[tokio::test]
 async fn a_path_that_does_not_exist_is_told_when_it_or_a_part_of_it_comes() {
     let (watcher, dir) = start();
     let path = dir.path().join("a/b/c/stdout.0");

@@ -144,31 +144,11 @@ fn a_stall_widens_and_then_is_unknown() {
 }
 
 #[test]
-fn a_pause_does_not_count() {
-    let mut estimator = Estimator::default();
-    let mut boot_ms = 0;
-    for step in 0..50_u32 {
-        estimator.record(boot_ms, f64::from(step), Some(100.0));
-        if step == 25 {
-            estimator.paused(boot_ms);
-            assert!((at(&estimator, boot_ms + 3_000_000).unwrap().seconds - 75.0).abs() < 1.0);
-            boot_ms += 3_600_000;
-            estimator.resumed(boot_ms);
-        }
-        boot_ms += 1000;
-    }
-    let ours = at(&estimator, boot_ms - 1000).unwrap().seconds;
-    assert!((ours - 51.0).abs() < 0.5, "{ours}");
-    let naive = seconds(boot_ms) * 51.0 / 49.0;
-    assert!((naive - 51.0).abs() > 1000.0);
-}
-
-#[test]
 fn memory_is_bounded_and_a_fall_begins_anew() {
     let mut estimator = Estimator::default();
     for step in 0..100_000_u32 {
         estimator.record(u64::from(step) * 3, f64::from(step), None);
-        assert!(estimator.samples.len() <= MAX_SAMPLES);
+        assert!(estimator.samples.len() <= samples::MOST);
     }
     let rate = estimator.estimate(300_000).unwrap().rate;
     assert!((rate - 333.0).abs() < 5.0, "{rate}");
@@ -184,4 +164,27 @@ fn done_is_done() {
         estimator.record(u64::from(step) * 1000, f64::from(step), Some(10.0));
     }
     assert!(at(&estimator, 10_000).unwrap().seconds.abs() < 1e-9);
+}
+
+#[test]
+fn breaks_that_come_again_are_part_of_the_rest_and_one_is_not() {
+    let run = |breaks: &[u32]| {
+        let mut estimator = Estimator::default();
+        let mut at_ms = 0;
+        for step in 0..=100_u32 {
+            if breaks.contains(&step) {
+                at_ms += 60_000;
+            }
+            estimator.record(at_ms, f64::from(step), Some(200.0));
+            at_ms += 1_000;
+        }
+        at(&estimator, at_ms - 1_000).unwrap().seconds
+    };
+    assert!((run(&[50]) - 100.0).abs() < 5.0, "{}", run(&[50]));
+    let again = run(&[20, 40, 60, 80]);
+    assert!((again - 400.0).abs() < 20.0, "{again}");
+    // From the 80th on each step takes a minute: these are no breaks.
+    let slower: Vec<u32> = (80..=100).collect();
+    let slow = run(&slower);
+    assert!(slow > 4_000.0 && slow < 7_000.0, "{slow}");
 }

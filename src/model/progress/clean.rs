@@ -13,6 +13,8 @@ pub const MAX_NAME_CHARS: usize = 64;
 pub const MAX_METRICS: usize = 64;
 /// Most steps kept for one attempt.
 pub const MAX_STEPS: usize = 200;
+/// Largest weight of a step: sums of them stay finite.
+const MAX_WEIGHT: f64 = 1e12;
 
 /// Returns the observation with everything unfit left out.
 pub(super) fn observation(seen: Observation) -> Observation {
@@ -60,6 +62,10 @@ fn step(report: StepReport) -> Option<StepReport> {
         name: name(Some(report.name))?,
         kind: name(report.kind),
         percent: report.percent.and_then(percent),
+        weight: report
+            .weight
+            .and_then(amount)
+            .map(|weight| weight.min(MAX_WEIGHT)),
         message: text(report.message),
         state: report.state,
     })

@@ -4,6 +4,7 @@
 mod clean;
 mod merge;
 mod observation;
+mod steps;
 mod track;
 
 #[cfg(test)]
@@ -58,6 +59,9 @@ pub struct Progress {
     /// What one unit is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// The counts were estimated from outside, because nobody says how far the job is.
+    #[serde(skip_serializing_if = "is_false")]
+    pub estimated: bool,
     /// Seconds until done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<f64>,
@@ -67,10 +71,13 @@ pub struct Progress {
     /// One in ten would be done later than this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_high_seconds: Option<f64>,
+    /// What the time that is left is known from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_basis: Option<EtaBasis>,
     /// The newest value of every named number.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
-    /// The steps the job reported, in order of their first report.
+    /// The steps the job announced or reported, in order of their first report.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<ReportedStep>,
     /// The job said that it has started up.
@@ -101,6 +108,12 @@ pub struct Counting {
     pub steps_in_epoch: bool,
     /// The job counts its epochs from 0.
     pub epochs_from_zero: bool,
+    /// That was concluded from steps that ran ahead of the epochs, and not said or seen.
+    #[serde(skip_serializing_if = "is_false")]
+    pub steps_outran: bool,
+    /// The job reports fractions of epochs.
+    #[serde(skip_serializing_if = "is_false")]
+    pub epochs_in_parts: bool,
     /// The epoch in which `step` was last reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch_of_step: Option<f64>,
@@ -112,6 +125,60 @@ pub struct Counting {
     /// See `claimed_rate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed_eta: Option<ClaimedEta>,
+    /// Whether, and how, the job said which steps there are in all.
+    #[serde(skip_serializing_if = "Plan::is_empty")]
+    pub plan: Plan,
+}
+
+/// What is known of all named steps of a job, beyond those that are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Plan {
+    /// Steps were announced before they began, so that all of them are known.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_announced: bool,
+    /// The job said how many there are, without counting them itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<f64>,
+    /// Steps that are over and made room for others.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dropped: u32,
+    /// What those weigh together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_weight: Option<f64>,
+    /// How much of that was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_done: Option<f64>,
+}
+
+impl Plan {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What an ETA is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EtaBasis {
+    /// The pace of the job, measured here.
+    Rate,
+    /// The job's own word.
+    Claim,
+    /// How long earlier runs of the same took.
+    History,
+}
+
+impl EtaBasis {
+    /// The stable name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Claim => "claim",
+            Self::History => "history",
+        }
+    }
 }
 
 /// The source whose counts are shown, and since when it has been silent.
@@ -129,10 +196,16 @@ pub struct Lead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rank {
+    /// Nobody said so: it was estimated from outside.
+    Estimated,
     /// An adapter saw epochs only.
     GuessedEpochs,
-    /// An adapter saw units or percent.
+    /// The generic adapter saw units or percent in a text it knows nothing of.
     GuessedSteps,
+    /// An adapter that knows the program saw units or percent.
+    NamedSteps,
+    /// It follows from the named steps of which the job told all.
+    Plan,
     /// The job said so itself.
     Explicit,
 }
@@ -146,17 +219,39 @@ pub struct ClaimedEta {
     pub at: Stamp,
 }
 
+/// Which earlier runs are the same as one that runs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SameRuns {
+    /// Whose they are.
+    pub uid: u32,
+    /// Their name.
+    pub name: String,
+    /// Their command too, where the name is only that of the program.
+    pub command: Option<Vec<String>>,
+    /// Their kind, where none has the name.
+    pub kind: Option<String>,
+}
+
 /// A step as it stands now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportedStep {
     /// The newest report of it.
     #[serde(flatten)]
     pub report: StepReport,
-    /// When it was first reported.
-    pub started_at_ms: i64,
+    /// When it began; absent while it is only announced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at_ms: Option<i64>,
     /// When it was reported as ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at_ms: Option<i64>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Writes whole numbers as such: a client expects `500`, not `500.0`.

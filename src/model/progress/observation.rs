@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::is_false;
+
 /// Who saw it. The order of trust is in [`super::Progress::observe`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,6 +32,8 @@ impl Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
+    /// It was announced and has not begun.
+    Pending,
     /// It has begun.
     Started,
     /// It goes on.
@@ -45,12 +49,25 @@ impl StepState {
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Some(match word.trim().to_ascii_lowercase().as_str() {
+            "pending" | "planned" | "waiting" | "todo" => Self::Pending,
             "started" | "start" | "begin" | "begun" => Self::Started,
             "progress" | "running" | "in_progress" => Self::Progress,
             "completed" | "complete" | "done" | "finished" | "success" => Self::Completed,
             "failed" | "fail" | "error" => Self::Failed,
             _ => return None,
         })
+    }
+
+    /// The stable name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Started => "started",
+            Self::Progress => "progress",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
     }
 
     /// Whether nothing more is expected of the step.
@@ -73,9 +90,27 @@ pub struct StepReport {
     /// How much of it is done, 0–100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
+    /// Its share of the whole, beside that of the other steps; 1 where the job does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// A word for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+impl StepReport {
+    /// A report that says no more than where a step is.
+    #[must_use]
+    pub fn new(name: impl Into<String>, state: StepState) -> Self {
+        Self {
+            name: name.into(),
+            kind: None,
+            state,
+            percent: None,
+            weight: None,
+            message: None,
+        }
+    }
 }
 
 /// What one source saw at one time; whatever it did not see is absent.
@@ -101,6 +136,9 @@ pub struct Observation {
     /// The source knows that `step` counts within the epoch, not over the whole job.
     #[serde(default, skip_serializing_if = "is_false")]
     pub steps_in_epoch: bool,
+    /// The counts were not said by anybody, but estimated from outside, as from an open file.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
     /// What the job is at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
@@ -125,7 +163,7 @@ pub struct Observation {
     /// What the job says went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Steps begun, advanced or ended.
+    /// Steps announced, begun, advanced or ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepReport>,
     /// The job says that it has started up (`READY=1`).
@@ -137,10 +175,6 @@ pub struct Observation {
     /// The job says that it is alive (`WATCHDOG=1`, a heartbeat).
     #[serde(default, skip_serializing_if = "is_false")]
     pub heartbeat: bool,
-    /// Derived from what the system shows of the job, not from anything it says: its counts give way to
-    /// every other source's.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub estimated: bool,
 }
 
 impl Observation {
@@ -155,6 +189,7 @@ impl Observation {
             epoch: None,
             total_epochs: None,
             steps_in_epoch: false,
+            estimated: false,
             phase: None,
             message: None,
             rate: None,
@@ -167,7 +202,6 @@ impl Observation {
             ready: false,
             stopping: false,
             heartbeat: false,
-            estimated: false,
         }
     }
 
@@ -201,11 +235,11 @@ impl Observation {
             self.epoch = newer.epoch;
             self.total_epochs = newer.total_epochs;
             self.steps_in_epoch = newer.steps_in_epoch;
+            self.estimated = newer.estimated;
             self.phase = newer.phase;
             self.rate = newer.rate;
             self.unit = newer.unit;
             self.eta_seconds = newer.eta_seconds;
-            self.estimated = newer.estimated;
         } else if newer.phase.is_some() {
             self.phase = newer.phase;
         }
@@ -218,8 +252,4 @@ impl Observation {
         self.stopping |= newer.stopping;
         self.heartbeat |= newer.heartbeat;
     }
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }

@@ -1,6 +1,8 @@
 //! The rules of merging, as tables.
 
 mod any;
+mod steps;
+mod timing;
 
 use super::*;
 
@@ -219,7 +221,12 @@ fn a_new_phase_forgets_a_guessed_name_and_keeps_a_given_one() {
 
 #[test]
 fn who_leads() {
-    let ratio = || Source::Adapter("ratio".to_owned());
+    let named = |name: &str| Source::Adapter(name.to_owned());
+    let ratio = || named("ratio");
+    let estimate = |part| Observation {
+        estimated: true,
+        ..percent(named("open_files"), part)
+    };
     // (what, first at second 0, then, its second, percent shown then)
     let table = [
         (
@@ -239,23 +246,65 @@ fn who_leads() {
         (
             "the first guess stays",
             bar(50.0, 100.0),
-            percent(ratio(), 90.0),
+            percent(named("wget"), 90.0),
             29,
             50.0,
         ),
         (
             "a silent guess is replaced",
             bar(50.0, 100.0),
-            percent(ratio(), 90.0),
+            percent(named("wget"), 90.0),
             30,
+            90.0,
+        ),
+        (
+            "whoever knows the program beats whoever knows nothing",
+            percent(ratio(), 90.0),
+            bar(50.0, 100.0),
+            1,
+            50.0,
+        ),
+        (
+            "and is never beaten by it",
+            bar(50.0, 100.0),
+            percent(ratio(), 90.0),
+            900,
+            50.0,
+        ),
+        (
+            "until it has come to its end",
+            bar(100.0, 100.0),
+            percent(ratio(), 10.0),
+            30,
+            10.0,
+        ),
+        (
+            "for good",
+            bar(100.0, 100.0),
+            percent(ratio(), 10.0),
+            29,
+            100.0,
+        ),
+        (
+            "any guess beats an estimate",
+            estimate(40.0),
+            percent(ratio(), 90.0),
+            1,
+            90.0,
+        ),
+        (
+            "an estimate beats nothing that was said",
+            percent(ratio(), 90.0),
+            estimate(95.0),
+            900,
             90.0,
         ),
         (
             "units beat epochs",
             epoch(ratio(), 1.0, 3.0),
-            bar(50.0, 100.0),
+            bar(30.0, 100.0),
             1,
-            50.0,
+            30.0,
         ),
         (
             "epochs do not beat units",
@@ -285,6 +334,21 @@ fn who_leads() {
         progress.observe(then, at(second));
         assert_eq!(progress.percent, Some(expected), "{what}");
     }
+}
+
+#[test]
+fn who_has_come_to_the_end_makes_way_for_the_next_program() {
+    let named = |name: &str| Source::Adapter(name.to_owned());
+    let mut progress = Progress::default();
+    progress.observe(percent(named("git"), 100.0), at(0));
+    progress.observe(percent(named("joblib"), 100.0), at(1));
+    let lead = |progress: &Progress| progress.counting.lead.as_ref().unwrap().source.clone();
+    assert_eq!(lead(&progress), named("git"), "it is at its end as well");
+    progress.observe(percent(named("ratio"), 3.0), at(1));
+    assert_eq!(lead(&progress), named("git"), "it guesses");
+    progress.observe(percent(named("cmake"), 3.0), at(1));
+    assert_eq!(lead(&progress), named("cmake"));
+    assert_eq!((progress.percent, progress.phase_number), (Some(3.0), 1));
 }
 
 #[test]
@@ -332,8 +396,9 @@ fn steps_that_start_again_in_every_epoch_are_noticed() {
         bar(5.0, 10.0),
     ];
     let shown = run(seen);
-    assert_eq!(shown[2], (Some(100.0), 0));
-    assert_eq!(shown[4..], [(Some(50.0), 1), (Some(75.0), 1)]);
+    // A whole bar in the first of two epochs cannot be the whole job.
+    assert_eq!(shown[2], (Some(50.0), 0));
+    assert_eq!(shown[4..], [(Some(50.0), 0), (Some(75.0), 0)]);
     // The same from a file that says both at once, with epochs from 0.
     let both = |number, step| Observation {
         step: Some(step),
@@ -350,9 +415,9 @@ fn steps_that_start_again_in_every_epoch_are_noticed() {
         shown,
         [
             (Some(10.0), 0),
-            (Some(100.0), 0),
-            (Some(55.0), 1),
-            (Some(100.0), 1)
+            (Some(50.0), 0),
+            (Some(55.0), 0),
+            (Some(100.0), 0)
         ]
     );
 }
@@ -409,11 +474,8 @@ fn nonsense_is_left_out() {
 fn steps_are_kept_by_name_and_bounded() {
     let report = |name: &str, state| Observation {
         steps: vec![StepReport {
-            name: name.to_owned(),
             kind: Some("file".into()).filter(|_| state == StepState::Started),
-            state,
-            percent: None,
-            message: None,
+            ..StepReport::new(name, state)
         }],
         ..Observation::new(Source::Api)
     };
@@ -435,11 +497,14 @@ fn steps_are_kept_by_name_and_bounded() {
     assert_eq!(last.report.kind.as_deref(), Some("file"));
     assert_eq!(
         (last.started_at_ms, last.finished_at_ms),
-        (2000, Some(3000))
+        (Some(2000), Some(3000))
     );
     progress.observe(report("file 499", StepState::Started), at(9));
     let again = progress.steps.last().unwrap();
-    assert_eq!((again.started_at_ms, again.finished_at_ms), (9000, None));
+    assert_eq!(
+        (again.started_at_ms, again.finished_at_ms),
+        (Some(9000), None)
+    );
 }
 
 #[test]
@@ -512,4 +577,19 @@ fn a_new_phase_has_an_eta_of_its_own_and_a_pause_does_not_count() {
     tracker.resumed(at(5000));
     tracker.observe(bar(110.0, 1000.0), at(5001));
     assert!((tracker.progress().eta_seconds.unwrap() - 89.0).abs() < 1.0);
+}
+
+#[test]
+fn an_estimate_is_marked_while_it_leads() {
+    let mut progress = Progress::default();
+    let estimate = Observation {
+        estimated: true,
+        ..percent(Source::Adapter("open_files".into()), 40.0)
+    };
+    progress.observe(estimate.clone(), at(0));
+    assert!(progress.estimated);
+    progress.observe(bar(30.0, 100.0), at(1));
+    assert!(!progress.estimated);
+    progress.observe(estimate, at(900));
+    assert_eq!((progress.percent, progress.estimated), (Some(30.0), false));
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use regex::Regex;
 
+use super::dialect;
 use super::window::Need;
 
 /// How to read the output of one program.
@@ -83,10 +84,20 @@ pub(in crate::progress) struct LineRule {
     pub groups: Vec<(usize, Meaning)>,
     pub on: On,
     pub bar: bool,
+    /// Bars that are drawn together, from the top of their display.
+    pub live: bool,
     pub open: bool,
     pub keep: bool,
     pub start: bool,
     pub done: bool,
+    /// Each such line is one step more since the last `start`.
+    pub count: bool,
+    /// It is only remembered: the adapters after this one are asked about the line too.
+    pub pass: bool,
+    /// The part of the output that begins with such a line.
+    pub enter: Option<String>,
+    /// Only read in this part of the output.
+    pub within: Option<String>,
     pub unit: Option<String>,
     /// What a prefix of a number means that does not say `iB`.
     pub scale: f64,
@@ -102,7 +113,8 @@ impl LineRule {
     /// Whether of many such lines only the last counts: nothing but the newest numbers is taken from them.
     pub(in crate::progress) fn may_repeat(&self) -> bool {
         let has_item = self.groups.iter().any(|(_, it)| *it == Meaning::Item);
-        !(self.keep || self.start || self.done || has_item)
+        let is_noted = self.keep || self.start || self.done || self.count || self.enter.is_some();
+        !(is_noted || has_item)
     }
 }
 
@@ -114,10 +126,10 @@ pub(in crate::progress) struct Pattern {
 }
 
 impl Pattern {
-    /// A pattern that was parsed before.
+    /// A pattern of the dialect that was parsed before.
     pub(super) fn new(text: &str) -> Self {
         Self {
-            text: text.to_owned(),
+            text: dialect::usual(text),
             regex: OnceLock::new(),
         }
     }
@@ -138,6 +150,8 @@ pub(in crate::progress) enum Meaning {
     Percent,
     Epoch,
     Epochs,
+    /// The number of the last epoch, where they are counted from 0.
+    LastEpoch,
     Rate,
     Pace,
     Eta,
@@ -164,6 +178,7 @@ pub(super) const MEANINGS: &[(&str, Meaning)] = &[
     ("percent", Meaning::Percent),
     ("epoch", Meaning::Epoch),
     ("epochs", Meaning::Epochs),
+    ("last_epoch", Meaning::LastEpoch),
     ("rate", Meaning::Rate),
     ("pace", Meaning::Pace),
     ("eta", Meaning::Eta),

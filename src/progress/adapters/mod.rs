@@ -5,6 +5,7 @@
 //! are a [`Catalogue`], made once and shared by every stream that is read ([`super::text`]).
 
 mod definition;
+mod dialect;
 mod hints;
 pub mod load;
 mod parse;
@@ -169,6 +170,15 @@ impl Catalogue {
             ranks[number] = Some(rank);
         }
         ranks
+    }
+
+    /// How many bytes of whole lines no rule may read.
+    pub(in crate::progress) fn quiet(&self, bytes: &[u8], found: &mut Found) -> usize {
+        if self.always.is_empty() {
+            self.sieve.quiet(bytes, found, |found| self.wants(found))
+        } else {
+            0
+        }
     }
 
     /// Notes what a line has, from the place `from` on.

@@ -1,6 +1,7 @@
 //! Reads a file of adapters. What is wrong with one adapter is said with its place, and hinders no other.
 
-use std::collections::BTreeSet;
+mod sense;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::definition::{
     Adapter, Body, Builtin, LineRule, MEANINGS, Meaning, On, Origin, Pattern, Template,
 };
-use super::window;
+use super::{dialect, window};
 
 /// How pairs of a name and a number are found unless an adapter says otherwise.
 const PAIRS: &str = r"(?<name>[\w./-]+)\s*[=:]\s*(?<value>\S+)";
@@ -29,8 +30,8 @@ const ADAPTER_KEYS: &[&str] = &[
     "line",
 ];
 const LINE_KEYS: &[&str] = &[
-    "pattern", "on", "bar", "open", "keep", "start", "done", "unit", "scale", "set", "metrics",
-    "pairs",
+    "pattern", "on", "bar", "live", "open", "keep", "start", "done", "count", "pass", "enter",
+    "within", "unit", "scale", "set", "metrics", "pairs",
 ];
 
 /// One thing that is wrong with a file of adapters.
@@ -125,24 +126,15 @@ impl File<'_> {
         let mut starts = Vec::new();
         for (key, value) in table {
             let line = self.line(&key.span());
-            match value.get_ref() {
-                DeValue::Array(adapters) if key.get_ref() == "adapter" => {
-                    starts.extend(adapters.iter());
-                }
-                _ if key.get_ref() == "adapter" => {
-                    self.problem(
-                        line,
-                        "",
-                        "adapter",
-                        "adapters begin with `[[adapter]]`".to_owned(),
-                    );
-                }
-                _ => {
-                    let what =
-                        "a file of adapters has `[[adapter]]` and nothing beside it".to_owned();
-                    self.problem(line, "", key.get_ref(), what);
-                }
-            }
+            let what = if key.get_ref() != "adapter" {
+                "a file of adapters has `[[adapter]]` and nothing beside it"
+            } else if let DeValue::Array(adapters) = value.get_ref() {
+                starts.extend(adapters.iter());
+                continue;
+            } else {
+                "adapters begin with `[[adapter]]`"
+            };
+            self.problem(line, "", key.get_ref(), what.to_owned());
         }
         let lines: Vec<usize> = starts.iter().map(|it| self.line(&it.span())).collect();
         for (at, adapter) in starts.into_iter().enumerate() {
@@ -250,13 +242,12 @@ impl Section<'_, '_> {
     }
 
     fn text(&mut self, table: &DeTable<'_>, key: &str) -> Option<String> {
-        match self.get(table, key)? {
-            DeValue::String(text) => Some(text.to_string()),
-            _ => {
-                self.fault(key, "it is a text in quotes");
-                None
-            }
+        let value = self.get(table, key)?;
+        if let DeValue::String(text) = value {
+            return Some(text.to_string());
         }
+        self.fault(key, "it is a text in quotes");
+        None
     }
 
     fn texts(&mut self, table: &DeTable<'_>, key: &str) -> Vec<String> {
@@ -264,10 +255,7 @@ impl Section<'_, '_> {
             None => return Vec::new(),
             Some(DeValue::Array(values)) => values
                 .iter()
-                .map(|value| match value.get_ref() {
-                    DeValue::String(text) => Some(text.to_string()),
-                    _ => None,
-                })
+                .map(|value| value.get_ref().as_str().map(str::to_owned))
                 .collect::<Option<Vec<_>>>(),
             Some(_) => None,
         };
@@ -278,9 +266,18 @@ impl Section<'_, '_> {
     }
 
     fn scale(&mut self, table: &DeTable<'_>) -> Option<f64> {
-        match self.get(table, "scale")? {
-            DeValue::Integer(number) if number.as_str() == "1000" => Some(1000.0),
-            DeValue::Integer(number) if number.as_str() == "1024" => Some(1024.0),
+        let number = match self.get(table, "scale")? {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::String(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => "",
+        };
+        match number {
+            "1000" => Some(1000.0),
+            "1024" => Some(1024.0),
             _ => {
                 self.fault("scale", "it is 1000 or 1024");
                 None
@@ -306,6 +303,7 @@ impl Section<'_, '_> {
                     .filter_map(|line| self.rule(line, unit.as_deref(), scale))
                     .collect();
                 self.check_names(&rules);
+                self.check_parts(&rules);
                 Some(Body::Lines(rules))
             }
             (Some("json"), true) => Some(Body::Builtin(Builtin::Json)),
@@ -351,10 +349,15 @@ impl Section<'_, '_> {
             pattern: Pattern::new(&pattern),
             on: self.on(table),
             bar: self.flag(table, "bar"),
+            live: self.flag(table, "live"),
             open: self.flag(table, "open"),
             keep: self.flag(table, "keep"),
             start: self.flag(table, "start"),
             done: self.flag(table, "done"),
+            count: self.flag(table, "count"),
+            pass: self.flag(table, "pass"),
+            enter: self.text(table, "enter"),
+            within: self.text(table, "within"),
             unit: self.text(table, "unit").or_else(|| unit.map(str::to_owned)),
             scale: self.scale(table).or(scale).unwrap_or(1000.0),
             pairs: self.pairs(table),
@@ -380,7 +383,8 @@ impl Section<'_, '_> {
 
     /// The pattern and the names of its groups, by number.
     fn regex(&mut self, key: &str, pattern: &str) -> Option<(Hir, Vec<Option<String>>)> {
-        match (regex_syntax::parse(pattern), &*self.file.origin) {
+        let usual = dialect::usual(pattern);
+        match (regex_syntax::parse(&usual), self.file.origin) {
             (Err(error), _) => {
                 let what = match &error {
                     regex_syntax::Error::Parse(error) => error.kind().to_string(),
@@ -391,7 +395,7 @@ impl Section<'_, '_> {
                 None
             }
             // What is shipped is compiled by its test.
-            (Ok(_), Origin::File(_)) if regex::Regex::new(pattern).is_err() => {
+            (Ok(_), Origin::File(_)) if regex::Regex::new(&usual).is_err() => {
                 self.fault(key, "the regular expression is too large");
                 None
             }
@@ -454,7 +458,10 @@ impl Section<'_, '_> {
                 DeValue::String(text) => Some(text.to_string()),
                 DeValue::Integer(number) => Some(number.as_str().to_owned()),
                 DeValue::Float(number) => Some(number.as_str().to_owned()),
-                _ => None,
+                DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_)
+                | DeValue::Table(_) => None,
             };
             let key = format!("set.{key}");
             match (meaning, text.as_deref().map(Template::parse)) {
@@ -471,48 +478,6 @@ impl Section<'_, '_> {
             }
         }
         set
-    }
-
-    fn check_sense(&mut self, rule: &LineRule) {
-        let has = |meaning: &Meaning| {
-            rule.groups.iter().any(|(_, it)| it == meaning)
-                || rule.set.iter().any(|(it, _)| it == meaning)
-        };
-        if rule.done && !has(&Meaning::Item) {
-            self.fault("done", "it needs a group `item`: what is complete");
-        }
-        if rule.open && rule.on == On::Osc {
-            self.fault("open", "a string for the terminal is never open");
-        }
-        if rule.groups.is_empty() && rule.set.is_empty() && !rule.start {
-            self.fault(
-                "pattern",
-                "it reads nothing: name a group, or `set` something",
-            );
-        }
-    }
-
-    /// Texts may name groups of their own pattern, and those that a line of this adapter keeps.
-    fn check_names(&mut self, rules: &[LineRule]) {
-        let names = |rule: &LineRule| -> BTreeSet<String> {
-            let words = rule.groups.iter().filter_map(|(_, meaning)| match meaning {
-                Meaning::Word(word) => Some(word.clone()),
-                other => MEANINGS
-                    .iter()
-                    .find(|(_, it)| it == other)
-                    .map(|(name, _)| (*name).to_owned()),
-            });
-            words.collect()
-        };
-        let kept: BTreeSet<String> = rules.iter().filter(|it| it.keep).flat_map(names).collect();
-        for rule in rules {
-            let own = names(rule);
-            for name in rule.set.iter().flat_map(|(_, text)| text.names()) {
-                if !own.contains(name) && !kept.contains(name) {
-                    self.fault("set", format!("`{{{name}}}` is no group of this pattern"));
-                }
-            }
-        }
     }
 }
 

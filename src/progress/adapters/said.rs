@@ -18,6 +18,8 @@ pub(in crate::progress) struct Said {
     pub percent: Option<f64>,
     pub epoch: Option<f64>,
     pub epochs: Option<f64>,
+    /// The first epoch is 0.
+    pub epochs_from_zero: bool,
     /// Units per second.
     pub rate: Option<f64>,
     pub eta_seconds: Option<f64>,
@@ -48,8 +50,10 @@ fn taken(rule: &LineRule, captures: &Captures<'_>, kept: &Said) -> Result<Said, 
     let mut take = Take {
         said: Said::default(),
         base: rule.scale,
+        is_scaled: false,
         rate_unit: None,
         amount_unit: None,
+        bare: Vec::new(),
     };
     let group = |meaning: &Meaning| {
         let found = rule.groups.iter().filter(move |(_, it)| it == meaning);
@@ -61,6 +65,9 @@ fn taken(rule: &LineRule, captures: &Captures<'_>, kept: &Said) -> Result<Said, 
     {
         take.base = 1024.0;
     }
+    take.is_scaled = [Meaning::Step, Meaning::Total].iter().any(|it| {
+        group(it).is_some_and(|found| found.as_str().ends_with(['k', 'M', 'G', 'T', 'P']))
+    });
     let mut spans = Vec::new();
     for (at, meaning) in &rule.groups {
         let Some(found) = captures
@@ -96,20 +103,37 @@ struct Take {
     said: Said,
     /// What a prefix of a number means that does not say `iB`.
     base: f64,
+    /// Counts are printed with a prefix and without their unit, so that the rate has one before its unit too.
+    is_scaled: bool,
     rate_unit: Option<String>,
     amount_unit: Option<String>,
+    /// The counts that have no unit of their own, so that one behind them is meant for them too.
+    bare: Vec<Meaning>,
 }
 
 impl Take {
     fn put(&mut self, meaning: &Meaning, text: &str) -> Result<(), Refused> {
         match meaning {
-            Meaning::Step => self.said.step = Some(self.count(text)?),
+            Meaning::Step => {
+                self.said.step = Some(self.count(text)?);
+                self.note_bare(Meaning::Step, text);
+            }
             // A whole of nothing, or an unknown one, has no parts.
             Meaning::Total if is_unknown(text) => self.said.total = None,
-            Meaning::Total => self.said.total = some_of(self.count(text)?),
+            Meaning::Total => {
+                self.said.total = some_of(self.count(text)?);
+                self.note_bare(Meaning::Total, text);
+            }
             Meaning::Percent => self.said.percent = Some(value::percent(text).ok_or(Refused)?),
             Meaning::Epoch => self.epoch(text)?,
             Meaning::Epochs => self.said.epochs = some_of(self.count(text)?),
+            Meaning::LastEpoch => {
+                self.said.epochs = Some(self.count(text)? + 1.0);
+                self.said.epochs_from_zero = true;
+            }
+            Meaning::Rate if self.is_scaled => {
+                self.rate(value::rate(text, self.base).in_whole_units(self.base));
+            }
             Meaning::Rate => self.rate(value::rate(text, self.base)),
             Meaning::Pace => self.rate(value::pace(text)),
             Meaning::Eta => self.said.eta_seconds = value::seconds(text),
@@ -134,6 +158,34 @@ impl Take {
         let amount = value::amount(text, self.base).ok_or(Refused)?;
         self.amount_unit = amount.unit.or(self.amount_unit.take());
         Ok(amount.value)
+    }
+
+    fn note_bare(&mut self, count: Meaning, text: &str) {
+        if text.trim().ends_with(|c: char| c.is_ascii_digit()) {
+            self.bare.push(count);
+        }
+    }
+
+    /// Of `0.5/1.3 MB` both are megabytes.
+    fn scale_by_unit(&mut self) {
+        let Some(unit) = self.said.unit.as_deref() else {
+            return;
+        };
+        let Some(amount) = value::amount(&format!("1{unit}"), self.base) else {
+            return;
+        };
+        if amount.unit.as_deref() != Some("B") {
+            return;
+        }
+        for count in &self.bare {
+            let count = if *count == Meaning::Step {
+                &mut self.said.step
+            } else {
+                &mut self.said.total
+            };
+            *count = count.map(|count| number::scaled(count, amount.value));
+        }
+        self.said.unit = amount.unit;
     }
 
     /// `2`, `0.5`, `1e-2` or `2/3`
@@ -185,17 +237,21 @@ impl Take {
             if taken.iter().any(overlaps) {
                 continue;
             }
-            let name = name.as_str().trim();
-            match Meaning::of_pair(name).filter(|_| rule.pairs_are_fields) {
+            let name = match pair.name("of") {
+                Some(whose) => format!("{}.{}", whose.as_str().trim(), name.as_str().trim()),
+                None => name.as_str().trim().to_owned(),
+            };
+            match Meaning::of_pair(&name).filter(|_| rule.pairs_are_fields) {
                 Some(meaning) => self.put(&meaning, unquoted(value.as_str()))?,
                 None if name.is_empty() => {}
-                None => self.metric(name.to_owned(), value.as_str()),
+                None => self.metric(name, value.as_str()),
             }
         }
         Ok(())
     }
 
-    fn finish(self, rule: &LineRule) -> Result<Said, Refused> {
+    fn finish(mut self, rule: &LineRule) -> Result<Said, Refused> {
+        self.scale_by_unit();
         let mut said = self.said;
         if let (Some(step), Some(total)) = (said.step, said.total)
             && step > total
@@ -254,6 +310,7 @@ impl Said {
             percent: self.percent.or(kept.percent),
             epoch: self.epoch.or(kept.epoch),
             epochs: self.epochs.or(kept.epochs),
+            epochs_from_zero: self.epochs_from_zero || kept.epochs_from_zero,
             rate: self.rate.or(kept.rate),
             eta_seconds: self.eta_seconds.or(kept.eta_seconds),
             elapsed_seconds: self.elapsed_seconds.or(kept.elapsed_seconds),

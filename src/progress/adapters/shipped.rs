@@ -14,12 +14,109 @@ pub(super) const FILES: &[(&str, &str)] = &[
         include_str!("../../../packaging/adapters.d/terminal.toml"),
     ),
     (
+        "ultralytics",
+        include_str!("../../../packaging/adapters.d/ultralytics.toml"),
+    ),
+    (
+        "lightning",
+        include_str!("../../../packaging/adapters.d/lightning.toml"),
+    ),
+    (
+        "keras",
+        include_str!("../../../packaging/adapters.d/keras.toml"),
+    ),
+    (
         "tqdm",
         include_str!("../../../packaging/adapters.d/tqdm.toml"),
     ),
     (
         "transformers",
         include_str!("../../../packaging/adapters.d/transformers.toml"),
+    ),
+    (
+        "scikit-learn",
+        include_str!("../../../packaging/adapters.d/scikit-learn.toml"),
+    ),
+    (
+        "joblib",
+        include_str!("../../../packaging/adapters.d/joblib.toml"),
+    ),
+    (
+        "xgboost",
+        include_str!("../../../packaging/adapters.d/xgboost.toml"),
+    ),
+    (
+        "lightgbm",
+        include_str!("../../../packaging/adapters.d/lightgbm.toml"),
+    ),
+    (
+        "catboost",
+        include_str!("../../../packaging/adapters.d/catboost.toml"),
+    ),
+    (
+        "optuna",
+        include_str!("../../../packaging/adapters.d/optuna.toml"),
+    ),
+    (
+        "mmengine",
+        include_str!("../../../packaging/adapters.d/mmengine.toml"),
+    ),
+    (
+        "pytorch",
+        include_str!("../../../packaging/adapters.d/pytorch.toml"),
+    ),
+    (
+        "rich",
+        include_str!("../../../packaging/adapters.d/rich.toml"),
+    ),
+    (
+        "apt",
+        include_str!("../../../packaging/adapters.d/apt.toml"),
+    ),
+    (
+        "archives",
+        include_str!("../../../packaging/adapters.d/archives.toml"),
+    ),
+    (
+        "builds",
+        include_str!("../../../packaging/adapters.d/builds.toml"),
+    ),
+    (
+        "containers",
+        include_str!("../../../packaging/adapters.d/containers.toml"),
+    ),
+    (
+        "curl",
+        include_str!("../../../packaging/adapters.d/curl.toml"),
+    ),
+    ("dd", include_str!("../../../packaging/adapters.d/dd.toml")),
+    (
+        "ffmpeg",
+        include_str!("../../../packaging/adapters.d/ffmpeg.toml"),
+    ),
+    (
+        "git",
+        include_str!("../../../packaging/adapters.d/git.toml"),
+    ),
+    (
+        "pip",
+        include_str!("../../../packaging/adapters.d/pip.toml"),
+    ),
+    (
+        "pytest",
+        include_str!("../../../packaging/adapters.d/pytest.toml"),
+    ),
+    (
+        "rsync",
+        include_str!("../../../packaging/adapters.d/rsync.toml"),
+    ),
+    (
+        "transfers",
+        include_str!("../../../packaging/adapters.d/transfers.toml"),
+    ),
+    (
+        "wget",
+        include_str!("../../../packaging/adapters.d/wget.toml"),
     ),
     (
         "builtin",

@@ -4,7 +4,9 @@
 //! left is a *bucket* of windows, one of which may stand there. No step waits for the one before, so that the
 //! processor does several at once. What a bucket promises is then checked byte by byte.
 
-use super::window::{ByteSet, Need, Window};
+use memchr::{memchr2, memrchr2};
+
+use super::window::{self, ByteSet, Need, Window};
 
 /// So many bytes are looked up together.
 const PROBE: usize = 4;
@@ -12,6 +14,9 @@ const PROBE: usize = 4;
 const BUCKETS: usize = 64;
 /// So many places are looked at between two questions whether there was anything.
 const BLOCK: usize = 16;
+
+/// A block, and the bytes after it that its last places are looked up with.
+type Block = [u8; BLOCK + PROBE - 1];
 
 /// Which needs a line meets.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +70,6 @@ struct Check {
 #[derive(Clone, Debug)]
 pub(in crate::progress) struct Sieve {
     masks: Box<[[u64; 256]; PROBE]>,
-    /// What stands behind the end of a line fits where a window is shorter.
-    beyond: [u64; PROBE],
     buckets: Vec<Vec<Check>>,
 }
 
@@ -75,26 +78,20 @@ impl Sieve {
     pub(super) fn new(needs: &[Need]) -> Self {
         let mut sieve = Self {
             masks: Box::new([[0; 256]; PROBE]),
-            beyond: [0; PROBE],
             buckets: vec![Vec::new(); BUCKETS],
         };
         let mut weights = [[0.0; PROBE]; BUCKETS];
-        let mut checks: Vec<Check> = Vec::new();
+        let mut checks: Vec<([f64; PROBE], Check)> = Vec::new();
         for (need, windows) in (0..).zip(needs) {
-            checks.extend(windows.iter().map(|window| Check {
-                offset: rarest_part(window),
-                window: window.0.clone(),
-                need,
-            }));
+            checks.extend(windows.iter().map(|window| Check::new(window, need)));
         }
         // Frequent ones choose first: they must not be made more frequent still by company.
-        checks.sort_by(|a, b| total(&b.weights()).total_cmp(&total(&a.weights())));
-        for check in checks {
-            let own = check.weights();
+        checks.sort_by(|(a, _), (b, _)| total(b).total_cmp(&total(a)));
+        for (own, check) in checks {
             let cost = |bucket: &[f64; PROBE]| total(&joined(bucket, &own)) - total(bucket);
-            let best =
-                (0..BUCKETS).min_by(|&a, &b| cost(&weights[a]).total_cmp(&cost(&weights[b])));
-            let bucket = best.unwrap_or(0);
+            let costs = weights.iter().map(cost).enumerate();
+            let best = costs.min_by(|(_, a), (_, b)| a.total_cmp(b));
+            let bucket = best.map_or(0, |(bucket, _)| bucket);
             weights[bucket] = joined(&weights[bucket], &own);
             sieve.add(check, bucket);
         }
@@ -110,7 +107,6 @@ impl Sieve {
                     .for_each(|byte| self.masks[at][usize::from(byte)] |= bit),
                 None => {
                     self.masks[at].iter_mut().for_each(|mask| *mask |= bit);
-                    self.beyond[at] |= bit;
                 }
             }
         }
@@ -119,60 +115,104 @@ impl Sieve {
 
     /// Notes what the line has, from the place `from` on: what was before it has been looked at.
     pub(in crate::progress) fn scan(&self, line: &[u8], from: usize, found: &mut Found) {
-        let mut at = from.saturating_sub(super::window::MAX_WINDOW);
-        while let Some(block) = line.get(at..at + BLOCK + PROBE - 1) {
+        let mut at = from.saturating_sub(window::MAX_WINDOW);
+        while let Some(block) = line[at..].first_chunk() {
             if self.has_any(block) {
-                for place in at..at + BLOCK {
-                    self.look(line, place, found);
+                self.look(block, line, at, found);
+            }
+            at += BLOCK;
+        }
+        // What is left is filled up with a byte that fits whatever may end a line.
+        while at < line.len() {
+            let mut block = [0; BLOCK + PROBE - 1];
+            let left = &line[at..];
+            block[..left.len()].copy_from_slice(left);
+            if self.has_any(&block) {
+                self.look(&block, line, at, found);
+            }
+            at += BLOCK;
+        }
+    }
+
+    /// How many bytes there are of whole lines that steer no terminal and meet no needs that are `wanted`
+    /// together: nobody has to look at them. Many lines are looked at as if they were one.
+    pub(in crate::progress) fn quiet(
+        &self,
+        bytes: &[u8],
+        found: &mut Found,
+        wanted: impl Fn(&Found) -> bool,
+    ) -> usize {
+        found.clear();
+        let mut at = 0;
+        // Where what was found last ends.
+        let mut seen = 0;
+        while let Some(block) = bytes[at..].first_chunk() {
+            if steers(block) {
+                break;
+            }
+            if self.has_any(block) {
+                // A line that began in the last block with anything may have that, too.
+                if at > seen && memchr2(b'\n', b'\r', &bytes[seen..at]).is_some() {
+                    found.clear();
+                }
+                seen = at + BLOCK;
+                self.look(block, bytes, at, found);
+                if wanted(found) {
+                    break;
                 }
             }
             at += BLOCK;
         }
-        for place in at..line.len() {
-            self.look(line, place, found);
-        }
+        memrchr2(b'\n', b'\r', &bytes[..at]).map_or(0, |end| end + 1)
     }
 
-    fn has_any(&self, block: &[u8]) -> bool {
+    /// Which buckets may have a window that begins with these bytes.
+    fn buckets(&self, [a, b, c, d]: [u8; PROBE]) -> u64 {
         let [m0, m1, m2, m3] = &*self.masks;
-        let mut any = 0;
-        for bytes in block.windows(PROBE) {
-            let [a, b, c, d] = [bytes[0], bytes[1], bytes[2], bytes[3]].map(usize::from);
-            any |= m0[a] & m1[b] & m2[c] & m3[d];
-        }
-        any != 0
+        m0[usize::from(a)] & m1[usize::from(b)] & m2[usize::from(c)] & m3[usize::from(d)]
     }
 
-    /// Checks all that may stand at a place.
-    fn look(&self, line: &[u8], place: usize, found: &mut Found) {
-        let mut bits = u64::MAX;
-        for (at, (masks, beyond)) in self.masks.iter().zip(self.beyond).enumerate() {
-            bits &= match line.get(place + at) {
-                Some(&byte) => masks[usize::from(byte)],
-                None => beyond,
-            };
-        }
-        while bits != 0 {
-            let bucket = bits.trailing_zeros() as usize;
-            bits &= bits - 1;
-            for check in &self.buckets[bucket] {
-                if check.fits(line, place) {
-                    found.insert(check.need);
-                }
+    fn has_any(&self, block: &Block) -> bool {
+        let places = block.array_windows();
+        places.fold(0, |any, bytes| any | self.buckets(*bytes)) != 0
+    }
+
+    /// Checks all that may stand in a block that begins at a place of the line.
+    fn look(&self, block: &Block, line: &[u8], start: usize, found: &mut Found) {
+        for (place, bytes) in (start..).zip(block.array_windows()) {
+            let mut bits = self.buckets(*bytes);
+            while bits != 0 {
+                let bucket = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let checks = self.buckets[bucket].iter();
+                checks
+                    .filter(|check| check.fits(line, place))
+                    .for_each(|check| found.insert(check.need));
             }
         }
     }
 }
 
 impl Check {
-    /// How likely each of the looked-up bytes fits.
-    fn weights(&self) -> [f64; PROBE] {
+    /// A check of a window for a need, and how likely each of the looked-up bytes fits.
+    fn new(window: &Window, need: u16) -> ([f64; PROBE], Self) {
+        let last = window.0.len().saturating_sub(PROBE);
+        let part = |at: usize| window::weights(&window.0[at..window.0.len().min(at + PROBE)]);
+        let likely = |at: usize| part(at).iter().product::<f64>();
+        let best = (0..=last).min_by(|&a, &b| likely(a).total_cmp(&likely(b)));
+        let offset = best.unwrap_or(0);
         let mut weights = [1.0; PROBE];
-        let part = self.window.iter().skip(self.offset);
-        for (weight, set) in weights.iter_mut().zip(part) {
-            *weight = set.weight();
-        }
-        weights
+        let own = part(offset);
+        weights.iter_mut().zip(own).for_each(|(to, it)| *to = it);
+        let window = window.0.clone();
+        (
+            weights,
+            Self {
+                window,
+                offset,
+                need,
+            },
+        )
     }
 
     fn fits(&self, line: &[u8], place: usize) -> bool {
@@ -189,15 +229,10 @@ impl Check {
     }
 }
 
-/// Where the rarest bytes of a window begin that are looked up together.
-fn rarest_part(window: &Window) -> usize {
-    let last = window.0.len().saturating_sub(PROBE);
-    let part = |at: usize| -> f64 {
-        let sets = window.0.iter().skip(at).take(PROBE);
-        sets.map(ByteSet::weight).product()
-    };
-    let best = (0..=last).min_by(|&a, &b| part(a).total_cmp(&part(b)));
-    best.unwrap_or(0)
+/// Whether a byte does more than end a line.
+fn steers(block: &Block) -> bool {
+    let steers = |byte: u8| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
+    block.iter().fold(false, |any, &byte| any | steers(byte))
 }
 
 fn joined(bucket: &[f64; PROBE], own: &[f64; PROBE]) -> [f64; PROBE] {

@@ -22,6 +22,25 @@ pub(in crate::progress) struct Rate {
     pub in_1024: bool,
 }
 
+impl Rate {
+    /// The rate where its unit was taken together with the prefix before it: `20.6ktok/s`.
+    pub(in crate::progress) fn in_whole_units(self, base: f64) -> Self {
+        let Some((power, unit)) = self.unit.as_deref().and_then(|unit| {
+            let power = "kMGTP".find(unit.chars().next()?)?;
+            Some((i32::try_from(power).ok()? + 1, &unit[1..])).filter(|(_, unit)| !unit.is_empty())
+        }) else {
+            return self;
+        };
+        Self {
+            per_second: self
+                .per_second
+                .map(|it| number::scaled(it, base.powi(power))),
+            unit: Some(unit.to_owned()),
+            in_1024: self.in_1024,
+        }
+    }
+}
+
 /// `12`, `1,234.5`, `3.4M`, `3.4 MiB`, `450it`; `base` is what a prefix means that does not say `iB`.
 pub(in crate::progress) fn amount(text: &str, base: f64) -> Option<Amount> {
     let (number, rest) = leading(text.trim())?;
@@ -246,6 +265,11 @@ mod tests {
                 "{text}"
             );
         }
+        let whole = rate("20.6ktok/s", 1000.0).in_whole_units(1000.0);
+        assert_eq!(
+            (whole.per_second, whole.unit.as_deref()),
+            (Some(20_600.0), Some("tok"))
+        );
         for (text, value, unit) in [
             ("0.5s/it", Some(2.0), Some("it")),
             ("250ms/step", Some(4.0), Some("step")),

@@ -4,17 +4,24 @@
 //! stands. Such short runs of sets of bytes are *windows*; the rarest are looked for in all output
 //! ([`super::sieve`]), and the pattern itself is tried only on lines that have them.
 
-use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
+use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Repetition};
+use regex_syntax::utf8::Utf8Sequences;
 
 /// Longest window.
-pub(super) const MAX_WINDOW: usize = 8;
+pub(super) const MAX_WINDOW: usize = 12;
 /// Most copies of a repeated part, and most positions of a pattern, that are looked at.
 const MAX_COPIES: u32 = 8;
 const MAX_POSITIONS: usize = 2_000;
 /// A window that is likelier than this at any place is no sign of anything.
 const MAX_WEIGHT: f64 = 0.05;
 /// A further window beside the rarest is worth looking for only if it is as rare as this.
-const MAX_FURTHER_WEIGHT: f64 = 0.002;
+const MAX_FURTHER_WEIGHT: f64 = 2e-4;
+/// How likely a byte is of the same sort as the one before it.
+const RUNS_ON: f64 = 0.4;
+/// How likely a certain letter follows a certain letter, where these make a word.
+const WORD_GOES_ON: f64 = 0.1;
+/// What is as rare as this needs no further window.
+const RARE_ENOUGH: f64 = 1e-6;
 /// Most things one pattern asks of a line.
 const MAX_NEEDS: usize = 4;
 
@@ -35,6 +42,11 @@ impl ByteSet {
         self.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
     }
 
+    /// Adds all bytes from one to another.
+    fn extend(&mut self, first: u8, last: u8) {
+        (first..=last).for_each(|byte| self.insert(byte));
+    }
+
     /// Whether the byte is in it.
     pub(super) fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
@@ -43,7 +55,19 @@ impl ByteSet {
     /// Its bytes.
     pub(super) fn bytes(&self) -> impl Iterator<Item = u8> {
         let set = *self;
-        (0..=u8::MAX).filter(move |&byte| set.has(byte))
+        let words = (0..=u8::MAX).step_by(64).zip(set.0);
+        words.flat_map(|(first, mut word)| {
+            std::iter::from_fn(move || {
+                let bit = u8::try_from(word.trailing_zeros()).unwrap_or(64);
+                word &= word.wrapping_sub(1);
+                (bit < 64).then(|| first + bit)
+            })
+        })
+    }
+
+    /// Whether these are small letters and nothing else.
+    fn is_letter(&self) -> bool {
+        self.bytes().all(|byte| byte.is_ascii_lowercase())
     }
 
     /// How much of usual output is among these bytes, from 0 to 1.
@@ -84,15 +108,19 @@ pub(super) fn needs(pattern: &Hir) -> Vec<Need> {
     let mut needs = walk.finish();
     needs.sort_by(|a, b| need_weight(a).total_cmp(&need_weight(b)));
     needs.dedup();
-    let mut place = 0;
+    let mut likely = 1.0;
     needs.retain(|need| {
-        place += 1;
-        let most = if place == 1 {
-            MAX_WEIGHT
-        } else {
+        let weight = need_weight(need);
+        let most = if likely < 1.0 {
             MAX_FURTHER_WEIGHT
+        } else {
+            MAX_WEIGHT
         };
-        need_weight(need) <= most
+        let is_of_use = weight <= most && likely > RARE_ENOUGH;
+        if is_of_use {
+            likely *= weight;
+        }
+        is_of_use
     });
     needs.truncate(MAX_NEEDS);
     needs
@@ -142,31 +170,43 @@ impl Walk {
     }
 
     fn class(&mut self, class: &Class) {
-        let mut set = ByteSet::default();
-        let mut is_wide = false;
         match class {
             Class::Bytes(class) => {
-                for range in class.iter() {
-                    (range.start()..=range.end()).for_each(|byte| set.insert(byte));
-                }
+                let mut set = ByteSet::default();
+                let ranges = class.iter();
+                ranges.for_each(|range| set.extend(range.start(), range.end()));
+                self.push(set);
             }
-            Class::Unicode(class) => {
-                for range in class.iter() {
-                    let ascii = u32::from(range.start())..=u32::from(range.end()).min(0x7f);
-                    ascii
-                        .filter_map(|c| u8::try_from(c).ok())
-                        .for_each(|byte| set.insert(byte));
-                    is_wide |= !range.end().is_ascii();
-                }
+            Class::Unicode(class) => self.characters(class),
+        }
+    }
+
+    /// One of these characters, as the bytes it is written in.
+    fn characters(&mut self, class: &ClassUnicode) {
+        let mut bytes: Vec<ByteSet> = Vec::new();
+        let mut last = ByteSet::default();
+        let mut is_even = true;
+        let ranges = class.iter().map(|range| (range.start(), range.end()));
+        for written in ranges.flat_map(|(start, end)| Utf8Sequences::new(start, end)) {
+            let written = written.as_slice();
+            is_even &= bytes.is_empty() || bytes.len() == written.len();
+            bytes.resize(written.len().max(bytes.len()), ByteSet::default());
+            for (set, range) in bytes.iter_mut().zip(written) {
+                set.extend(range.start, range.end);
+            }
+            if let Some(range) = written.last() {
+                last.extend(range.start, range.end);
             }
         }
-        if is_wide {
-            // A character of several bytes: only its first and last byte are neighbours of others.
-            (0x80..=0xff).for_each(|byte| set.insert(byte));
-            self.push(set);
+        if is_even {
+            bytes.into_iter().for_each(|set| self.push(set));
+        } else {
+            // Of various lengths: only the first and the last byte are surely neighbours of others.
+            bytes.truncate(1);
+            bytes.into_iter().for_each(|set| self.push(set));
             self.cut();
+            self.push(last);
         }
-        self.push(set);
     }
 
     fn repetition(&mut self, repetition: &Repetition) {
@@ -184,10 +224,14 @@ impl Walk {
     }
 
     fn alternation(&mut self, branches: &[Hir]) {
-        self.cut();
+        // What every branch begins with has been taken out of them, and stands right before.
+        let before = std::mem::take(&mut self.run);
         let mut choice = Need::new();
+        let tail = before[before.len().saturating_sub(MAX_WINDOW)..].to_vec();
+        self.runs.push(before);
         for branch in branches {
             let mut walk = Self {
+                run: tail.clone(),
                 positions: self.positions,
                 ..Self::default()
             };
@@ -227,15 +271,41 @@ fn rarest(run: &[ByteSet]) -> Option<Window> {
     (weight(window) <= MAX_WEIGHT).then(|| Window(window.to_vec()))
 }
 
+/// How likely each of these bytes follows the one before it.
+pub(super) fn weights(sets: &[ByteSet]) -> Vec<f64> {
+    let mut before = None;
+    sets.iter()
+        .map(|set| {
+            // Spaces, digits and signs come in runs, letters in words.
+            let least = match before.replace(set) {
+                Some(before) if before == set => RUNS_ON,
+                Some(before) if before.is_letter() && set.is_letter() => WORD_GOES_ON,
+                _ => 0.0,
+            };
+            set.weight().max(least)
+        })
+        .collect()
+}
+
 /// How likely these bytes stand at a place.
 fn weight(sets: &[ByteSet]) -> f64 {
-    let product: f64 = sets.iter().map(ByteSet::weight).product();
+    let product: f64 = weights(sets).iter().product();
     // Dates and times are in every log: their bytes never come alone.
-    let clock = ByteSet::of(b"0123456789:-./ T,[");
-    let is_clock = sets
-        .iter()
-        .all(|set| set.bytes().filter(u8::is_ascii).all(|byte| clock.has(byte)));
-    if is_clock { product.max(0.01) } else { product }
+    let are_among = |bytes: &[u8]| {
+        let some = ByteSet::of(bytes);
+        // A digit of any script is one of these; a sign that is never ASCII is not.
+        sets.iter().all(|set| {
+            let mut ascii = set.bytes().filter(u8::is_ascii).peekable();
+            ascii.peek().is_some() && ascii.all(|byte| some.has(byte))
+        })
+    };
+    if are_among(b"0123456789:-./T") {
+        product.max(0.01)
+    } else if are_among(b"0123456789:-./T ,[]\t\n\r\x0b\x0c") {
+        product.max(1e-4)
+    } else {
+        product
+    }
 }
 
 /// How much of usual output a byte makes up, roughly.
@@ -266,9 +336,10 @@ mod tests {
         let set = |set: &ByteSet| {
             let bytes: Vec<char> = set.bytes().filter(u8::is_ascii).map(char::from).collect();
             match bytes.as_slice() {
+                _ if bytes.len() < set.bytes().count() => "?".to_owned(),
                 [byte] => byte.to_string(),
                 [first, .., last] => format!("[{first}-{last}]"),
-                [] => "?".to_owned(),
+                [] => String::new(),
             }
         };
         let window = |window: &Window| window.0.iter().map(set).collect::<String>();
@@ -282,9 +353,25 @@ mod tests {
         assert_eq!(shown(r"^\s*(?<percent>[0-9]+)%"), [["[0-9]%"]]);
         assert_eq!(shown(r"x+y|ab"), [["ab".to_owned(), "xy".to_owned()]]);
         assert_eq!(shown(r"(?:foo)?Bar"), [["Bar"]]);
+        assert_eq!(shown(r#""(?:loss|step)""#), [[r#""loss"#, r#""step"#]]);
+        assert_eq!(
+            shown(r#""a"|"status":"|"xy""#),
+            [[r#""a""#, r#""status":""#, r#""xy""#]]
+        );
         assert_eq!(shown(r"\bETA: [0-9]{2}\b"), [["ETA: [0-9][0-9]"]]);
-        assert_eq!(shown(r"(?i)k%"), [["[K-k]%"]]);
-        assert_eq!(shown(r"Downloading"), [["Download"]]);
+        assert_eq!(shown(r"(?i)q%"), [["[Q-q]%"]]);
+        assert_eq!(shown("[━╸]=+ "), [["???="]]);
+        assert_eq!(shown("[a━]="), [["?="]]);
+        assert_eq!(shown(r"Downloading it now"), [["Downloading "]]);
+    }
+
+    #[test]
+    fn a_sign_beyond_ascii_is_rare() {
+        assert!(
+            needs(&regex_syntax::parse(r"\s*━━\s+").unwrap())
+                .first()
+                .is_some_and(|need| need_weight(need) < 1e-6)
+        );
     }
 
     #[test]

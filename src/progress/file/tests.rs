@@ -61,10 +61,31 @@ fn every_field_is_read() {
         ]
     );
     assert_eq!(seen.metrics["eval_loss"], 0.5);
-    assert_eq!(seen.steps.len(), 2);
+    assert_eq!(seen.steps.len(), 3);
+    assert_eq!(seen.steps[2].state, StepState::Pending);
     assert_eq!(
         (seen.steps[1].state, seen.steps[1].percent),
         (StepState::Progress, Some(45.0))
+    );
+}
+
+#[test]
+fn steps_are_announced_by_name_or_without_a_state() {
+    let seen = seen(
+        r#"{"steps": ["load", {"name": "fit", "weight": 8}, {"name": "tune", "percent": 5}, {"name": "x", "state": "odd"}]}"#,
+    );
+    let steps: Vec<_> = seen
+        .steps
+        .iter()
+        .map(|it| (it.name.as_str(), it.state, it.weight))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            ("load", StepState::Pending, None),
+            ("fit", StepState::Pending, Some(8.0)),
+            ("tune", StepState::Progress, None),
+        ]
     );
 }
 

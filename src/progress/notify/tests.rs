@@ -77,6 +77,27 @@ fn metrics_and_steps_add_up() {
 }
 
 #[test]
+fn steps_are_announced_and_weigh() {
+    let seen = seen(
+        "X_STOKED_STEPS=prepare, fit=8,,bad=x,evaluate\nX_STOKED_STEP=fit:started weight=9 kind=epoch so=what",
+    );
+    let steps: Vec<_> = seen
+        .steps
+        .iter()
+        .map(|it| (it.name.as_str(), it.state, it.weight, it.kind.as_deref()))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            ("prepare", StepState::Pending, None, None),
+            ("fit", StepState::Pending, Some(8.0), None),
+            ("evaluate", StepState::Pending, None, None),
+            ("fit", StepState::Started, Some(9.0), Some("epoch")),
+        ]
+    );
+}
+
+#[test]
 fn nothing_about_progress() {
     for text in [
         "",
@@ -102,7 +123,7 @@ fn nothing_about_progress() {
 
 proptest! {
     #[test]
-    fn nothing_that_is_said_does_harm(text in any::<String>(), field in "X_STOKED_(PROGRESS|METRIC|STEP|EPOCH)=[0-9/%:=.a-z -]{0,20}") {
+    fn nothing_that_is_said_does_harm(text in any::<String>(), field in "X_STOKED_(PROGRESS|METRIC|STEPS?|EPOCH)=[0-9/%:=.,a-z -]{0,20}") {
         drop(read(&text));
         drop(read(&field));
     }

@@ -19,6 +19,10 @@ pub(super) struct Memory {
     bars: Bars,
     /// Things that go on at once, by name.
     items: BTreeMap<String, Item>,
+    /// The part of the output it is in.
+    part: Option<String>,
+    /// Lines that were counted; none before the first `start`, as some may have been missed.
+    counted: Option<u32>,
 }
 
 /// One of several things that go on at once.
@@ -39,23 +43,21 @@ impl Memory {
         line: &str,
         end: End,
     ) -> Option<Option<Observation>> {
-        let said = said::read(rule, line, &self.kept)?;
-        let speaks = said.says_something() || rule.done;
+        if rule.within.is_some() && rule.within != self.part {
+            return None;
+        }
+        let mut said = said::read(rule, line, &self.kept)?;
         if end == End::Open {
+            let speaks = said.says_something() || rule.done;
             let fresh = Said::default();
             let said = said.over(if rule.start { &fresh } else { &self.kept });
             if rule.bar {
-                return Some(self.bars.read(name, fitting(said), end));
+                return Some(self.bars.read(name, fitting(said), end, rule.live));
             }
             return (said.item.is_none() && speaks).then(|| Some(observation(name, said)));
         }
-        if rule.start {
-            *self = Self::default();
-        }
-        if rule.keep {
-            self.kept.keep(&said);
-        }
-        if !speaks {
+        self.note(rule, &mut said);
+        if rule.pass || !(said.says_something() || rule.done) {
             return Some(None);
         }
         let mut said = fitting(said.over(&self.kept));
@@ -63,9 +65,29 @@ impl Memory {
             self.sum_up(item, rule.done, &mut said);
         }
         if rule.bar && (said.step.is_some() || said.percent.is_some()) {
-            return Some(self.bars.read(name, said, end));
+            return Some(self.bars.read(name, said, end, rule.live));
         }
         Some(Some(observation(name, said)).filter(|seen| !seen.is_empty()))
+    }
+
+    /// Remembers what a line says for those after it, and counts it.
+    fn note(&mut self, rule: &LineRule, said: &mut Said) {
+        if rule.start {
+            *self = Self {
+                counted: Some(0),
+                ..Self::default()
+            };
+        }
+        if rule.keep {
+            self.kept.keep(said);
+        }
+        if rule.enter.is_some() {
+            self.part.clone_from(&rule.enter);
+        }
+        if let Some(counted) = self.counted.as_mut().filter(|_| rule.count) {
+            *counted = counted.saturating_add(1);
+            said.step = Some(f64::from(*counted));
+        }
     }
 
     /// Puts the counts of all items in the place of those of one.
@@ -129,6 +151,15 @@ pub(super) fn observation(name: &str, said: Said) -> Observation {
         // It follows from the steps, and there it is exact.
         seen.percent = None;
     }
+    if let (None, Some(elapsed), None, Some("s")) = (
+        said.step,
+        said.elapsed_seconds,
+        said.elapsed_total_seconds,
+        unit.as_deref(),
+    ) {
+        // Nobody said how much there is of the time that is counted.
+        seen.step = Some(elapsed);
+    }
     seen.epoch = said.epoch;
     seen.total_epochs = said.epochs;
     seen.steps_in_epoch = seen.epoch.is_some() && seen.step.is_some();
@@ -138,6 +169,16 @@ pub(super) fn observation(name: &str, said: Said) -> Observation {
         // Like steps, percents beside an epoch are those of the epoch.
         let before = (epoch - 1.0).max(0.0);
         seen.percent = Some(((before + percent / 100.0) / epochs * 100.0).min(100.0));
+    }
+    if let (true, Some(epoch), Some(epochs), None) =
+        (said.epochs_from_zero, said.epoch, said.epochs, seen.percent)
+    {
+        // Whoever came late cannot know that the first epoch was 0.
+        let part = said
+            .step
+            .zip(said.total)
+            .map_or(0.0, |(step, total)| step / total);
+        seen.percent = Some(((epoch + part) / epochs * 100.0).min(100.0));
     }
     seen.rate = said.rate;
     seen.unit = unit.filter(|_| seen.step.is_some() || seen.rate.is_some());
@@ -149,3 +190,6 @@ pub(super) fn observation(name: &str, said: Said) -> Observation {
     seen.metrics = said.metrics;
     seen
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,14 @@ pub(super) struct Bars {
     inner_part: f64,
     /// The outer bar had bars below it.
     nests: bool,
+    /// The outer bar stands below something itself, such as a bar that is not understood.
+    outer_is_below: bool,
+    /// In a display that is drawn as a whole: the bars since the outer one was drawn.
+    since_outer: Vec<Identity>,
 }
+
+/// Most bars of one display that are told apart.
+const MAX_BARS: usize = 64;
 
 /// A bar that was seen, and how it looked last.
 #[derive(Clone, Debug)]
@@ -38,17 +45,34 @@ struct Identity {
 
 impl Bars {
     /// What a bar says, in the light of those before it.
-    pub(super) fn read(&mut self, name: &str, bar: Said, end: End) -> Option<Observation> {
+    ///
+    /// Those of a display that is drawn `live`, as a whole and from its top, are told apart by their order.
+    pub(super) fn read(
+        &mut self,
+        name: &str,
+        bar: Said,
+        end: End,
+        live: bool,
+    ) -> Option<Observation> {
         let identity = identity(&bar);
         let is_outer = is_same(self.outer.as_ref(), &identity);
         let is_inner = is_same(self.inner.as_ref(), &identity);
+        if live {
+            return Some(if self.stands_below(&identity) {
+                self.take_below(name, bar, identity)
+            } else {
+                self.take_on_top(name, bar, identity)
+            });
+        }
         match end {
             // Whether it stands below another bar is only known when it has ended.
             End::Open if self.outer.is_none() || (is_outer && !is_inner) => {
                 Some(self.on_top(name, &bar, &identity))
             }
             End::Open => None,
-            End::Up if self.outer.is_some() => Some(self.take_below(name, bar, identity)),
+            End::Up if self.outer.is_some() && !(is_outer && self.outer_is_below) => {
+                Some(self.take_below(name, bar, identity))
+            }
             // A finished inner bar that stays on the screen is drawn once more, in the outer one's place.
             End::Newline | End::Return | End::Moved
                 if is_inner && !is_outer && (self.outer_goes_on() || self.ends_inner(&bar)) =>
@@ -56,9 +80,25 @@ impl Bars {
                 Some(self.take_below(name, bar, identity))
             }
             End::Newline | End::Return | End::Up | End::Moved | End::Terminal => {
+                self.outer_is_below = end == End::Up;
                 Some(self.take_on_top(name, bar, identity))
             }
         }
+    }
+
+    /// Whether a bar of a live display is not its first. One that comes twice without the first is the
+    /// first now: the other is gone.
+    fn stands_below(&mut self, identity: &Identity) -> bool {
+        let is_first = self.outer.is_none()
+            || is_same(self.outer.as_ref(), identity)
+            || self.since_outer.contains(identity)
+            || self.since_outer.len() >= MAX_BARS;
+        if is_first {
+            self.since_outer.clear();
+        } else {
+            self.since_outer.push(identity.clone());
+        }
+        !is_first
     }
 
     fn outer_goes_on(&self) -> bool {

@@ -24,7 +24,10 @@ pub(super) fn read(name: &str, line: Line<'_>) -> Option<Observation> {
         return None;
     }
     let fields: Map<String, Value> = serde_json::from_str(text).ok()?;
+    // Somebody's log has numbers there: those of HTTP, or of an exit.
+    let has_status = fields.get("status").is_some_and(Value::is_string);
     let mut seen = file::observation(fields);
+    seen.status = seen.status.filter(|_| has_status);
     seen.source = Source::Adapter(name.to_owned());
     let is_progress = seen.has_counts()
         || seen.status.is_some()
@@ -60,6 +63,7 @@ mod tests {
         for text in [
             "{}",
             r#"{"level": "info", "msg": "started", "port": 80}"#,
+            r#"{"status": 200, "path": "/"}"#,
             r#"{"step": 12"#,
             r#"x {"step": 12}"#,
             r#"[{"step": 12}]"#,

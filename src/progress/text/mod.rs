@@ -9,6 +9,7 @@ mod json;
 pub mod lines;
 mod ratio;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::model::progress::Observation;
@@ -55,7 +56,10 @@ impl TextFeed {
     /// Takes the next bytes; adds at most one observation per adapter, so that a flood of bars is one.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Observation>) {
         let Self { lines, readers } = self;
-        lines.feed(bytes, |line, end| readers.take(line, end));
+        let catalogue = Arc::clone(&readers.catalogue);
+        let mut found = Found::default();
+        let quiet = |bytes: &[u8]| catalogue.quiet(bytes, &mut found);
+        lines.feed(bytes, quiet, |line, end| readers.take(line, end));
         readers.read_held();
         // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
         let (open, number) = lines.open();
@@ -104,7 +108,11 @@ struct OpenLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Unknown,
-    Read { repeats: bool },
+    /// It was remembered, and others are asked too.
+    Passed,
+    Read {
+        repeats: bool,
+    },
 }
 
 impl Readers {
@@ -139,7 +147,7 @@ impl Readers {
         self.read_held();
         self.shape = match self.read(line, end) {
             Outcome::Read { repeats: true } => Some(shape(line, end)),
-            Outcome::Read { repeats: false } | Outcome::Unknown => None,
+            Outcome::Read { repeats: false } | Outcome::Passed | Outcome::Unknown => None,
         };
     }
 
@@ -179,12 +187,24 @@ impl Readers {
             .candidates(&self.found, &self.ranks, &mut candidates);
         let mut outcome = Outcome::Unknown;
         if !candidates.is_empty() {
-            let text = String::from_utf8_lossy(line);
+            // Nearly all output is good UTF-8, and that is found out faster than what is wrong with it.
+            let text = match std::str::from_utf8(line) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => String::from_utf8_lossy(line),
+            };
             let line = Line { text: &text, end };
-            let mut tried = candidates.iter().map(|it| self.try_one(*it, line));
-            outcome = tried
-                .find(|it| *it != Outcome::Unknown)
-                .unwrap_or(Outcome::Unknown);
+            let mut is_noted = false;
+            for candidate in &candidates {
+                match self.try_one(*candidate, line) {
+                    Outcome::Unknown => {}
+                    Outcome::Passed => is_noted = true,
+                    Outcome::Read { repeats } => {
+                        let repeats = repeats && !is_noted;
+                        outcome = Outcome::Read { repeats };
+                        break;
+                    }
+                }
+            }
         }
         self.candidates = candidates;
         outcome
@@ -196,7 +216,7 @@ impl Readers {
         };
         let name = &self.catalogue.adapters()[number].name;
         let slot = &mut self.slots[number];
-        let mut repeats = true;
+        let (mut repeats, mut passes) = (true, false);
         let seen = match way {
             Way::Line(rule) => {
                 let is_osc = line.end == End::Terminal;
@@ -205,6 +225,7 @@ impl Readers {
                 }
                 // What is remembered of a line must not be left out.
                 repeats = rule.may_repeat();
+                passes = rule.pass;
                 let memory = slot.memory.get_or_insert_default();
                 memory.read(name, rule, line.text, line.end)
             }
@@ -218,6 +239,9 @@ impl Readers {
         let Some(seen) = seen else {
             return Outcome::Unknown;
         };
+        if passes {
+            return Outcome::Passed;
+        }
         match (&mut slot.seen, seen) {
             (Some(before), Some(seen)) => before.absorb(seen),
             (none, Some(seen)) => *none = Some(seen),

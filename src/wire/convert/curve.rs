@@ -57,6 +57,8 @@ fn only(view: ProgressView, fields: &BTreeSet<String>) -> ProgressView {
         eta_seconds: view.eta_seconds.filter(|_| has("eta_seconds")),
         eta_low_seconds: view.eta_low_seconds.filter(|_| has("eta_low_seconds")),
         eta_high_seconds: view.eta_high_seconds.filter(|_| has("eta_high_seconds")),
+        eta_basis: view.eta_basis.filter(|_| has("eta_basis")),
+        estimated: view.estimated,
         metrics,
         steps: if has("steps") { view.steps } else { Vec::new() },
         source: view.source.filter(|_| has("source")),

@@ -25,6 +25,8 @@ pub fn progress_message(body: &ProgressBody, at_ms: i64, audience: Audience) -> 
         eta_seconds: view.eta_seconds,
         eta_low_seconds: view.eta_low_seconds,
         eta_high_seconds: view.eta_high_seconds,
+        eta_basis: view.eta_basis,
+        estimated: view.estimated,
         loss: metric(&["loss"]),
         eval_loss: metric(&["eval_loss"]),
         // Trainers that write a file say the first, those that print for people the second.

@@ -186,6 +186,11 @@ impl Host {
         now.boot_ms + self.chance.below(far)
     }
 
+    /// Tells the daemon later what it asked for.
+    pub(crate) fn answer(&mut self, input: Input) {
+        self.reports.push((0, input));
+    }
+
     /// When something happens here next, on the boot clock.
     pub(crate) fn next(&self) -> Option<u64> {
         let procs = self.dirs.values().filter_map(|proc| match proc.phase {
@@ -239,7 +244,7 @@ impl Host {
                     assert!(!proc.alive(), "attempt {attempt} forgotten while it lives");
                 }
             }
-            Action::RemoveLogs { .. } => {}
+            Action::Recall { .. } | Action::RemoveLogs { .. } => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Random commands: mostly sensible, often hopeless, sometimes wrong on purpose.
 
 use crate::chance::Chance;
+use crate::sim::shown;
 use crate::sim::store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use stoked::model::change::IdempotencyKey;
 use stoked::model::failure::FailureClass;
 use stoked::model::id::JobId;
 use stoked::model::job::Owner;
-use stoked::model::progress::Observation;
 use stoked::model::retry::RetryPolicy;
 use stoked::model::spec::{JobSpec, StopPolicy};
 use stoked::model::state::HeldFor;
@@ -102,7 +102,7 @@ fn verb(chance: &mut Chance, now: Stamp) -> Verb {
         13 => Verb::Remove,
         _ => Verb::Report {
             attempt: chance.hits(500).then(|| 1 + chance.below(3) as u32),
-            observation: Box::new(Observation::new(stoked::model::progress::Source::Api)),
+            observation: Box::new(shown::observation(chance)),
         },
     }
 }

@@ -5,6 +5,7 @@
 mod check;
 mod host;
 mod inputs;
+mod shown;
 mod store;
 mod world;
 
@@ -62,5 +63,5 @@ fn a_million_inputs_and_faults_break_nothing() {
     let total = total.into_inner().unwrap();
     println!("simulated {total:?}");
     assert!(total.inputs >= wanted);
-    assert!(total.crashes > 0 && total.reboots > 0 && total.refusals > 0);
+    assert!(total.told > 0 && total.crashes > 0 && total.reboots > 0 && total.refusals > 0);
 }

@@ -4,6 +4,7 @@ use crate::chance::Chance;
 use crate::sim::check;
 use crate::sim::host::Host;
 use crate::sim::inputs;
+use crate::sim::shown::{self, Shown};
 use crate::sim::store::Store;
 use std::collections::{BTreeSet, VecDeque};
 use stoked::engine::Engine;
@@ -19,6 +20,9 @@ use stoked::model::time::Stamp;
 
 const DEFAULT_PARALLELISM: u32 = 3;
 
+/// Shortest time between two events of one job's progress.
+pub(crate) const PACE_MS: u64 = 40;
+
 /// What happened in a world.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
@@ -30,6 +34,7 @@ pub(crate) struct Tally {
     pub(crate) reboots: u64,
     pub(crate) refusals: u64,
     pub(crate) wall_jumps: u64,
+    pub(crate) told: u64,
 }
 
 impl Tally {
@@ -42,6 +47,7 @@ impl Tally {
         self.reboots += other.reboots;
         self.refusals += other.refusals;
         self.wall_jumps += other.wall_jumps;
+        self.told += other.told;
     }
 }
 
@@ -53,6 +59,7 @@ pub(crate) struct World {
     store: Store,
     host: Host,
     engine: Engine,
+    shown: Shown,
     acknowledged: BTreeSet<JobId>,
     tally: Tally,
     /// The last inputs, told when something breaks.
@@ -89,6 +96,7 @@ impl World {
             store,
             host,
             engine,
+            shown: Shown::default(),
             acknowledged: BTreeSet::new(),
             tally: Tally::default(),
             trace: VecDeque::new(),
@@ -103,6 +111,7 @@ impl World {
         }
         self.come_to_rest();
         self.tally.worlds = 1;
+        self.tally.told = self.shown.told;
         self.tally.jobs = self.store.newest.0;
         self.tally
     }
@@ -137,6 +146,7 @@ impl World {
             13..400 => self.ask(),
             400..450 => self.report(Input::Tick),
             450..550 => self.sleep(),
+            550..620 => self.observe(),
             _ => match self.host.report(self.now) {
                 Some(report) => self.report(report),
                 None => self.sleep(),
@@ -166,9 +176,36 @@ impl World {
         self.report(Input::Tick);
     }
 
+    /// A source sees something of a job, which may be over by the time it is told.
+    fn observe(&mut self) {
+        let jobs: Vec<_> = self
+            .store
+            .live
+            .values()
+            .filter_map(|job| Some(job.attempt.as_ref()?.id))
+            .collect();
+        if jobs.is_empty() {
+            return;
+        }
+        let attempt = *self.chance.pick(&jobs);
+        let observation = Box::new(shown::observation(&mut self.chance));
+        self.report(Input::Observed {
+            attempt,
+            observation,
+        });
+    }
+
     fn report(&mut self, input: Input) {
         self.note(format!("{input:?}"));
         self.tally.inputs += 1;
+        if let Input::Observed {
+            attempt,
+            observation,
+        } = &input
+        {
+            self.shown
+                .observe(*attempt, observation, &self.engine, self.now);
+        }
         let ended = if let Input::Ended { attempt, .. } = &input {
             Some(*attempt)
         } else {
@@ -199,6 +236,20 @@ impl World {
                 break;
             }
             self.store.fetch(needs, &mut cold);
+        }
+        if let Command::Job {
+            id,
+            verb: Verb::Report {
+                attempt,
+                observation,
+            },
+        } = &command
+        {
+            let present = self.engine.job(*id).and_then(|job| job.live_attempt());
+            if let Some(present) = present.filter(|it| attempt.is_none_or(|n| n == it.attempt)) {
+                self.shown
+                    .observe(present, observation, &self.engine, self.now);
+            }
         }
         let (step, reply) = self.engine.command(self.now, command.clone(), &cold);
         if let Err(refusal) = &reply {
@@ -247,6 +298,7 @@ impl World {
     /// Commits a step, then acts; or dies in between. Says whether it lived through it.
     fn follow(&mut self, step: Step) -> bool {
         check::step(&step, &self.host);
+        self.shown.follow(&step, self.now);
         let fate = self.chance.below(if self.host.calm { 1 } else { 1_000 });
         if fate == 1 {
             self.crash("before the commit");
@@ -268,10 +320,20 @@ impl World {
             return false;
         }
         check::world(&self.engine, &self.store, &self.host, self.now);
+        self.shown.check(&self.engine, self.now);
         true
     }
 
     fn act(&mut self, action: &Action) {
+        if let Action::Recall { attempt, .. } = action {
+            let runs = self.chance.below(5);
+            let active_ms = (0..runs).map(|_| self.chance.below(20_000)).collect();
+            self.host.answer(Input::PastRuns {
+                attempt: *attempt,
+                active_ms,
+            });
+            return;
+        }
         if let Action::Launch { job } = action {
             let row = self.store.live.get(&job.id).expect("a launch has its row");
             assert_eq!(row.state.name(), StateName::Starting, "{row:?}");
@@ -305,6 +367,7 @@ impl World {
         self.host.daemon_scans(self.now);
         let (engine, step) = Engine::recover(rows(&self.store, &self.host), self.now);
         self.engine = engine;
+        self.shown.recover(&self.store);
         self.note("recovered".to_owned());
         self.follow(step);
     }
@@ -395,5 +458,6 @@ fn rows(store: &Store, host: &Host) -> Recovery {
         live: store.live.values().map(|job| (**job).clone()).collect(),
         groups: store.groups.values().cloned().collect(),
         default_parallelism: DEFAULT_PARALLELISM,
+        pace_ms: PACE_MS,
     }
 }

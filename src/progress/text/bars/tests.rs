@@ -9,7 +9,7 @@ fn read(bars: &mut Bars, text: &str, end: End) -> Option<Observation> {
     let tqdm = catalogue.find("tqdm").unwrap();
     let rules = tqdm.lines().iter();
     let mut said = rules.filter_map(|rule| said::read(rule, text, &Said::default()));
-    bars.read("tqdm", said.next()?, end)
+    bars.read("tqdm", said.next()?, end, false)
 }
 
 fn alone(text: &str) -> Option<Observation> {

@@ -58,12 +58,19 @@ pub(super) fn is_worth(line: &str) -> bool {
                 && !is_stroked(bytes[..at].iter().rev())
                 && !is_stroked(bytes[at + 1..].iter())
         }
-        b'%' => at > 0 && is_count(bytes.get(at - 1)),
+        b'%' => at > 0 && is_count(bytes.get(at - 1)) && ends_percent(bytes.get(at + 1)),
         b'p' | b'P' => bytes
             .get(at..at + 4)
             .is_some_and(|it| it.eq_ignore_ascii_case(b"poch")),
-        b'o' => bytes.get(at..at + 3) == Some(b"of "),
+        b'o' => bytes.get(at..at + 3) == Some(b"of ") && is_count(bytes.get(at + 3)),
         _ => false,
+    })
+}
+
+/// Whether what follows a `%` leaves it one of a percent.
+fn ends_percent(after: Option<&u8>) -> bool {
+    after.is_none_or(|byte| {
+        byte.is_ascii_whitespace() || b"]):,;|[.(".contains(byte) || *byte >= 0x80
     })
 }
 
@@ -338,7 +345,7 @@ fn has_bar(line: &str) -> bool {
     let mut length = 0;
     let mut before = ' ';
     for c in line.chars() {
-        length = if c == before && "#=.█━▓■".contains(c) {
+        length = if c == before && matches!(c, '#' | '=' | '.' | '█' | '━' | '▓' | '■') {
             length + 1
         } else {
             1
@@ -351,7 +358,10 @@ fn has_bar(line: &str) -> bool {
     let inside = |(at, _)| {
         let inside: &str = &line[at + 1..];
         inside.split_once(']').is_some_and(|(bar, _)| {
-            bar.chars().count() >= BAR_SIGNS && bar.chars().all(|c| "#=-.> █━▓■".contains(c))
+            bar.chars().count() >= BAR_SIGNS
+                && bar
+                    .chars()
+                    .all(|c| matches!(c, '#' | '=' | '-' | '.' | '>' | ' ' | '█' | '━' | '▓' | '■'))
         })
     };
     line.match_indices('[').any(inside)

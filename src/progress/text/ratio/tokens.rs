@@ -51,7 +51,7 @@ fn word_length(text: &str) -> usize {
     let mut chars = text.char_indices().peekable();
     let mut before = ' ';
     while let Some((at, c)) = chars.next() {
-        let joins = ".,".contains(c)
+        let joins = matches!(c, '.' | ',')
             && before.is_ascii_digit()
             && chars.peek().is_some_and(|(_, next)| next.is_ascii_digit());
         if !c.is_alphanumeric() && c != '_' && !joins {
