@@ -362,7 +362,7 @@ impl Subscription {
 
     /// Reads the history after `after` first: what happens meanwhile is not queued, however long it takes.
     pub fn detach(&mut self, after: Seq) {
-        lock(&self.subscriber.queue).fall_behind(after);
+        lock(&self.subscriber.queue).start_over(after);
     }
 
     /// What happens from now on is queued again; the history is to be read up to

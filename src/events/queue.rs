@@ -266,8 +266,16 @@ impl Queue {
         }
     }
 
+    /// What waits is let go of: the subscriber reads the history from `after` on, which has it too.
+    pub(crate) fn start_over(&mut self, after: Seq) {
+        if !self.is_ended() {
+            *self = Self::new(self.options, after);
+            self.place = Place::Behind(after);
+        }
+    }
+
     /// Nothing is queued from here on, until [`Self::attach`]: the subscriber reads the history.
-    pub(crate) fn fall_behind(&mut self, after: Seq) {
+    fn fall_behind(&mut self, after: Seq) {
         if !self.is_ended() {
             self.release_held();
             self.open.clear();

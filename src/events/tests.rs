@@ -239,6 +239,42 @@ fn closing_ends_every_subscription_after_what_waits() {
     assert_eq!(words(&[late.try_next().unwrap()]), ["closed 250"]);
 }
 
+#[test]
+fn who_reads_history_first_gets_nothing_twice_and_what_is_newest_after_it() {
+    let bus = bus(64);
+    let mut one = bus.subscribe(Filter::everything(), QueueOptions::default());
+    bus.publish(&[lifecycle(1, "job/1/state"), telemetry(7, "job/2/progress")]);
+    // Between its registration and this, it was queued for already.
+    one.detach(Seq(0));
+    bus.publish(&[lifecycle(2, "job/1/state"), telemetry(8, "job/2/progress")]);
+    assert_eq!(words(&[one.try_next().unwrap()]), ["behind 0"]);
+    one.attach();
+    assert_eq!(one.registered_head(), Seq(2));
+    bus.publish(&[lifecycle(3, "job/1/state")]);
+    assert_eq!(words(&drain(&mut one)), ["8+0", "3"]);
+}
+
+#[test]
+fn more_at_once_than_fits_is_read_from_the_history() {
+    let bus = bus(64);
+    let options = QueueOptions {
+        lifecycle: 2,
+        ..QueueOptions::default()
+    };
+    let mut one = bus.subscribe(Filter::everything(), options);
+    let batch: Vec<Event> = (1..=9).map(|seq| lifecycle(seq, "job/1/state")).collect();
+    bus.publish(&batch);
+    let heard: Vec<Delivery> = (0..3).filter_map(|_| one.try_next()).collect();
+    assert_eq!(words(&heard), ["1", "2", "behind 2"]);
+    one.attach();
+    for seq in 10..=13 {
+        // Nothing was taken since: it is still at the history.
+        bus.publish(&[lifecycle(seq, "job/1/state")]);
+    }
+    let heard: Vec<Delivery> = (0..3).filter_map(|_| one.try_next()).collect();
+    assert_eq!(words(&heard), ["10", "11", "behind 11"]);
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Lifecycle(u8),
