@@ -172,6 +172,15 @@ impl Catalogue {
         ranks
     }
 
+    /// How many bytes of whole lines no rule may read.
+    pub(in crate::progress) fn quiet(&self, bytes: &[u8], found: &mut Found) -> usize {
+        if self.always.is_empty() {
+            self.sieve.quiet(bytes, found, |found| self.wants(found))
+        } else {
+            0
+        }
+    }
+
     /// Notes what a line has, from the place `from` on.
     pub(in crate::progress) fn scan(&self, line: &[u8], from: usize, found: &mut Found) {
         self.sieve.scan(line, from, found);

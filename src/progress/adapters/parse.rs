@@ -1,6 +1,7 @@
 //! Reads a file of adapters. What is wrong with one adapter is said with its place, and hinders no other.
 
-use std::collections::BTreeSet;
+mod sense;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -125,24 +126,15 @@ impl File<'_> {
         let mut starts = Vec::new();
         for (key, value) in table {
             let line = self.line(&key.span());
-            match value.get_ref() {
-                DeValue::Array(adapters) if key.get_ref() == "adapter" => {
-                    starts.extend(adapters.iter());
-                }
-                _ if key.get_ref() == "adapter" => {
-                    self.problem(
-                        line,
-                        "",
-                        "adapter",
-                        "adapters begin with `[[adapter]]`".to_owned(),
-                    );
-                }
-                _ => {
-                    let what =
-                        "a file of adapters has `[[adapter]]` and nothing beside it".to_owned();
-                    self.problem(line, "", key.get_ref(), what);
-                }
-            }
+            let what = if key.get_ref() != "adapter" {
+                "a file of adapters has `[[adapter]]` and nothing beside it"
+            } else if let DeValue::Array(adapters) = value.get_ref() {
+                starts.extend(adapters.iter());
+                continue;
+            } else {
+                "adapters begin with `[[adapter]]`"
+            };
+            self.problem(line, "", key.get_ref(), what.to_owned());
         }
         let lines: Vec<usize> = starts.iter().map(|it| self.line(&it.span())).collect();
         for (at, adapter) in starts.into_iter().enumerate() {
@@ -250,13 +242,12 @@ impl Section<'_, '_> {
     }
 
     fn text(&mut self, table: &DeTable<'_>, key: &str) -> Option<String> {
-        match self.get(table, key)? {
-            DeValue::String(text) => Some(text.to_string()),
-            _ => {
-                self.fault(key, "it is a text in quotes");
-                None
-            }
+        let value = self.get(table, key)?;
+        if let DeValue::String(text) = value {
+            return Some(text.to_string());
         }
+        self.fault(key, "it is a text in quotes");
+        None
     }
 
     fn texts(&mut self, table: &DeTable<'_>, key: &str) -> Vec<String> {
@@ -264,10 +255,7 @@ impl Section<'_, '_> {
             None => return Vec::new(),
             Some(DeValue::Array(values)) => values
                 .iter()
-                .map(|value| match value.get_ref() {
-                    DeValue::String(text) => Some(text.to_string()),
-                    _ => None,
-                })
+                .map(|value| value.get_ref().as_str().map(str::to_owned))
                 .collect::<Option<Vec<_>>>(),
             Some(_) => None,
         };
@@ -278,9 +266,18 @@ impl Section<'_, '_> {
     }
 
     fn scale(&mut self, table: &DeTable<'_>) -> Option<f64> {
-        match self.get(table, "scale")? {
-            DeValue::Integer(number) if number.as_str() == "1000" => Some(1000.0),
-            DeValue::Integer(number) if number.as_str() == "1024" => Some(1024.0),
+        let number = match self.get(table, "scale")? {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::String(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => "",
+        };
+        match number {
+            "1000" => Some(1000.0),
+            "1024" => Some(1024.0),
             _ => {
                 self.fault("scale", "it is 1000 or 1024");
                 None
@@ -461,7 +458,10 @@ impl Section<'_, '_> {
                 DeValue::String(text) => Some(text.to_string()),
                 DeValue::Integer(number) => Some(number.as_str().to_owned()),
                 DeValue::Float(number) => Some(number.as_str().to_owned()),
-                _ => None,
+                DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_)
+                | DeValue::Table(_) => None,
             };
             let key = format!("set.{key}");
             match (meaning, text.as_deref().map(Template::parse)) {
@@ -478,72 +478,6 @@ impl Section<'_, '_> {
             }
         }
         set
-    }
-
-    fn check_sense(&mut self, rule: &LineRule) {
-        let has = |meaning: &Meaning| {
-            rule.groups.iter().any(|(_, it)| it == meaning)
-                || rule.set.iter().any(|(it, _)| it == meaning)
-        };
-        if rule.done && !has(&Meaning::Item) {
-            self.fault("done", "it needs a group `item`: what is complete");
-        }
-        if rule.open && rule.on == On::Osc {
-            self.fault("open", "a string for the terminal is never open");
-        }
-        if rule.open && (rule.count || rule.enter.is_some()) {
-            self.fault("open", "what is remembered of a line needs its end");
-        }
-        if rule.live && (!rule.bar || rule.open) {
-            self.fault("live", "it needs `bar`, and no `open`");
-        }
-        if rule.pass && !(rule.keep || rule.start || rule.enter.is_some()) {
-            self.fault(
-                "pass",
-                "it needs `keep`, `start` or `enter`: something to remember",
-            );
-        }
-        let is_noted = rule.start || rule.count || rule.enter.is_some();
-        if rule.groups.is_empty() && rule.set.is_empty() && !is_noted {
-            self.fault(
-                "pattern",
-                "it reads nothing: name a group, or `set` something",
-            );
-        }
-    }
-
-    /// A part of the output that no line begins would never be read.
-    fn check_parts(&mut self, rules: &[LineRule]) {
-        let parts: Vec<&str> = rules.iter().filter_map(|it| it.enter.as_deref()).collect();
-        for within in rules.iter().filter_map(|it| it.within.as_deref()) {
-            if !parts.contains(&within) {
-                let what = format!("no line enters `{within}`{}", meant(within, &parts));
-                self.fault("within", what);
-            }
-        }
-    }
-
-    /// Texts may name groups of their own pattern, and those that a line of this adapter keeps.
-    fn check_names(&mut self, rules: &[LineRule]) {
-        let names = |rule: &LineRule| -> BTreeSet<String> {
-            let words = rule.groups.iter().filter_map(|(_, meaning)| match meaning {
-                Meaning::Word(word) => Some(word.clone()),
-                other => MEANINGS
-                    .iter()
-                    .find(|(_, it)| it == other)
-                    .map(|(name, _)| (*name).to_owned()),
-            });
-            words.collect()
-        };
-        let kept: BTreeSet<String> = rules.iter().filter(|it| it.keep).flat_map(names).collect();
-        for rule in rules {
-            let own = names(rule);
-            for name in rule.set.iter().flat_map(|(_, text)| text.names()) {
-                if !own.contains(name) && !kept.contains(name) {
-                    self.fault("set", format!("`{{{name}}}` is no group of this pattern"));
-                }
-            }
-        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! left is a *bucket* of windows, one of which may stand there. No step waits for the one before, so that the
 //! processor does several at once. What a bucket promises is then checked byte by byte.
 
+use memchr::{memchr2, memrchr2};
+
 use super::window::{self, ByteSet, Need, Window};
 
 /// So many bytes are looked up together.
@@ -132,6 +134,38 @@ impl Sieve {
         }
     }
 
+    /// How many bytes there are of whole lines that steer no terminal and meet no needs that are `wanted`
+    /// together: nobody has to look at them. Many lines are looked at as if they were one.
+    pub(in crate::progress) fn quiet(
+        &self,
+        bytes: &[u8],
+        found: &mut Found,
+        wanted: impl Fn(&Found) -> bool,
+    ) -> usize {
+        found.clear();
+        let mut at = 0;
+        // Where what was found last ends.
+        let mut seen = 0;
+        while let Some(block) = bytes[at..].first_chunk() {
+            if steers(block) {
+                break;
+            }
+            if self.has_any(block) {
+                // A line that began in the last block with anything may have that, too.
+                if at > seen && memchr2(b'\n', b'\r', &bytes[seen..at]).is_some() {
+                    found.clear();
+                }
+                seen = at + BLOCK;
+                self.look(block, bytes, at, found);
+                if wanted(found) {
+                    break;
+                }
+            }
+            at += BLOCK;
+        }
+        memrchr2(b'\n', b'\r', &bytes[..at]).map_or(0, |end| end + 1)
+    }
+
     /// Which buckets may have a window that begins with these bytes.
     fn buckets(&self, [a, b, c, d]: [u8; PROBE]) -> u64 {
         let [m0, m1, m2, m3] = &*self.masks;
@@ -193,6 +227,12 @@ impl Check {
                 .all(|(&byte, set)| set.has(byte))
         })
     }
+}
+
+/// Whether a byte does more than end a line.
+fn steers(block: &Block) -> bool {
+    let steers = |byte: u8| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
+    block.iter().fold(false, |any, &byte| any | steers(byte))
 }
 
 fn joined(bucket: &[f64; PROBE], own: &[f64; PROBE]) -> [f64; PROBE] {

@@ -18,6 +18,8 @@ const MAX_WEIGHT: f64 = 0.05;
 const MAX_FURTHER_WEIGHT: f64 = 2e-4;
 /// How likely a byte is of the same sort as the one before it.
 const RUNS_ON: f64 = 0.4;
+/// How likely a certain letter follows a certain letter, where these make a word.
+const WORD_GOES_ON: f64 = 0.1;
 /// What is as rare as this needs no further window.
 const RARE_ENOUGH: f64 = 1e-6;
 /// Most things one pattern asks of a line.
@@ -61,6 +63,11 @@ impl ByteSet {
                 (bit < 64).then(|| first + bit)
             })
         })
+    }
+
+    /// Whether these are small letters and nothing else.
+    fn is_letter(&self) -> bool {
+        self.bytes().all(|byte| byte.is_ascii_lowercase())
     }
 
     /// How much of usual output is among these bytes, from 0 to 1.
@@ -269,9 +276,13 @@ pub(super) fn weights(sets: &[ByteSet]) -> Vec<f64> {
     let mut before = None;
     sets.iter()
         .map(|set| {
-            // Spaces, digits and signs come in runs.
-            let runs_on = before.replace(set) == Some(set);
-            set.weight().max(if runs_on { RUNS_ON } else { 0.0 })
+            // Spaces, digits and signs come in runs, letters in words.
+            let least = match before.replace(set) {
+                Some(before) if before == set => RUNS_ON,
+                Some(before) if before.is_letter() && set.is_letter() => WORD_GOES_ON,
+                _ => 0.0,
+            };
+            set.weight().max(least)
         })
         .collect()
 }

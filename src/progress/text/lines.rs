@@ -60,18 +60,25 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Takes the next bytes and shows every line that ends in them.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut see: impl FnMut(&[u8], End)) {
+    /// Takes the next bytes and shows every line that ends in them; `quiet` says how many bytes of whole lines
+    /// at the beginning of a text need not be shown.
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut quiet: impl FnMut(&[u8]) -> usize,
+        mut see: impl FnMut(&[u8], End),
+    ) {
         let mut rest = bytes;
         while let Some((&first, after)) = rest.split_first() {
-            match self.state {
-                State::Text => rest = self.text(rest, &mut see),
-                State::String if first >= 0x20 => rest = self.string(rest),
-                _ => {
-                    if self.escape(first, &mut see) {
-                        rest = after;
-                    }
+            if self.state == State::Text {
+                if self.open.is_empty() {
+                    rest = &rest[quiet(rest)..];
                 }
+                rest = self.text(rest, &mut see);
+            } else if self.state == State::String && first >= 0x20 {
+                rest = self.string(rest);
+            } else if self.escape(first, &mut see) {
+                rest = after;
             }
         }
     }

@@ -56,7 +56,10 @@ impl TextFeed {
     /// Takes the next bytes; adds at most one observation per adapter, so that a flood of bars is one.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Observation>) {
         let Self { lines, readers } = self;
-        lines.feed(bytes, |line, end| readers.take(line, end));
+        let catalogue = Arc::clone(&readers.catalogue);
+        let mut found = Found::default();
+        let quiet = |bytes: &[u8]| catalogue.quiet(bytes, &mut found);
+        lines.feed(bytes, quiet, |line, end| readers.take(line, end));
         readers.read_held();
         // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
         let (open, number) = lines.open();
