@@ -126,24 +126,15 @@ impl File<'_> {
         let mut starts = Vec::new();
         for (key, value) in table {
             let line = self.line(&key.span());
-            match value.get_ref() {
-                DeValue::Array(adapters) if key.get_ref() == "adapter" => {
-                    starts.extend(adapters.iter());
-                }
-                _ if key.get_ref() == "adapter" => {
-                    self.problem(
-                        line,
-                        "",
-                        "adapter",
-                        "adapters begin with `[[adapter]]`".to_owned(),
-                    );
-                }
-                _ => {
-                    let what =
-                        "a file of adapters has `[[adapter]]` and nothing beside it".to_owned();
-                    self.problem(line, "", key.get_ref(), what);
-                }
-            }
+            let what = if key.get_ref() != "adapter" {
+                "a file of adapters has `[[adapter]]` and nothing beside it"
+            } else if let DeValue::Array(adapters) = value.get_ref() {
+                starts.extend(adapters.iter());
+                continue;
+            } else {
+                "adapters begin with `[[adapter]]`"
+            };
+            self.problem(line, "", key.get_ref(), what.to_owned());
         }
         let lines: Vec<usize> = starts.iter().map(|it| self.line(&it.span())).collect();
         for (at, adapter) in starts.into_iter().enumerate() {
@@ -251,13 +242,12 @@ impl Section<'_, '_> {
     }
 
     fn text(&mut self, table: &DeTable<'_>, key: &str) -> Option<String> {
-        match self.get(table, key)? {
-            DeValue::String(text) => Some(text.to_string()),
-            _ => {
-                self.fault(key, "it is a text in quotes");
-                None
-            }
+        let value = self.get(table, key)?;
+        if let DeValue::String(text) = value {
+            return Some(text.to_string());
         }
+        self.fault(key, "it is a text in quotes");
+        None
     }
 
     fn texts(&mut self, table: &DeTable<'_>, key: &str) -> Vec<String> {
@@ -265,10 +255,7 @@ impl Section<'_, '_> {
             None => return Vec::new(),
             Some(DeValue::Array(values)) => values
                 .iter()
-                .map(|value| match value.get_ref() {
-                    DeValue::String(text) => Some(text.to_string()),
-                    _ => None,
-                })
+                .map(|value| value.get_ref().as_str().map(str::to_owned))
                 .collect::<Option<Vec<_>>>(),
             Some(_) => None,
         };
@@ -279,9 +266,18 @@ impl Section<'_, '_> {
     }
 
     fn scale(&mut self, table: &DeTable<'_>) -> Option<f64> {
-        match self.get(table, "scale")? {
-            DeValue::Integer(number) if number.as_str() == "1000" => Some(1000.0),
-            DeValue::Integer(number) if number.as_str() == "1024" => Some(1024.0),
+        let number = match self.get(table, "scale")? {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::String(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => "",
+        };
+        match number {
+            "1000" => Some(1000.0),
+            "1024" => Some(1024.0),
             _ => {
                 self.fault("scale", "it is 1000 or 1024");
                 None
@@ -462,7 +458,10 @@ impl Section<'_, '_> {
                 DeValue::String(text) => Some(text.to_string()),
                 DeValue::Integer(number) => Some(number.as_str().to_owned()),
                 DeValue::Float(number) => Some(number.as_str().to_owned()),
-                _ => None,
+                DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_)
+                | DeValue::Table(_) => None,
             };
             let key = format!("set.{key}");
             match (meaning, text.as_deref().map(Template::parse)) {

@@ -70,19 +70,15 @@ impl Lines {
     ) {
         let mut rest = bytes;
         while let Some((&first, after)) = rest.split_first() {
-            match self.state {
-                State::Text => {
-                    if self.open.is_empty() {
-                        rest = &rest[quiet(rest)..];
-                    }
-                    rest = self.text(rest, &mut see);
+            if self.state == State::Text {
+                if self.open.is_empty() {
+                    rest = &rest[quiet(rest)..];
                 }
-                State::String if first >= 0x20 => rest = self.string(rest),
-                _ => {
-                    if self.escape(first, &mut see) {
-                        rest = after;
-                    }
-                }
+                rest = self.text(rest, &mut see);
+            } else if self.state == State::String && first >= 0x20 {
+                rest = self.string(rest);
+            } else if self.escape(first, &mut see) {
+                rest = after;
             }
         }
     }
