@@ -27,6 +27,8 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
+pub use jobs::check_submission;
+
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
 use crate::api::ports::{HealthSource, Output};
