@@ -1,5 +1,6 @@
 //! Patterns over channels: they print as they were given, and match what a plain definition of them matches.
 
+use stoked::api::check_event_query;
 use stoked::events::pattern::{Filter, Pattern, Sight};
 use stoked::model::event::Event;
 use stoked::model::id::Seq;
@@ -7,11 +8,15 @@ use stoked::model::id::Seq;
 /// Longer texts make the plain definition slow, and are no channels.
 const LONGEST_BYTES: usize = 80;
 
-/// Takes patterns and channels, a line each; every pattern meets every channel.
+/// As many channels, types and users may a query name.
+const MOST: usize = 5;
+
+/// Takes patterns, channels and queries, a line each; every pattern meets every channel.
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let lines: Vec<&str> = text.split('\n').take(16).collect();
     let mut patterns: Vec<(&str, Pattern)> = Vec::new();
+    lines.iter().for_each(|line| query(line));
     for line in &lines {
         match line.parse::<Pattern>() {
             Ok(pattern) => {
@@ -45,6 +50,40 @@ pub fn check(data: &[u8]) {
         );
         let any = patterns.iter().any(|(_, pattern)| pattern.matches(line));
         assert_eq!(all.admits(&event), any, "{line}");
+    }
+}
+
+/// The query of `GET /v1/events`: accepted within limits, or refused with a reason that can be shown.
+fn query(text: &str) {
+    match check_event_query(&format!("/v1/events?{text}"), MOST) {
+        Ok(filter) => {
+            assert!((1..=MOST).contains(&filter.channels.len()), "{text}");
+            assert!(
+                filter.kinds.len() <= MOST && filter.owners.len() <= MOST,
+                "{text}"
+            );
+            for pattern in &filter.channels {
+                let printed = pattern.to_string();
+                assert_eq!(printed.parse().as_ref(), Ok(pattern), "{text}");
+            }
+        }
+        Err(problem) => {
+            assert_eq!(problem.status, 400, "{problem:?}");
+            let json = serde_json::to_string(&problem).expect("a problem can be written");
+            assert!(json.len() <= 2_000, "{json}");
+            let texts = [
+                Some(problem.title),
+                problem.detail,
+                problem.hint,
+                problem.field,
+            ];
+            for text in texts.into_iter().flatten() {
+                assert!(
+                    !text.is_empty() && !text.chars().any(char::is_control),
+                    "{text:?}"
+                );
+            }
+        }
     }
 }
 
