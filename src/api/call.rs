@@ -218,6 +218,9 @@ pub(super) fn unknown<'a>(
         None if names.is_empty() => problem.hint("there is none here"),
         None => problem.hint(format!("known: {}", names.join(", "))),
     };
+    if name.is_empty() {
+        return problem.into();
+    }
     problem.field(name).into()
 }
 
@@ -245,9 +248,12 @@ fn bad_json(path: &str, error: &serde_json::Error) -> Failure {
     let torn = error.is_syntax() || error.is_eof();
     let field = (path != "." && !torn).then(|| path.to_owned());
     if let Some(named) = message.strip_prefix("unknown field `") {
-        let mut words = named.split('`').step_by(2);
-        let name = words.next().unwrap_or_default();
-        let known = named.split('`').skip(2).step_by(2);
+        // The name is the client's and may hold anything, backticks too; what is expected is ours.
+        let parts = ["`, expected ", "`, there are "]
+            .iter()
+            .find_map(|part| named.rsplit_once(part));
+        let (name, expected) = parts.unwrap_or((named, ""));
+        let known = expected.split('`').skip(1).step_by(2);
         let Failure(problem) = unknown("field", name, known);
         let field = match path.rsplit_once('.') {
             _ if path == "." => name.to_owned(),

@@ -1,6 +1,7 @@
 //! The records of the merged order: one piece of one stream each. Encoding only, no files.
 
 use crate::logs::Stream;
+use crate::logs::segment::MOST_OFFSET;
 
 /// Size of one record on disk.
 pub(super) const RECORD_BYTES: u64 = 32;
@@ -67,7 +68,7 @@ impl Record {
             _ => return None,
         };
         let whole = bytes[29] == VERSION && bytes[30..32] == check(&bytes[..30]).to_le_bytes();
-        whole.then(|| Record {
+        let record = Record {
             at_wall_ms: i64::from_le_bytes(word(bytes, 0)),
             before: [
                 u64::from_le_bytes(word(bytes, 8)),
@@ -75,7 +76,11 @@ impl Record {
             ],
             length: u32::from_le_bytes([bytes[24], bytes[25], bytes[26], bytes[27]]),
             stream,
-        })
+        };
+        // A place beyond that is no place in a log: nobody could go on from there.
+        let is_possible = record.after().iter().all(|offset| *offset <= MOST_OFFSET)
+            && record.start() <= MOST_OFFSET;
+        (whole && is_possible).then_some(record)
     }
 }
 

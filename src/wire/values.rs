@@ -75,7 +75,9 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, rest) = (self.ms / 1000, self.ms % 1000);
         if rest > 0 {
-            return write!(f, "{}s", seconds as f64 + rest as f64 / 1000.0);
+            // Not by way of a float, which would show more digits than can be read.
+            let millis = format!("{rest:03}");
+            return write!(f, "{seconds}.{}s", millis.trim_end_matches('0'));
         }
         match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
             (0, 0, seconds) => write!(f, "{seconds}s"),
@@ -219,7 +221,9 @@ mod tests {
 
     #[test]
     fn spans_show_what_they_read() {
-        for text in ["0s", "59s", "1m", "1m30s", "1h", "1h30m", "26h0m1s", "1.5s"] {
+        for text in [
+            "0s", "59s", "1m", "1m30s", "1h", "1h30m", "26h0m1s", "1.5s", "1.711s", "0.007s",
+        ] {
             let span: Span = text.parse().unwrap();
             assert_eq!(span.to_string().parse(), Ok(span), "{text}");
         }

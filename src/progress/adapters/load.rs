@@ -56,12 +56,10 @@ pub fn load(directories: &[PathBuf]) -> Loaded {
     }
 }
 
-/// The shipped adapters, with those in the text of one file put over them.
+/// The adapters in the text of one file, and no others.
 #[must_use]
 pub fn of_text(text: &str, file: &Path) -> Loaded {
-    let mut entries = shipped::entries();
-    let (read, problems) = parse::parse(text, &Origin::File(file.to_owned()));
-    entries.extend(read);
+    let (entries, problems) = parse::parse(text, &Origin::File(file.to_owned()));
     Loaded {
         catalogue: Arc::new(Catalogue::of(entries)),
         files: vec![file.to_owned()],

@@ -32,10 +32,13 @@ pub fn check(data: &[u8]) {
     }
     let catalogue = Catalogue::shipped();
     for seen in seen.iter().chain(&cut) {
-        progress::is_sound(seen);
         let Source::Adapter(name) = &seen.source else {
             panic!("{:?} is no adapter", seen.source);
         };
+        // That one passes on what the job says of itself, true or not, as `progress.json` does.
+        if name != "json" {
+            progress::is_sound(seen);
+        }
         assert!(catalogue.find(name).is_some(), "there is no adapter {name}");
     }
     progress::merge(cut);

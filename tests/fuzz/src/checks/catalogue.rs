@@ -1,6 +1,7 @@
 //! Files of adapters: what is wrong is said with its place, hinders no other, and the rest reads output safely.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use stoked::model::progress::Observation;
 use stoked::progress::adapters::load::of_text;
@@ -23,23 +24,15 @@ pub fn check(data: &[u8]) {
         );
         assert!(!problem.what.is_empty());
     }
-    let shipped = Catalogue::shipped();
     for adapter in loaded.catalogue.adapters() {
-        let is_new = shipped.find(&adapter.name).is_none();
-        assert!(
-            !is_new || text.contains(&adapter.name) || text.contains('\\'),
-            "{}",
-            adapter.name
-        );
-        assert!(adapter.text.len() <= text.len().max(64 << 10));
+        assert!(!adapter.name.is_empty() && adapter.text.len() <= text.len());
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+        assert!(adapter.name.chars().all(is_plain), "{}", adapter.name);
     }
-    // Most inputs are no good file, and reading by the shipped adapters alone is another target's.
-    if loaded.catalogue.adapters().len() > shipped.adapters().len() {
-        read(&loaded.catalogue, output);
-    }
+    read(&loaded.catalogue, output);
 }
 
-fn read(catalogue: &std::sync::Arc<Catalogue>, output: &str) {
+fn read(catalogue: &Arc<Catalogue>, output: &str) {
     let mut feed = TextFeed::new(catalogue, &Hints::default());
     let mut seen: Vec<Observation> = Vec::new();
     for line in output.split_inclusive('\n') {
