@@ -42,16 +42,17 @@ impl Visitor for Spans {
     }
 
     fn visit_pre(&mut self, ast: &Ast) -> Result<(), Self::Err> {
-        match ast {
-            Ast::ClassPerl(class) => match plain(class) {
+        if let Ast::ClassPerl(class) = ast {
+            match plain(class) {
                 Some(ClassPerlKind::Digit) => self.put(&class.span, "[0-9]"),
                 Some(ClassPerlKind::Space) => self.put(&class.span, r"[ \t]"),
                 Some(ClassPerlKind::Word) | None => {}
-            },
-            Ast::Assertion(it) if it.kind == AssertionKind::WordBoundary => {
-                self.put(&it.span, r"(?-u:\b)");
             }
-            _ => {}
+        }
+        if let Ast::Assertion(it) = ast
+            && it.kind == AssertionKind::WordBoundary
+        {
+            self.put(&it.span, r"(?-u:\b)");
         }
         Ok(())
     }

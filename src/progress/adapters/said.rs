@@ -178,9 +178,10 @@ impl Take {
             return;
         }
         for count in &self.bare {
-            let count = match count {
-                Meaning::Step => &mut self.said.step,
-                _ => &mut self.said.total,
+            let count = if *count == Meaning::Step {
+                &mut self.said.step
+            } else {
+                &mut self.said.total
             };
             *count = count.map(|count| number::scaled(count, amount.value));
         }

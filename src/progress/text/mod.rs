@@ -17,7 +17,7 @@ use crate::progress::adapters::sieve::Found;
 use crate::progress::adapters::{Builtin, Candidate, Catalogue, Hints, On, Ranks, Way};
 
 use adapter::Memory;
-use lines::{End, Lines};
+use lines::{End, Lines, Reader};
 use ratio::Ratio;
 
 /// One line of output.
@@ -27,6 +27,17 @@ struct Line<'a> {
     text: &'a str,
     /// How it ended.
     end: End,
+}
+
+/// What an adapter had to do with a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally<'a> {
+    /// Its name.
+    pub adapter: &'a str,
+    /// How often a pattern was tried, on lines that had what it looks for.
+    pub tried: u64,
+    /// Lines that it knew.
+    pub known: u64,
 }
 
 /// Reads one stream of output as it grows.
@@ -53,13 +64,29 @@ impl TextFeed {
         }
     }
 
+    /// The same feed, which asks no adapter but the one of this name.
+    #[must_use]
+    pub fn only(mut self, name: &str) -> Self {
+        self.readers.ranks = self.readers.catalogue.ranks_of(name);
+        self
+    }
+
+    /// What each adapter had to do, in the order of the catalogue.
+    pub fn tallies(&self) -> impl Iterator<Item = Tally<'_>> {
+        let adapters = self.readers.catalogue.adapters().iter();
+        adapters
+            .zip(&self.readers.slots)
+            .map(|(adapter, slot)| Tally {
+                adapter: &adapter.name,
+                tried: slot.tried,
+                known: slot.known,
+            })
+    }
+
     /// Takes the next bytes; adds at most one observation per adapter, so that a flood of bars is one.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Observation>) {
         let Self { lines, readers } = self;
-        let catalogue = Arc::clone(&readers.catalogue);
-        let mut found = Found::default();
-        let quiet = |bytes: &[u8]| catalogue.quiet(bytes, &mut found);
-        lines.feed(bytes, quiet, |line, end| readers.take(line, end));
+        lines.feed(bytes, readers);
         readers.read_held();
         // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
         let (open, number) = lines.open();
@@ -90,10 +117,12 @@ struct Readers {
 /// An adapter's memory, and what it saw in the present chunk.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Made when the adapter reads its first line: most never do.
+    /// Made when the adapter is first tried: most never are.
     memory: Option<Box<Memory>>,
     ratio: Option<Box<Ratio>>,
     seen: Option<Observation>,
+    tried: u64,
+    known: u64,
 }
 
 /// How much of the line that has not ended yet was looked at.
@@ -131,10 +160,25 @@ impl Readers {
         }
     }
 
-    fn take(&mut self, line: &[u8], end: End) {
+    fn read_held(&mut self) {
+        if let Some((line, end)) = self.held.take() {
+            let found = std::mem::take(&mut self.found);
+            self.catalogue.scan(&line, 0, &mut self.found);
+            self.read(&line, end);
+            self.found = found;
+        }
+    }
+}
+
+impl Reader for Readers {
+    fn quiet(&mut self, bytes: &[u8]) -> usize {
+        self.catalogue.quiet(bytes, &mut self.found, &self.ranks)
+    }
+
+    fn see(&mut self, line: &[u8], end: End) {
         self.found.clear();
         self.catalogue.scan(line, 0, &mut self.found);
-        if !self.catalogue.wants(&self.found) {
+        if !self.catalogue.wants(&self.found, &self.ranks) {
             return;
         }
         if self.shape.is_some() && self.shape == Some(shape(line, end)) {
@@ -150,16 +194,9 @@ impl Readers {
             Outcome::Read { repeats: false } | Outcome::Passed | Outcome::Unknown => None,
         };
     }
+}
 
-    fn read_held(&mut self) {
-        if let Some((line, end)) = self.held.take() {
-            let found = std::mem::take(&mut self.found);
-            self.catalogue.scan(&line, 0, &mut self.found);
-            self.read(&line, end);
-            self.found = found;
-        }
-    }
-
+impl Readers {
     fn read_open(&mut self, line: &[u8], number: u64) {
         if self.open.number != number || line.len() < self.open.scanned_bytes {
             self.open.found.clear();
@@ -173,7 +210,7 @@ impl Readers {
         self.catalogue
             .scan(line, open.scanned_bytes, &mut open.found);
         open.scanned_bytes = line.len();
-        if self.catalogue.wants(&self.open.found) {
+        if self.catalogue.wants(&self.open.found, &self.ranks) {
             std::mem::swap(&mut self.found, &mut self.open.found);
             self.read(line, End::Open);
             std::mem::swap(&mut self.found, &mut self.open.found);
@@ -226,19 +263,27 @@ impl Readers {
                 // What is remembered of a line must not be left out.
                 repeats = rule.may_repeat();
                 passes = rule.pass;
+                slot.tried += u64::from(line.end != End::Open);
                 let memory = slot.memory.get_or_insert_default();
                 memory.read(name, rule, line.text, line.end)
             }
-            Way::Builtin(_) if line.end == End::Terminal => None,
-            Way::Builtin(Builtin::Json) => json::read(name, line).map(Some),
-            Way::Builtin(Builtin::Ratio) => {
-                let ratio = slot.ratio.get_or_insert_default();
-                ratio.read(name, line).map(Some)
+            Way::Builtin(builtin) if !matches!(line.end, End::Open | End::Terminal) => {
+                slot.tried += 1;
+                match builtin {
+                    Builtin::Json => json::read(name, line).map(Some),
+                    Builtin::Ratio => {
+                        let ratio = slot.ratio.get_or_insert_default();
+                        ratio.read(name, line).map(Some)
+                    }
+                }
             }
+            // More text would change what such a line says.
+            Way::Builtin(_) => None,
         };
         let Some(seen) = seen else {
             return Outcome::Unknown;
         };
+        slot.known += u64::from(line.end != End::Open);
         if passes {
             return Outcome::Passed;
         }
