@@ -5,6 +5,8 @@ SYSCONFDIR ?= /etc
 DESTDIR ?=
 # For `make soak`: how often the daemon is killed.
 ROUNDS ?= 200
+# For `make soak` and `make fuzz`: how long each parser is tried.
+FUZZ_SECONDS ?= 60
 # For `make bench`: such as ARGS="--quick --rows run,submit".
 ARGS ?=
 
@@ -12,7 +14,7 @@ BIN = $(DESTDIR)$(PREFIX)/bin
 LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/stoked
 SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help demo build test bench soak install uninstall
+.PHONY: help demo build test bench soak fuzz install uninstall
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,8 +36,12 @@ test: ## format, lints and every test
 bench: ## measure against pueue and task-spooler (ARGS="--quick --rows NAME,…")
 	.ci/with rust python -- python3 -B benches/bench.py $(ARGS)
 
-soak: ## kill daemon and shims at ROUNDS random instants and look for anything lost
+soak: ## kill daemon and shims at ROUNDS random instants and look for anything lost; then `make fuzz`
 	STOKED_SOAK_ROUNDS=$(ROUNDS) .ci/with rust -- cargo test --locked --test e2e -- --nocapture soak
+	@$(MAKE) --no-print-directory fuzz
+
+fuzz: ## feed nonsense to every parser, FUZZ_SECONDS each, and check what comes of it
+	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/with rust fuzz -- tests/fuzz/run
 
 # Building is left to `make build`, so that root never compiles.
 install: ## install what `make build` made (DESTDIR=, PREFIX=/usr/local, SYSCONFDIR=/etc)

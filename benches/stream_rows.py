@@ -156,8 +156,8 @@ def by_job(ctx, stoked, source, count, spacing):
             continue
         if kind == "state":
             state = body["state"]
-        elif "step" in body["progress"]:
-            seen.setdefault(int(body["progress"]["step"]), at)
+        elif "current_step" in body:
+            seen.setdefault(int(body["current_step"]), at)
     watch.close()
     client.close()
     if state != "completed":

@@ -54,6 +54,7 @@ const HOMES: &[(&str, &str)] = &[
     ("regex", "progress/adapters/"),
     ("regex_syntax", "progress/adapters/"),
     ("rusqlite", "store/"),
+    ("tikv_jemallocator", "bin/stoked.rs"),
     ("toml", "config/ progress/adapters/ cli/commands/submit.rs"),
 ];
 

@@ -2,6 +2,7 @@
 //! Whatever is not known is refused by name, with what was probably meant.
 
 use crate::api::problem::{Failure, internal, invalid, nearest, not_found};
+use crate::api::query::Query;
 use crate::api::{Shared, Visit};
 use crate::auth::{Action, Decision, Subject, decide};
 use crate::control::CommandError;
@@ -9,11 +10,11 @@ use crate::model::id::JobId;
 use crate::wire::convert::Audience;
 use crate::wire::error::{Problem, ProblemKind};
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
+use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use std::str::FromStr;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A query parameter of a route: what the document says of it, and what is accepted.
@@ -32,9 +33,17 @@ pub(crate) struct Call {
     pub(crate) subject: Arc<Subject>,
     pub(crate) headers: HeaderMap,
     path: Vec<(String, String)>,
-    query: Vec<(String, String)>,
+    query: Query,
     /// Never locked: it only lets a call be looked at from several places at once, which a body alone does not.
     body: Mutex<Body>,
+}
+
+impl Deref for Call {
+    type Target = Query;
+
+    fn deref(&self) -> &Query {
+        &self.query
+    }
 }
 
 impl Call {
@@ -53,9 +62,7 @@ impl Call {
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|error| invalid("query", error))?;
-        check_names(&query, params)?;
+        let query = Query::read(&parts.uri, params)?;
         let uid = subject.uid;
         Ok(Self {
             shared: Visit { shared, uid },
@@ -83,49 +90,6 @@ impl Call {
                 "job \"{}\": a job is named by its number",
                 harmless(text)
             ))),
-        }
-    }
-
-    /// Every value of a parameter; commas separate values too.
-    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.query
-            .iter()
-            .filter(move |(known, _)| known == name)
-            .flat_map(|(_, value)| value.split(','))
-            .filter(|value| !value.is_empty())
-    }
-
-    /// The value of a parameter as text.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        let found = self.query.iter().rev().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    /// The value of a parameter, read as what it is.
-    pub(crate) fn value<T: FromStr>(&self, name: &str, wanted: &str) -> Result<Option<T>, Failure> {
-        let read = |text: &str| {
-            text.parse()
-                .map_err(|_| invalid(name, format_args!("\"{}\" is not {wanted}", harmless(text))))
-        };
-        self.text(name).map(read).transpose()
-    }
-
-    /// An instant, RFC 3339, in milliseconds.
-    pub(crate) fn instant_ms(&self, name: &str) -> Result<Option<i64>, Failure> {
-        let wanted = "a time: write RFC 3339, as in 2026-11-22T17:00:00Z";
-        let instant: Option<jiff::Timestamp> = self.value(name, wanted)?;
-        Ok(instant.map(|at| at.as_millisecond()))
-    }
-
-    /// Whether a switch is on.
-    pub(crate) fn switch(&self, name: &str) -> Result<bool, Failure> {
-        match self.text(name) {
-            None | Some("0" | "false" | "no") => Ok(false),
-            Some("" | "1" | "true" | "yes") => Ok(true),
-            Some(other) => {
-                let why = format!("\"{}\" is neither 1 nor 0", harmless(other));
-                Err(invalid(name, why))
-            }
         }
     }
 
@@ -238,20 +202,11 @@ fn too_large(most: usize) -> Failure {
     .into()
 }
 
-fn check_names(query: &[(String, String)], params: &[Param]) -> Result<(), Failure> {
-    for (place, (name, _)) in query.iter().enumerate() {
-        let Some(param) = params.iter().find(|param| param.name == name) else {
-            return Err(unknown("parameter", name, params.iter().map(|p| p.name)));
-        };
-        let before = query.iter().take(place);
-        if !param.repeatable && before.clone().any(|(known, _)| known == name) {
-            return Err(invalid(param.name, "it may be given only once"));
-        }
-    }
-    Ok(())
-}
-
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
+pub(super) fn unknown<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> Failure {
     let name = harmless(name);
     let problem = Problem::new(
         ProblemKind::InvalidRequest,

@@ -19,7 +19,7 @@ use crate::model::spec::StopPolicy;
 use crate::model::state::{JobState, StateName};
 use crate::store::{JobFilter, JobHistory};
 use crate::wire::convert::{Surroundings, attempt_view, job_view};
-use crate::wire::error::ProblemKind;
+use crate::wire::error::{Problem, ProblemKind};
 use crate::wire::job::{JobList, JobView, Submitted};
 use crate::wire::request::{JobBatch, JobSubmit};
 use crate::wire::values::Cursor;
@@ -166,21 +166,9 @@ fn read_submission(
     subject: &Subject,
     shared: &Shared,
 ) -> Result<Submission, Failure> {
-    let several = serde_json::from_slice(bytes).is_ok_and(|shape: Shape<'_>| shape.jobs.is_some());
-    let jobs = if several {
-        parse::<JobBatch>(bytes)?.jobs
-    } else {
-        vec![parse::<JobSubmit>(bytes)?]
-    };
-    let most = shared.limits.jobs_per_request;
-    if jobs.is_empty() || jobs.len() > most {
-        return Err(invalid(
-            "jobs",
-            format_args!("one request submits 1 to {most} jobs"),
-        ));
-    }
     let stop_policy = *shared.stop_policy.borrow();
-    let (drafts, environments) = check_all(jobs, several, subject, stop_policy)?;
+    let most = shared.limits.jobs_per_request;
+    let (drafts, environments) = drafts(bytes, subject, stop_policy, most)?;
     Ok(Submission {
         owner: Arc::new(Owner {
             uid: subject.uid,
@@ -198,6 +186,43 @@ fn read_submission(
 }
 
 type Drafts = (Vec<Draft>, BTreeMap<EnvId, Arc<Environment>>);
+
+/// The jobs that the body of a submission asks for, at most `most`, as the engine would get them.
+///
+/// # Errors
+/// The problem that the client is told: nothing is submitted.
+pub fn check_submission(
+    body: &[u8],
+    subject: &Subject,
+    stop: StopPolicy,
+    most: usize,
+) -> Result<Vec<Draft>, Box<Problem>> {
+    match drafts(body, subject, stop, most) {
+        Ok((drafts, _)) => Ok(drafts),
+        Err(Failure(problem)) => Err(problem),
+    }
+}
+
+fn drafts(
+    body: &[u8],
+    subject: &Subject,
+    stop: StopPolicy,
+    most: usize,
+) -> Result<Drafts, Failure> {
+    let several = serde_json::from_slice(body).is_ok_and(|shape: Shape<'_>| shape.jobs.is_some());
+    let jobs = if several {
+        parse::<JobBatch>(body)?.jobs
+    } else {
+        vec![parse::<JobSubmit>(body)?]
+    };
+    if jobs.is_empty() || jobs.len() > most {
+        return Err(invalid(
+            "jobs",
+            format_args!("one request submits 1 to {most} jobs"),
+        ));
+    }
+    check_all(jobs, several, subject, stop)
+}
 
 fn check_all(
     jobs: Vec<JobSubmit>,

@@ -16,6 +16,7 @@ mod logs;
 mod problem;
 mod progress;
 mod pull;
+mod query;
 mod routes;
 mod series;
 mod service;
@@ -26,6 +27,9 @@ mod verbs;
 
 #[cfg(test)]
 mod tests;
+
+pub use events::check_event_query;
+pub use jobs::check_submission;
 
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};

@@ -12,10 +12,10 @@ mod logs;
 mod news;
 mod query;
 mod routes;
-mod sse;
+pub mod sse;
 
 pub use error::ClientError;
-pub use events::{EventQuery, Events, StreamItem};
+pub use events::{EventQuery, Events, StreamItem, message};
 pub use http::Revival;
 pub use logs::{LogFollow, LogItem, LogOutput, LogQuery};
 pub use news::{JobStateBody, News};

@@ -7,23 +7,23 @@ const LARGEST_FRAME_BYTES: usize = 16 << 20;
 
 /// One message of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// Value of `event:`; empty where there was none.
-    pub(crate) event: String,
+    pub event: String,
     /// Lines of `data:`, joined by newlines.
-    pub(crate) data: String,
+    pub data: String,
     /// Value of `id:`.
-    pub(crate) id: Option<String>,
+    pub id: Option<String>,
 }
 
 /// A frame is longer than anybody would send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a message of the stream is longer than {LARGEST_FRAME_BYTES} bytes")]
-pub(crate) struct FrameTooLong;
+pub struct FrameTooLong;
 
 /// Reads frames from a stream that may be cut into pieces anywhere.
 #[derive(Debug, Default)]
-pub(crate) struct Parser {
+pub struct Parser {
     line: Vec<u8>,
     frame: Frame,
     has_data: bool,
@@ -34,7 +34,10 @@ pub(crate) struct Parser {
 
 impl Parser {
     /// Takes the next bytes of the stream.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), FrameTooLong> {
+    ///
+    /// # Errors
+    /// [`FrameTooLong`]: nothing that comes after it can be trusted.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), FrameTooLong> {
         for &byte in bytes {
             let completes_crlf = std::mem::take(&mut self.after_cr) && byte == b'\n';
             match byte {
@@ -57,7 +60,7 @@ impl Parser {
     }
 
     /// The oldest complete frame.
-    pub(crate) fn pop(&mut self) -> Option<Frame> {
+    pub fn pop(&mut self) -> Option<Frame> {
         self.frames.pop_front()
     }
 

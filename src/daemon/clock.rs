@@ -58,7 +58,7 @@ impl Alarm {
         };
         std::thread::Builder::new()
             .name("alarm".to_owned())
-            .stack_size(64 * 1024)
+            .stack_size(256 * 1024)
             .spawn(thread)?;
         Ok(Self { timer, rings })
     }

@@ -31,7 +31,7 @@ impl Hastener {
         };
         let thread = std::thread::Builder::new()
             .name("hasten".to_owned())
-            .stack_size(64 * 1024)
+            .stack_size(256 * 1024)
             .spawn(work);
         thread.ok().map(|_| Self { orders, last: None })
     }

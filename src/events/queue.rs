@@ -93,6 +93,8 @@ pub(crate) struct Queue {
     lifecycle: usize,
     /// Lifecycle events that waited when the present batch began.
     before_batch: usize,
+    /// Nothing was taken since it was attached: the subscriber still reads the history before that.
+    untouched: bool,
     /// The cursor that the subscriber has when it has taken everything.
     reaches: Seq,
     place: Place,
@@ -111,6 +113,7 @@ impl Queue {
             left_out: None,
             lifecycle: 0,
             before_batch: 0,
+            untouched: false,
             reaches: registered,
             place: Place::Live,
             end: None,
@@ -145,8 +148,9 @@ impl Queue {
 
     fn push_lifecycle(&mut self, event: &Arc<Event>, seq: Seq) {
         if self.lifecycle >= self.options.lifecycle {
-            // A batch larger than the queue says nothing about how fast the subscriber reads.
-            if self.before_batch <= self.options.lifecycle / 2 {
+            // A batch larger than the queue says nothing about how fast the subscriber reads, and neither
+            // does a queue that it has not come to yet.
+            if self.untouched || self.before_batch <= self.options.lifecycle / 2 {
                 self.fall_behind(self.reaches);
             } else {
                 self.cut(seq, SLOW_CONSUMER);
@@ -276,6 +280,7 @@ impl Queue {
     /// What happens after `head` is queued again.
     pub(crate) fn attach(&mut self, head: Seq) {
         self.place = Place::Live;
+        self.untouched = true;
         self.reaches = self.reaches.max(head);
     }
 
@@ -350,6 +355,7 @@ impl Queue {
 
     /// Takes what comes next; `None` when nothing waits.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Delivery> {
+        self.untouched = false;
         while let Some(held) = self.pace.as_mut().and_then(|pace| pace.take_due(now)) {
             self.add_telemetry(held);
         }

@@ -121,8 +121,14 @@ fn read_file(path: &Path, job_uid: Option<u32>) -> Result<Option<Observation>, F
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(FileError::TooLarge { path: path_of() });
     }
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(fields)) => Ok(Some(observation(fields))),
+    parse(&bytes, path).map(Some)
+}
+
+/// What the content of a progress file says; the path is for the errors.
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Observation, FileError> {
+    let path_of = || path.to_owned();
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(fields)) => Ok(observation(fields)),
         Ok(_) => Err(FileError::NotObject { path: path_of() }),
         Err(source) => Err(FileError::Invalid {
             path: path_of(),

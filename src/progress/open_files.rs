@@ -58,7 +58,7 @@ impl Scope {
 /// What one look found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sight {
-    /// How far the job is, changed since the last look.
+    /// How far the job is, changed since the last look; without counts where nothing tells that any more.
     Moved(Box<Observation>),
     /// Files that may move: worth another look soon.
     Perhaps,
@@ -111,10 +111,7 @@ impl OpenFiles {
             match self.choose(&files) {
                 Choice::This(key) => self.followed = Some(key),
                 Choice::Wait => return self.wait(),
-                Choice::None => {
-                    self.followed = None;
-                    return Sight::Nothing;
-                }
+                Choice::None => return self.lose(),
             }
         }
         self.undecided = 0;
@@ -126,9 +123,29 @@ impl OpenFiles {
         self.followed = None;
         self.undecided = self.undecided.saturating_add(1);
         if self.undecided > MOST_UNDECIDED {
-            return Sight::Nothing;
+            return self.take_back();
         }
         Sight::Perhaps
+    }
+
+    /// Nothing is there to follow. What was said of a file that is closed now is taken back, unless the next look,
+    /// which comes soon, finds another.
+    fn lose(&mut self) -> Sight {
+        self.undecided = 0;
+        let was_followed = self.followed.take().is_some();
+        if was_followed {
+            return Sight::Perhaps;
+        }
+        self.take_back()
+    }
+
+    fn take_back(&mut self) -> Sight {
+        if self.last.take().is_none() {
+            return Sight::Nothing;
+        }
+        let mut seen = Observation::new(Source::Adapter(SOURCE.to_owned()));
+        seen.estimated = true;
+        Sight::Moved(Box::new(seen))
     }
 
     /// The largest file that is read, else the largest that is written.

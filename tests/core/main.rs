@@ -7,6 +7,8 @@ mod eta;
 #[cfg(test)]
 mod found;
 #[cfg(test)]
+mod fuzzed;
+#[cfg(test)]
 mod progress;
 #[cfg(test)]
 mod props;

@@ -18,6 +18,7 @@ mod http;
 mod open_files;
 mod order;
 mod outside;
+mod programs;
 mod progress;
 mod reading;
 mod restart;

@@ -89,8 +89,18 @@ fn goes_through(host: &Host, command: &Value, size: u64) {
             "{seen:#}"
         );
         assert_eq!(
-            (&seen["phase"], &seen["unit"], &seen["source"]),
-            (&json!("big"), &json!("B"), &json!("open-files")),
+            (
+                &seen["phase"],
+                &seen["unit"],
+                &seen["source"],
+                &seen["estimated"]
+            ),
+            (
+                &json!("big"),
+                &json!("B"),
+                &json!("open-files"),
+                &json!(true)
+            ),
             "{seen:#}"
         );
         let percent = seen["percent"].as_f64().unwrap();
@@ -140,6 +150,42 @@ fn programs_that_look_at_what_they_read_are_seen_to_get_on() {
     ] {
         goes_through(&host, &command, size);
     }
+}
+
+#[test]
+fn of_several_files_each_is_a_phase_and_what_the_job_says_ends_them() {
+    let host = host();
+    sparse(&host, "big", SIZE);
+    sparse(&host, "large", SIZE);
+    let (out, go) = (host.gate("out"), host.gate("go"));
+    let id = host.sh("cat big large > out; read x < go; echo '[1/200]'; read x < go");
+    host.reaches(id, "running");
+    let mut taken = until_found(&host, &out, id, SIZE);
+    let shown = progress(&host, id, |it| it["phase"] == "big");
+    assert_eq!(shown["estimated"], true, "{shown:#}");
+    out.take(SIZE - taken);
+    taken = 0;
+    while host.job(id)["progress"]["phase"] != "large" {
+        assert!(taken < SIZE / 2, "{:#}", host.job(id));
+        out.take(SIZE / 4096);
+        taken += SIZE / 4096;
+    }
+    let shown = progress(&host, id, |it| is_at(it, taken));
+    assert!(shown["percent"].as_f64().unwrap() < 60.0, "{shown:#}");
+    let table = host.stoke_ok(&["ls"]);
+    assert!(
+        table.contains('~'),
+        "it looks as if somebody had said so: {table}"
+    );
+    out.take(SIZE - taken);
+    // Nothing moves any more, and nothing is shown that was true once.
+    let shown = progress(&host, id, |it| it["percent"].is_null());
+    assert!(shown["estimated"].is_null(), "{shown:#}");
+    go.open();
+    let shown = progress(&host, id, |it| it["step"] == 1.0);
+    assert_eq!(shown["percent"], 0.5);
+    go.open();
+    assert_eq!(host.ended(id)["state"], "completed");
 }
 
 #[test]

@@ -206,7 +206,9 @@ impl Feed {
                 self.bye(self.events.closed().unwrap_or_default());
                 return Ok(None);
             }
-            () = sleep_until(self.read_at) => {}
+            // The last few are owed to nobody: what follows them waits in the queue already.
+            () = sleep_until(self.read_at), if self.detached => {}
+            () = std::future::ready(()), if !self.detached => {}
         }
         let limit = usize::try_from(REPLAY_STEP).unwrap_or(usize::MAX);
         // Those of one job are found without reading the others.

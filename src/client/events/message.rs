@@ -16,7 +16,7 @@ const USUAL_RETRY_MS: u64 = 1_000;
 ///
 /// # Errors
 /// [`ClientError::Protocol`] where a message that must be understood cannot be.
-pub(super) fn message(frame: &Frame) -> Result<Option<StreamMessage>, ClientError> {
+pub fn message(frame: &Frame) -> Result<Option<StreamMessage>, ClientError> {
     let cursor = || frame.id.as_ref().and_then(|id| id.parse().ok());
     Ok(Some(match frame.event.as_str() {
         "hello" => StreamMessage::Hello(hello(frame)?),

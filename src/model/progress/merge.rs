@@ -43,6 +43,8 @@ impl Progress {
     /// - Percent is the source's own, else step ÷ total, else from epochs; where steps start again in
     ///   every epoch (said so, seen once, or plain because they ran ahead of the epochs) it is
     ///   `(epochs done + step ÷ total) ÷ epochs`.
+    /// - An estimate that is of something else than before, by its phase, begins anew; one without counts takes
+    ///   back what was estimated.
     /// - Percent never falls within a phase: a fall starts a new phase, except that an adapter's small
     ///   fall is taken for noise and ignored.
     pub fn observe(&mut self, observation: Observation, at: Stamp) -> bool {
@@ -66,6 +68,9 @@ impl Progress {
     }
 
     fn take_counts(&mut self, seen: &Observation, at: Stamp) -> bool {
+        if seen.estimated && !seen.has_counts() {
+            return self.withdraw();
+        }
         let Some(rank) = self.rank_of(seen) else {
             return false;
         };
@@ -80,7 +85,7 @@ impl Progress {
             return false;
         }
         let mut changed = false;
-        if self.runs_backwards(&next) {
+        if self.runs_backwards(&next) || (!changed_lead && self.is_of_another(seen)) {
             self.begin_phase();
             changed = true;
         }
@@ -300,6 +305,31 @@ impl Progress {
             (Some(_), None) => true,
             (None, _) => matches!((self.step, next.step), (Some(old), Some(new)) if new < old),
         }
+    }
+
+    /// Whether what is estimated is not what was estimated before: another file, say, of which nothing is done yet.
+    fn is_of_another(&self, seen: &Observation) -> bool {
+        let is_ours = seen.estimated && !self.counting.phase_is_explicit;
+        is_ours && seen.phase.is_some() && seen.phase != self.phase
+    }
+
+    /// Nothing can be estimated any more. What was is not known to be so any longer.
+    fn withdraw(&mut self) -> bool {
+        if !self.estimated {
+            return false;
+        }
+        self.begin_phase();
+        self.counting.lead = None;
+        self.estimated = false;
+        self.step = None;
+        self.total_steps = None;
+        self.percent = None;
+        self.unit = None;
+        self.rate = None;
+        self.eta_seconds = None;
+        self.eta_low_seconds = None;
+        self.eta_high_seconds = None;
+        true
     }
 
     pub(super) fn begin_phase(&mut self) {

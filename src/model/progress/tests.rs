@@ -337,6 +337,21 @@ fn who_leads() {
 }
 
 #[test]
+fn who_has_come_to_the_end_makes_way_for_the_next_program() {
+    let named = |name: &str| Source::Adapter(name.to_owned());
+    let mut progress = Progress::default();
+    progress.observe(percent(named("git"), 100.0), at(0));
+    progress.observe(percent(named("joblib"), 100.0), at(1));
+    let lead = |progress: &Progress| progress.counting.lead.as_ref().unwrap().source.clone();
+    assert_eq!(lead(&progress), named("git"), "it is at its end as well");
+    progress.observe(percent(named("ratio"), 3.0), at(1));
+    assert_eq!(lead(&progress), named("git"), "it guesses");
+    progress.observe(percent(named("cmake"), 3.0), at(1));
+    assert_eq!(lead(&progress), named("cmake"));
+    assert_eq!((progress.percent, progress.phase_number), (Some(3.0), 1));
+}
+
+#[test]
 fn a_new_lead_inherits_no_counts() {
     let mut progress = Progress::default();
     progress.observe(bar(50.0, 100.0), at(0));

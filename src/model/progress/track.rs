@@ -102,6 +102,11 @@ impl Tracker {
         if counted {
             self.counted_ms = Some(now_ms);
             self.sample(now_ms);
+        } else if counting.lead.is_none() && self.series.take().is_some() {
+            // What was estimated was taken back, and so is the pace that it had.
+            self.estimator.restart();
+            self.recalled = None;
+            self.counted_ms = None;
         }
         self.refresh(at);
         changed || before != self.progress.eta_basis

@@ -56,6 +56,19 @@ pub fn load(directories: &[PathBuf]) -> Loaded {
     }
 }
 
+/// The shipped adapters, with those in the text of one file put over them.
+#[must_use]
+pub fn of_text(text: &str, file: &Path) -> Loaded {
+    let mut entries = shipped::entries();
+    let (read, problems) = parse::parse(text, &Origin::File(file.to_owned()));
+    entries.extend(read);
+    Loaded {
+        catalogue: Arc::new(Catalogue::of(entries)),
+        files: vec![file.to_owned()],
+        problems,
+    }
+}
+
 fn toml_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory)? {

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::progress::Tracker;
+use crate::model::time::Stamp;
 
 const MIB: u64 = 1 << 20;
 
@@ -100,6 +102,68 @@ fn a_file_is_followed_for_as_long_as_it_is_open() {
     }
     let sight = files.see(vec![larger(300 * MIB)]);
     assert_eq!(shown(&sight).unwrap().0, "file4");
+}
+
+#[test]
+fn each_file_is_a_phase_of_its_own_and_a_closed_one_is_taken_back() {
+    let mut files = OpenFiles::default();
+    let mut tracker = Tracker::default();
+    let mut now_ms = 0_u32;
+    let mut look = |open: Vec<OpenFile>| {
+        now_ms += 1_000;
+        let at = Stamp {
+            wall_ms: i64::from(now_ms),
+            boot_ms: u64::from(now_ms),
+        };
+        if let Sight::Moved(seen) = files.see(open) {
+            tracker.observe(*seen, at);
+        }
+        tracker.refresh(at);
+        tracker.progress().clone()
+    };
+    for offset in 0..6 {
+        look(vec![file(3, true, offset * MIB, 20 * MIB)]);
+    }
+    let first = look(vec![file(3, true, 6 * MIB, 20 * MIB)]);
+    assert_eq!(first.percent, Some(30.0));
+    assert!(first.estimated && first.eta_seconds.is_some());
+    // Another of the same size, further on when it is found: not the first one gone on.
+    for offset in 8..10 {
+        look(vec![file(4, true, offset * MIB, 20 * MIB)]);
+    }
+    let second = look(vec![file(4, true, 10 * MIB, 20 * MIB)]);
+    assert_eq!(second.percent, Some(50.0));
+    assert_eq!(second.phase.as_deref(), Some("file4"));
+    assert_eq!(second.phase_number, first.phase_number + 1);
+    look(Vec::new());
+    let after = look(Vec::new());
+    assert_eq!(
+        (
+            after.percent,
+            after.step,
+            after.phase,
+            after.rate,
+            after.eta_seconds
+        ),
+        (None, None, None, None, None)
+    );
+    assert!(!after.estimated && after.phase_number == second.phase_number + 1);
+    assert_eq!(look(Vec::new()).phase_number, after.phase_number);
+    look(vec![file(5, true, MIB, 2 * MIB)]);
+    let third = look(vec![file(5, true, 2 * MIB, 2 * MIB)]);
+    assert_eq!(third.percent, Some(100.0));
+    // A word of the job itself, however coarse, ends it.
+    let mut said = Observation::new(Source::Adapter("ratio".to_owned()));
+    said.percent = Some(5.0);
+    tracker.observe(
+        said,
+        Stamp {
+            wall_ms: 60_000,
+            boot_ms: 60_000,
+        },
+    );
+    let said = tracker.progress();
+    assert_eq!((said.percent, said.estimated), (Some(5.0), false));
 }
 
 #[test]
@@ -202,8 +266,9 @@ proptest! {
             let keys: Vec<Key> = open.iter().map(|it| it.key).collect();
             let sight = files.see(open);
             if let Sight::Moved(seen) = &sight {
-                let (step, total) = (seen.step.unwrap(), seen.total_steps);
+                let (step, total) = (seen.step.unwrap_or(0.0), seen.total_steps);
                 prop_assert!(step >= 0.0 && total.is_none_or(|total| step <= total));
+                prop_assert_eq!(seen.step.is_some(), files.followed.is_some());
                 prop_assert!(seen.estimated && seen.percent.is_none());
             }
             if let Some(key) = followed.filter(|key| keys.contains(key)) {

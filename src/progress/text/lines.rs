@@ -73,23 +73,15 @@ impl Lines {
     pub(super) fn feed(&mut self, bytes: &[u8], reader: &mut impl Reader) {
         let mut rest = bytes;
         while let Some((&first, after)) = rest.split_first() {
-            match self.state {
-                State::Text => {
-                    if self.open.is_empty() {
-                        rest = &rest[reader.quiet(rest)..];
-                    }
-                    rest = self.text(rest, reader);
+            if self.state == State::Text {
+                if self.open.is_empty() {
+                    rest = &rest[reader.quiet(rest)..];
                 }
-                State::String if first >= 0x20 => rest = self.string(rest),
-                State::Escape
-                | State::Intermediate
-                | State::Control
-                | State::String
-                | State::StringEscape => {
-                    if self.escape(first, reader) {
-                        rest = after;
-                    }
-                }
+                rest = self.text(rest, reader);
+            } else if self.state == State::String && first >= 0x20 {
+                rest = self.string(rest);
+            } else if self.escape(first, reader) {
+                rest = after;
             }
         }
     }

@@ -168,35 +168,7 @@ impl Readers {
             self.found = found;
         }
     }
-}
 
-impl Reader for Readers {
-    fn quiet(&mut self, bytes: &[u8]) -> usize {
-        self.catalogue.quiet(bytes, &mut self.found, &self.ranks)
-    }
-
-    fn see(&mut self, line: &[u8], end: End) {
-        self.found.clear();
-        self.catalogue.scan(line, 0, &mut self.found);
-        if !self.catalogue.wants(&self.found, &self.ranks) {
-            return;
-        }
-        if self.shape.is_some() && self.shape == Some(shape(line, end)) {
-            let (held, held_end) = self.held.get_or_insert_with(|| (Vec::new(), end));
-            held.clear();
-            held.extend_from_slice(line);
-            *held_end = end;
-            return;
-        }
-        self.read_held();
-        self.shape = match self.read(line, end) {
-            Outcome::Read { repeats: true } => Some(shape(line, end)),
-            Outcome::Read { repeats: false } | Outcome::Passed | Outcome::Unknown => None,
-        };
-    }
-}
-
-impl Readers {
     fn read_open(&mut self, line: &[u8], number: u64) {
         if self.open.number != number || line.len() < self.open.scanned_bytes {
             self.open.found.clear();
@@ -253,7 +225,7 @@ impl Readers {
         };
         let name = &self.catalogue.adapters()[number].name;
         let slot = &mut self.slots[number];
-        let (mut repeats, mut passes) = (true, false);
+        let (mut repeats, mut passes, mut is_bar) = (true, false, false);
         let seen = match way {
             Way::Line(rule) => {
                 let is_osc = line.end == End::Terminal;
@@ -262,7 +234,7 @@ impl Readers {
                 }
                 // What is remembered of a line must not be left out.
                 repeats = rule.may_repeat();
-                passes = rule.pass;
+                (passes, is_bar) = (rule.pass, rule.bar);
                 slot.tried += u64::from(line.end != End::Open);
                 let memory = slot.memory.get_or_insert_default();
                 memory.read(name, rule, line.text, line.end)
@@ -287,6 +259,10 @@ impl Readers {
         if passes {
             return Outcome::Passed;
         }
+        if let Some(seen) = &seen {
+            // These add up, and their names may differ in what a shape leaves out; a bar's stay as they are.
+            repeats &= (is_bar || seen.metrics.is_empty()) && seen.steps.is_empty();
+        }
         match (&mut slot.seen, seen) {
             (Some(before), Some(seen)) => before.absorb(seen),
             (none, Some(seen)) => *none = Some(seen),
@@ -296,16 +272,54 @@ impl Readers {
     }
 }
 
-/// What a line looks like without its numbers and without the length of its bars.
+impl Reader for Readers {
+    fn quiet(&mut self, bytes: &[u8]) -> usize {
+        self.catalogue.quiet(bytes, &mut self.found, &self.ranks)
+    }
+
+    fn see(&mut self, line: &[u8], end: End) {
+        self.found.clear();
+        self.catalogue.scan(line, 0, &mut self.found);
+        if !self.catalogue.wants(&self.found, &self.ranks) {
+            return;
+        }
+        if self.shape.is_some() && self.shape == Some(shape(line, end)) {
+            let (held, held_end) = self.held.get_or_insert_with(|| (Vec::new(), end));
+            held.clear();
+            held.extend_from_slice(line);
+            *held_end = end;
+            return;
+        }
+        self.read_held();
+        self.shape = match self.read(line, end) {
+            Outcome::Read { repeats: true } => Some(shape(line, end)),
+            Outcome::Read { repeats: false } | Outcome::Passed | Outcome::Unknown => None,
+        };
+    }
+}
+
+/// What a line looks like without its numbers and without the length of its bars. What stands before a `=` or a
+/// `:` counts in full: names may differ in a digit.
 fn shape(line: &[u8], end: End) -> u64 {
-    let mut hash = end as u64 ^ 0xcbf2_9ce4_8422_2325;
+    const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+    let mix = |hash: u64, with: u64| (hash ^ with).wrapping_mul(0x0000_0100_0000_01b3);
+    let mut hash = end as u64 ^ SEED;
+    let mut name = SEED;
     let mut before = b' ';
     for &byte in line {
         let changes = byte.is_ascii_digit() || byte >= 0x80 || b" .,?".contains(&byte);
         if !changes && byte != before {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            hash = mix(hash, u64::from(byte));
             before = byte;
         }
+        name = match byte {
+            b'=' | b':' => {
+                hash = mix(hash, name);
+                SEED
+            }
+            b',' | b';' | b'|' | b'[' | b'(' | b'{' | b'<' => SEED,
+            _ => mix(name, u64::from(byte)),
+        };
     }
     hash
 }
