@@ -62,9 +62,15 @@ fn main() -> ExitCode {
         rates.sort_by(f64::total_cmp);
         let median = rates[ROUNDS / 2];
         let verdict = if median < *floor { "  too slow" } else { "" };
+        let culprits = if verdict.is_empty() {
+            String::new()
+        } else {
+            busiest(&text)
+        };
         is_good &= verdict.is_empty();
         let (low, high) = (rates[0], rates[ROUNDS - 1]);
-        report += &format!("{name:24} {median:6.0} MB/s  ({low:.0}–{high:.0}){verdict}\n");
+        report +=
+            &format!("{name:24} {median:6.0} MB/s  ({low:.0}–{high:.0}){verdict}{culprits}\n");
     }
     print(&report);
     if is_good {
@@ -98,6 +104,24 @@ fn rate(text: &str) -> f64 {
         seen.clear();
     }
     text.len() as f64 / 1e6 / (processor_seconds() - start)
+}
+
+/// The adapters whose patterns are tried most often.
+fn busiest(text: &str) -> String {
+    let mut feed = TextFeed::default();
+    let mut seen = Vec::new();
+    for line in text.split_inclusive('\n') {
+        feed.push(line.as_bytes(), &mut seen);
+        seen.clear();
+    }
+    let mut tallies: Vec<(u64, &str)> = feed.tallies().map(|it| (it.tried, it.adapter)).collect();
+    tallies.sort_unstable();
+    let lines = text.lines().count();
+    let busiest = tallies.iter().rev().filter(|(tried, _)| *tried > 0).take(4);
+    let named: Vec<String> = busiest
+        .map(|(tried, adapter)| format!("{adapter} {tried} times"))
+        .collect();
+    format!(", of {lines} lines tried: {}", named.join(", "))
 }
 
 /// What this thread has used: others on the host do not count.

@@ -34,7 +34,7 @@ const LAYERS: &[(&str, &str)] = &[
         "model engine wire config contain logs progress events store shim supervise auth control api",
     ),
     ("client", "wire"),
-    ("cli", "wire client config"),
+    ("cli", "model progress wire client config"),
     ("bin/stoked", "daemon"),
     ("bin/stoked-shim", "shim"),
     ("bin/stoke", "cli"),

@@ -14,6 +14,10 @@ pub const SYSTEM_RUNTIME_DIR: &str = "/run/stoked";
 pub const SYSTEM_STATE_DIR: &str = "/var/lib/stoked";
 /// Configuration directory of the system daemon.
 pub const SYSTEM_CONFIG_DIR: &str = "/etc/stoked";
+/// Where packages put adapters.
+pub const SHARED_ADAPTERS_DIR: &str = "/usr/share/stoked/adapters.d";
+/// Name of the directory of adapters inside a configuration directory.
+pub const ADAPTERS_NAME: &str = "adapters.d";
 
 /// How the complaint of a daemon begins whose state directory another daemon has; the client that started it waits then.
 pub const HELD_BY_ANOTHER: &str = "another stoked";
@@ -121,6 +125,20 @@ impl Surroundings {
     /// [`NoHome`], where nothing says where it would be.
     pub fn user_config_dir(&self) -> Result<PathBuf, NoHome> {
         self.under_home(self.xdg_config_home.as_deref(), ".config")
+    }
+
+    /// Directories of adapters, the weakest first: those of this host, and `own` ones for a user's daemon. A
+    /// system daemon reads no user's.
+    #[must_use]
+    pub fn adapter_dirs(&self, own: bool) -> Vec<PathBuf> {
+        let mut dirs = vec![
+            PathBuf::from(SHARED_ADAPTERS_DIR),
+            Path::new(SYSTEM_CONFIG_DIR).join(ADAPTERS_NAME),
+        ];
+        if own && let Ok(config) = self.user_config_dir() {
+            dirs.push(config.join(ADAPTERS_NAME));
+        }
+        dirs
     }
 
     /// Runtime directory of the system daemon.
@@ -237,6 +255,19 @@ mod tests {
         around.stoked_state_dir = Some("/d".into());
         assert_eq!(around.user_state_dir().unwrap(), Path::new("/d"));
         assert_eq!(plain().system_state_dir(), Path::new(SYSTEM_STATE_DIR));
+    }
+
+    #[test]
+    fn a_system_daemon_reads_no_users_adapters() {
+        let shared: [PathBuf; 2] = [
+            "/usr/share/stoked/adapters.d".into(),
+            "/etc/stoked/adapters.d".into(),
+        ];
+        assert_eq!(plain().adapter_dirs(false), shared);
+        let own = plain().adapter_dirs(true);
+        assert_eq!(own[..2], shared);
+        let dir = "/home/ann/.config/stoked/adapters.d";
+        assert_eq!(own[2..], [PathBuf::from(dir)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::auth::Policy;
 use crate::config::{GroupSettings, Settings};
 use crate::contain::identity;
 use crate::control::{self, Handle};
+use crate::daemon::adapters::Shelf;
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
@@ -59,6 +60,8 @@ pub(super) struct Parts {
     pub shim: PathBuf,
     /// The soft limit of open files it was started with.
     pub(super) open_files: Option<u64>,
+    /// How output is read.
+    pub(super) shelf: Arc<Shelf>,
 }
 
 /// The running daemon.
@@ -76,6 +79,7 @@ pub(super) struct App {
     dirs: Dirs,
     launcher: Arc<Launcher>,
     feeds: Arc<Feeds>,
+    shelf: Arc<Shelf>,
     stopping: watch::Sender<StopPolicy>,
 }
 
@@ -92,6 +96,7 @@ impl Parts {
             listener,
             shim,
             open_files,
+            shelf,
         } = self;
         let boot_id = identity::boot_id().context("failed to read the boot id of this host")?;
         let (store, mut recovered) = open_store(&settings, &dirs)?;
@@ -140,6 +145,7 @@ impl Parts {
             launcher: Arc::clone(&launcher),
             supervisor: supervisor.clone(),
             watcher: watcher.clone(),
+            shelf: Arc::clone(&shelf),
             state: dirs.state.clone(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
@@ -151,6 +157,7 @@ impl Parts {
             supervisor,
             launcher: Arc::clone(&launcher),
             feeds: Arc::clone(&feeds),
+            shelf: Arc::clone(&shelf),
             logs: dirs.logs(),
             alarm: Alarm::start().context("failed to set up the alarm clock")?,
             host: host.clone(),
@@ -208,6 +215,7 @@ impl Parts {
             dirs,
             launcher,
             feeds,
+            shelf,
             stopping,
             doors,
             core,
@@ -245,6 +253,14 @@ impl App {
             };
             self.set_groups([(&DEFAULT_GROUP.to_owned(), &group)].into_iter())
                 .await;
+        }
+    }
+
+    /// Reads the files of adapters again, for attempts to come.
+    pub(super) async fn reload_adapters(&self) {
+        let shelf = Arc::clone(&self.shelf);
+        if let Err(error) = tokio::task::spawn_blocking(move || shelf.reload()).await {
+            tracing::error!(%error, "reading the adapters again failed");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::control::Handle;
 use crate::control::ports::{Effects, StoreTrouble};
+use crate::daemon::adapters::Shelf;
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::feeds::{Feeds, Traces};
 use crate::daemon::flows::FlowFeed;
@@ -71,6 +72,8 @@ pub(super) struct Adapters {
     pub supervisor: Supervisor,
     /// Who makes launch records.
     pub launcher: Arc<Launcher>,
+    /// How output is read.
+    pub shelf: Arc<Shelf>,
     /// Directory of the attempts' logs.
     pub logs: PathBuf,
     /// What rings when something is due.
@@ -219,6 +222,7 @@ impl Adapters {
                 Containing::Tree { .. } | Containing::Nothing { .. } => None,
             },
             kind: job.spec.kind.clone(),
+            reading: self.shelf.reading(job),
             lead: progress
                 .and_then(|progress| Some(progress.counting.lead.as_ref()?.source.clone())),
         };

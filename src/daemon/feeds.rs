@@ -10,6 +10,7 @@ mod eyes;
 
 use crate::config::ProgressSettings;
 use crate::control::Handle;
+use crate::daemon::adapters::Reading;
 use crate::daemon::clock;
 use crate::engine::input::Input;
 use crate::logs::watch::Watcher;
@@ -73,6 +74,8 @@ pub(super) struct Traces {
     pub cgroup: Option<PathBuf>,
     /// What sort of work the job is.
     pub kind: Option<String>,
+    /// How its output is read.
+    pub reading: Reading,
     /// Who said last how far it is, before this daemon looked.
     pub lead: Option<Source>,
 }
@@ -290,10 +293,13 @@ impl Feeds {
             progress_file,
             is_named,
             uid,
+            reading,
             ..
         } = &watched.traces;
         let has_file = *is_named || progress_file.exists();
-        let output = log_dir.exists().then(|| OutputEyes::new(log_dir.clone()));
+        let output = log_dir
+            .exists()
+            .then(|| OutputEyes::new(log_dir.clone(), reading));
         let file = has_file.then(|| {
             let watcher = self.watcher.clone();
             FileEyes::new(progress_file.clone(), *uid, watcher)
@@ -346,7 +352,7 @@ impl Feeds {
 
     async fn watch_output(&self, watched: &Watched, over: &CancellationToken) {
         let log_dir = &watched.traces.log_dir;
-        let mut eyes = OutputEyes::new(log_dir.clone());
+        let mut eyes = OutputEyes::new(log_dir.clone(), &watched.traces.reading);
         let mut changes = self.watcher.watch(log_dir);
         loop {
             // What is looked at after the end is all there will be.

@@ -1,6 +1,7 @@
 //! How well the parts of the daemon are, and what is in force: for `GET /v1/health` and `stoke doctor`.
 
 use crate::api::ports::HealthSource;
+use crate::daemon::adapters::Shelf;
 use crate::daemon::launch::Launcher;
 use crate::logs::watch::Watcher;
 use crate::store::Condition;
@@ -23,6 +24,8 @@ pub(super) struct Vitals {
     pub supervisor: Supervisor,
     /// Who watches files.
     pub watcher: Watcher,
+    /// How output is read.
+    pub shelf: Arc<Shelf>,
     /// Where everything is kept.
     pub state: PathBuf,
 }
@@ -34,6 +37,7 @@ impl HealthSource for Vitals {
             self.supervision(),
             self.containment(),
             self.watcher(),
+            self.adapters(),
         ]
     }
 }
@@ -70,6 +74,13 @@ impl Vitals {
                     format!("jobs.containment asks for a cgroup, and no job can start: {why}");
                 component("containment", Health::Unhealthy, message)
             }
+        }
+    }
+
+    fn adapters(&self) -> ComponentView {
+        match self.shelf.condition() {
+            Ok(message) => component("adapters", Health::Healthy, message),
+            Err(problems) => component("adapters", Health::Degraded, problems),
         }
     }
 

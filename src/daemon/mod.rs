@@ -1,5 +1,6 @@
 //! Composition root of the daemon: settings, adapters, doors, drain.
 
+mod adapters;
 mod app;
 mod args;
 mod clock;
@@ -22,9 +23,11 @@ use crate::auth::{Mode, Policy};
 use crate::config::Settings;
 use crate::config::load::{self, Loaded, Sources};
 use crate::config::paths::{self, Surroundings};
+use crate::daemon::adapters::Shelf;
 use crate::daemon::app::{App, Parts};
 use crate::daemon::args::Args;
 use crate::daemon::dirs::{Dirs, Lock};
+use crate::progress::adapters::load as adapter_files;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 use std::io::Write;
@@ -79,8 +82,9 @@ fn run(args: &Args) -> Result<()> {
     let mode = mode(args, &around)?;
     let sources = sources(args, mode, &around)?;
     let loaded = load::load(&sources)?;
+    let adapter_dirs = around.adapter_dirs(!mode.is_system());
     if args.check_config {
-        return show_config(&loaded);
+        return show_config(&loaded, &adapter_dirs);
     }
     let settings = Arc::new(loaded.settings);
     let dirs = directories(mode, &settings, &around)?;
@@ -101,6 +105,7 @@ fn run(args: &Args) -> Result<()> {
         listener,
         shim,
         open_files,
+        shelf: Arc::new(Shelf::open(adapter_dirs)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -132,10 +137,13 @@ async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             why = app.failed() => bail!("{why}"),
-            _ = reload.recv() => match load::load(sources) {
-                Ok(loaded) => settings = apply(&app, &settings, loaded.settings).await,
-                Err(error) => tracing::error!("the configuration stays as it was: failed to {error}"),
-            },
+            _ = reload.recv() => {
+                app.reload_adapters().await;
+                match load::load(sources) {
+                    Ok(loaded) => settings = apply(&app, &settings, loaded.settings).await,
+                    Err(error) => tracing::error!("the configuration stays as it was: failed to {error}"),
+                }
+            }
         }
     }
     tracing::info!("going down; running jobs go on");
@@ -179,16 +187,23 @@ fn sources(args: &Args, mode: Mode, around: &Surroundings) -> Result<Sources> {
     Ok(sources)
 }
 
-/// Prints what is in force and which files say so.
+/// Prints what is in force and which files say so; fails where an adapter is wrong, which no start would.
 #[expect(clippy::print_stdout, reason = "it is what --check-config is for")]
-fn show_config(loaded: &Loaded) -> Result<()> {
-    for file in &loaded.files {
+fn show_config(loaded: &Loaded, adapter_dirs: &[PathBuf]) -> Result<()> {
+    let adapters = adapter_files::load(adapter_dirs);
+    for file in loaded.files.iter().chain(&adapters.files) {
         println!("# {}", file.display());
     }
     for line in loaded.settings.lines() {
         println!("{line}");
     }
-    Ok(())
+    let problems = adapters.problems.iter().map(ToString::to_string);
+    let problems = problems.collect::<Vec<_>>().join("\n");
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        bail!("failed to read some adapters, which would be left out:\n{problems}")
+    }
 }
 
 fn mode(args: &Args, around: &Surroundings) -> Result<Mode> {

@@ -1,5 +1,6 @@
 //! One file per command; this one lists and dispatches, nothing else.
 
+pub mod adapters;
 pub mod cancel;
 pub mod doctor;
 pub mod edit;
@@ -76,6 +77,8 @@ pub enum Command {
     Flows(flows::FlowsArgs),
     /// List groups, or change one
     Groups(groups::GroupsArgs),
+    /// List what reads the progress of programs from their output, or try it on some output
+    Adapters(adapters::AdaptersArgs),
     /// Say how the daemon is, part by part
     Health,
     /// Say what this host supports, and which daemon would be used
@@ -114,6 +117,7 @@ pub async fn dispatch(command: Command, session: &Session) -> Result<ExitCode, C
         Command::Progress(args) => progress::run(session, args).await,
         Command::Flows(args) => flows::run(session, args).await,
         Command::Groups(args) => groups::run(session, args).await,
+        Command::Adapters(args) => adapters::run(session, args),
         Command::Health => health::run(session).await,
         Command::Doctor => doctor::run(session).await,
         Command::Completions(args) => generate::completions(session, &args),

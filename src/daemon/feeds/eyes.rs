@@ -1,6 +1,7 @@
 //! What reads the traces of one attempt, and where it stands. All of it blocks on files.
 
 use crate::contain::{Cgroup, ProcessId, tree};
+use crate::daemon::adapters::Reading;
 use crate::logs::Stream;
 use crate::logs::read::{self, Content, From, Reader, Selection};
 use crate::logs::watch::{Watch, Watcher};
@@ -32,12 +33,13 @@ pub(super) struct OutputEyes {
 }
 
 impl OutputEyes {
-    pub(super) fn new(log_dir: PathBuf) -> Self {
+    pub(super) fn new(log_dir: PathBuf, reading: &Reading) -> Self {
+        let feed = || TextFeed::new(&reading.catalogue, &reading.hints);
         Self {
             log_dir,
             reader: None,
-            stdout: TextFeed::default(),
-            stderr: TextFeed::default(),
+            stdout: feed(),
+            stderr: feed(),
         }
     }
 

@@ -83,6 +83,8 @@ pub(in crate::progress) struct LineRule {
     /// The groups that mean something.
     pub groups: Vec<(usize, Meaning)>,
     pub on: On,
+    /// It is tried only for jobs that a hint fits.
+    pub hinted_only: bool,
     pub bar: bool,
     /// Bars that are drawn together, from the top of their display.
     pub live: bool,

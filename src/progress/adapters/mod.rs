@@ -51,6 +51,8 @@ struct Rule {
     adapter: u16,
     /// None for a reader that is code.
     line: Option<u16>,
+    /// It is tried only for jobs that a hint fits.
+    hinted_only: bool,
     /// Numbers of what a line must have, the rarest first.
     needs: Vec<u16>,
 }
@@ -77,7 +79,7 @@ pub(in crate::progress) enum Way<'a> {
     Builtin(Builtin),
 }
 
-/// In which order a feed asks the adapters: the place of each, by its number; none for those not asked.
+/// In which order a feed tries the rules: the place of each, by its number; none for those not tried.
 pub(in crate::progress) type Ranks = Vec<Option<u16>>;
 
 impl Catalogue {
@@ -117,7 +119,7 @@ impl Catalogue {
             match &adapter.body {
                 Body::Lines(lines) => {
                     for (line, rule) in (0..).zip(lines) {
-                        index.add(number, Some(line), rule.needs.clone());
+                        index.add(number, Some((line, rule)), rule.needs.clone());
                     }
                 }
                 Body::Builtin(builtin) => index.add(number, None, signs(*builtin)),
@@ -152,30 +154,43 @@ impl Catalogue {
         self.adapters.iter().find(|it| it.name == name)
     }
 
-    /// In which order the adapters are asked for a job: those that a hint fits first.
+    /// In which order the rules are tried for a job: those of adapters that a hint fits first, guesses last.
     pub(in crate::progress) fn ranks(&self, hints: &Hints) -> Ranks {
-        let mut order: Vec<(bool, usize)> = self
-            .adapters
-            .iter()
-            .map(|adapter| hints.fit(adapter))
-            .zip(0..)
-            .filter(|(fits, number)| *fits || !self.adapters[*number].hinted_only)
-            .map(|(fits, number)| (!fits, number))
-            .collect();
+        let adapters = self.adapters.iter();
+        let fits: Vec<bool> = adapters.map(|adapter| hints.fit(adapter)).collect();
         let guesses =
-            |number: &usize| matches!(self.adapters[*number].body, Body::Builtin(Builtin::Ratio));
-        order.sort_by_key(|(unhinted, number)| (guesses(number), *unhinted, *number));
-        let mut ranks = vec![None; self.adapters.len()];
-        for (rank, (_, number)) in (0..).zip(order) {
-            ranks[number] = Some(rank);
-        }
-        ranks
+            |number: usize| matches!(self.adapters[number].body, Body::Builtin(Builtin::Ratio));
+        let mut order: Vec<usize> = (0..self.adapters.len()).collect();
+        order.sort_by_key(|number| (guesses(*number), !fits[*number], *number));
+        let mut ranks = vec![0; self.adapters.len()];
+        (0..)
+            .zip(order)
+            .for_each(|(rank, number)| ranks[number] = rank);
+        let rank = |rule: &Rule| {
+            let number = usize::from(rule.adapter);
+            let is_asked = fits[number] || !(self.adapters[number].hinted_only || rule.hinted_only);
+            is_asked.then_some(ranks[number])
+        };
+        self.rules.iter().map(rank).collect()
+    }
+
+    /// The same where no adapter is asked but the one of this name.
+    pub(in crate::progress) fn ranks_of(&self, name: &str) -> Ranks {
+        let is_meant = |rule: &Rule| self.adapters[usize::from(rule.adapter)].name == name;
+        let rules = self.rules.iter();
+        rules.map(|rule| is_meant(rule).then_some(0)).collect()
     }
 
     /// How many bytes of whole lines no rule may read.
-    pub(in crate::progress) fn quiet(&self, bytes: &[u8], found: &mut Found) -> usize {
+    pub(in crate::progress) fn quiet(
+        &self,
+        bytes: &[u8],
+        found: &mut Found,
+        ranks: &Ranks,
+    ) -> usize {
         if self.always.is_empty() {
-            self.sieve.quiet(bytes, found, |found| self.wants(found))
+            self.sieve
+                .quiet(bytes, found, |found| self.wants(found, ranks))
         } else {
             0
         }
@@ -187,11 +202,14 @@ impl Catalogue {
     }
 
     /// Whether any rule may read a line which has this.
-    pub(in crate::progress) fn wants(&self, found: &Found) -> bool {
+    pub(in crate::progress) fn wants(&self, found: &Found, ranks: &Ranks) -> bool {
         !self.always.is_empty()
             || found.needs().iter().any(|need| {
                 let mut rules = self.by_need[usize::from(*need)].iter();
-                rules.any(|it| self.rules[usize::from(*it)].is_met(found))
+                rules.any(|it| {
+                    let number = usize::from(*it);
+                    ranks[number].is_some() && self.rules[number].is_met(found)
+                })
             })
     }
 
@@ -208,7 +226,7 @@ impl Catalogue {
         for &number in self.always.iter().chain(sure) {
             let rule = &self.rules[usize::from(number)];
             if rule.is_met(found)
-                && let Some(rank) = ranks[usize::from(rule.adapter)]
+                && let Some(rank) = ranks[usize::from(number)]
             {
                 into.push(Candidate {
                     rank,
@@ -241,7 +259,7 @@ struct Index {
 }
 
 impl Index {
-    fn add(&mut self, adapter: u16, line: Option<u16>, needs: Vec<Need>) {
+    fn add(&mut self, adapter: u16, line: Option<(u16, &LineRule)>, needs: Vec<Need>) {
         // The numbers are small; what is beyond them is no catalogue that anybody wrote.
         if self.rules.len() >= usize::from(u16::MAX) / 8 {
             return;
@@ -249,7 +267,8 @@ impl Index {
         let needs = needs.into_iter().map(|need| self.number(need)).collect();
         self.rules.push(Rule {
             adapter,
-            line,
+            line: line.map(|(line, _)| line),
+            hinted_only: line.is_some_and(|(_, rule)| rule.hinted_only),
             needs,
         });
     }

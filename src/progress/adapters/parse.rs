@@ -1,5 +1,6 @@
 //! Reads a file of adapters. What is wrong with one adapter is said with its place, and hinders no other.
 
+mod keys;
 mod sense;
 
 use std::fmt;
@@ -30,8 +31,24 @@ const ADAPTER_KEYS: &[&str] = &[
     "line",
 ];
 const LINE_KEYS: &[&str] = &[
-    "pattern", "on", "bar", "live", "open", "keep", "start", "done", "count", "pass", "enter",
-    "within", "unit", "scale", "set", "metrics", "pairs",
+    "pattern",
+    "on",
+    "hinted_only",
+    "bar",
+    "live",
+    "open",
+    "keep",
+    "start",
+    "done",
+    "count",
+    "pass",
+    "enter",
+    "within",
+    "unit",
+    "scale",
+    "set",
+    "metrics",
+    "pairs",
 ];
 
 /// One thing that is wrong with a file of adapters.
@@ -126,15 +143,16 @@ impl File<'_> {
         let mut starts = Vec::new();
         for (key, value) in table {
             let line = self.line(&key.span());
-            let what = if key.get_ref() != "adapter" {
-                "a file of adapters has `[[adapter]]` and nothing beside it"
-            } else if let DeValue::Array(adapters) = value.get_ref() {
-                starts.extend(adapters.iter());
-                continue;
-            } else {
-                "adapters begin with `[[adapter]]`"
+            let key = key.get_ref().as_ref();
+            let what = match (key, value.get_ref().as_array()) {
+                ("adapter", Some(adapters)) => {
+                    starts.extend(adapters.iter());
+                    continue;
+                }
+                ("adapter", None) => "adapters begin with `[[adapter]]`",
+                _ => "a file of adapters has `[[adapter]]` and nothing beside it",
             };
-            self.problem(line, "", key.get_ref(), what.to_owned());
+            self.problem(line, "", key, what.to_owned());
         }
         let lines: Vec<usize> = starts.iter().map(|it| self.line(&it.span())).collect();
         for (at, adapter) in starts.into_iter().enumerate() {
@@ -203,88 +221,6 @@ impl File<'_> {
 }
 
 impl Section<'_, '_> {
-    fn fault(&mut self, key: &str, what: impl Into<String>) {
-        let (line, adapter) = (self.line, self.adapter.clone());
-        self.file.problem(line, &adapter, key, what.into());
-        self.is_good = false;
-    }
-
-    /// Faults from here on are at this value.
-    fn at(&mut self, value: &Spanned<DeValue<'_>>) {
-        self.line = self.file.line(&value.span());
-    }
-
-    fn check_keys(&mut self, table: &DeTable<'_>, known: &[&str]) {
-        for (key, value) in table {
-            let key = key.get_ref().as_ref();
-            if !known.contains(&key) {
-                self.at(value);
-                self.fault(key, format!("there is no such key{}", meant(key, known)));
-            }
-        }
-    }
-
-    fn get<'t, 'd>(&mut self, table: &'t DeTable<'d>, key: &str) -> Option<&'t DeValue<'d>> {
-        let value = table.get(key)?;
-        self.at(value);
-        Some(value.get_ref())
-    }
-
-    fn flag(&mut self, table: &DeTable<'_>, key: &str) -> bool {
-        match self.get(table, key) {
-            None => false,
-            Some(DeValue::Boolean(flag)) => *flag,
-            Some(_) => {
-                self.fault(key, "it is `true` or `false`");
-                false
-            }
-        }
-    }
-
-    fn text(&mut self, table: &DeTable<'_>, key: &str) -> Option<String> {
-        let value = self.get(table, key)?;
-        if let DeValue::String(text) = value {
-            return Some(text.to_string());
-        }
-        self.fault(key, "it is a text in quotes");
-        None
-    }
-
-    fn texts(&mut self, table: &DeTable<'_>, key: &str) -> Vec<String> {
-        let found = match self.get(table, key) {
-            None => return Vec::new(),
-            Some(DeValue::Array(values)) => values
-                .iter()
-                .map(|value| value.get_ref().as_str().map(str::to_owned))
-                .collect::<Option<Vec<_>>>(),
-            Some(_) => None,
-        };
-        found.unwrap_or_else(|| {
-            self.fault(key, "it is a list of texts, such as [\"rsync\"]");
-            Vec::new()
-        })
-    }
-
-    fn scale(&mut self, table: &DeTable<'_>) -> Option<f64> {
-        let number = match self.get(table, "scale")? {
-            DeValue::Integer(number) => number.as_str(),
-            DeValue::String(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_) => "",
-        };
-        match number {
-            "1000" => Some(1000.0),
-            "1024" => Some(1024.0),
-            _ => {
-                self.fault("scale", "it is 1000 or 1024");
-                None
-            }
-        }
-    }
-
     fn body(&mut self, table: &DeTable<'_>) -> Option<Body> {
         let builtin = self.text(table, "builtin");
         let (unit, scale) = (self.text(table, "unit"), self.scale(table));
@@ -348,6 +284,7 @@ impl Section<'_, '_> {
             needs: window::needs(&hir),
             pattern: Pattern::new(&pattern),
             on: self.on(table),
+            hinted_only: self.flag(table, "hinted_only"),
             bar: self.flag(table, "bar"),
             live: self.flag(table, "live"),
             open: self.flag(table, "open"),
@@ -454,17 +391,12 @@ impl Section<'_, '_> {
             let key = key.get_ref().as_ref();
             let meaning =
                 Meaning::of(key).filter(|it| !matches!(it, Meaning::Word(_) | Meaning::Metrics));
-            let text = match value.get_ref() {
-                DeValue::String(text) => Some(text.to_string()),
-                DeValue::Integer(number) => Some(number.as_str().to_owned()),
-                DeValue::Float(number) => Some(number.as_str().to_owned()),
-                DeValue::Boolean(_)
-                | DeValue::Datetime(_)
-                | DeValue::Array(_)
-                | DeValue::Table(_) => None,
-            };
+            let value = value.get_ref();
+            let integer = value.as_integer().map(|number| number.as_str());
+            let float = value.as_float().map(|number| number.as_str());
+            let text = value.as_str().or(integer).or(float);
             let key = format!("set.{key}");
-            match (meaning, text.as_deref().map(Template::parse)) {
+            match (meaning, text.map(Template::parse)) {
                 (Some(meaning), Some(Ok(template))) => set.push((meaning, template)),
                 (_, Some(Err(what))) => self.fault(&key, what),
                 (Some(_), None) => self.fault(&key, "it is a text or a number"),

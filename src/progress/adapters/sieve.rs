@@ -13,7 +13,7 @@ const PROBE: usize = 4;
 /// As many as a mask has bits.
 const BUCKETS: usize = 64;
 /// So many places are looked at between two questions whether there was anything.
-const BLOCK: usize = 16;
+const BLOCK: usize = 8;
 
 /// A block, and the bytes after it that its last places are looked up with.
 type Block = [u8; BLOCK + PROBE - 1];
@@ -57,6 +57,9 @@ impl Found {
     }
 }
 
+/// The sets of bytes that are looked up together.
+type Probe = [ByteSet; PROBE];
+
 /// A window to check where its bucket promises it.
 #[derive(Clone, Debug)]
 struct Check {
@@ -80,19 +83,22 @@ impl Sieve {
             masks: Box::new([[0; 256]; PROBE]),
             buckets: vec![Vec::new(); BUCKETS],
         };
-        let mut weights = [[0.0; PROBE]; BUCKETS];
-        let mut checks: Vec<([f64; PROBE], Check)> = Vec::new();
+        let mut checks: Vec<(f64, Check)> = Vec::new();
         for (need, windows) in (0..).zip(needs) {
             checks.extend(windows.iter().map(|window| Check::new(window, need)));
         }
         // Frequent ones choose first: they must not be made more frequent still by company.
-        checks.sort_by(|(a, _), (b, _)| total(b).total_cmp(&total(a)));
-        for (own, check) in checks {
-            let cost = |bucket: &[f64; PROBE]| total(&joined(bucket, &own)) - total(bucket);
-            let costs = weights.iter().map(cost).enumerate();
+        checks.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let mut unions = vec![None; BUCKETS];
+        for (_, check) in checks {
+            let probe = check.probe();
+            let cost = |union: &Option<Probe>| {
+                likely(&joined(union, &probe)) - union.map_or(0.0, |it| likely(&it))
+            };
+            let costs = unions.iter().map(cost).enumerate();
             let best = costs.min_by(|(_, a), (_, b)| a.total_cmp(b));
             let bucket = best.map_or(0, |(bucket, _)| bucket);
-            weights[bucket] = joined(&weights[bucket], &own);
+            unions[bucket] = Some(joined(&unions[bucket], &probe));
             sieve.add(check, bucket);
         }
         sieve
@@ -100,15 +106,8 @@ impl Sieve {
 
     fn add(&mut self, check: Check, bucket: usize) {
         let bit = 1 << bucket;
-        for at in 0..PROBE {
-            match check.window.get(check.offset + at) {
-                Some(set) => set
-                    .bytes()
-                    .for_each(|byte| self.masks[at][usize::from(byte)] |= bit),
-                None => {
-                    self.masks[at].iter_mut().for_each(|mask| *mask |= bit);
-                }
-            }
+        for (masks, set) in self.masks.iter_mut().zip(check.probe()) {
+            set.bytes().for_each(|byte| masks[usize::from(byte)] |= bit);
         }
         self.buckets[bucket].push(check);
     }
@@ -194,25 +193,29 @@ impl Sieve {
 }
 
 impl Check {
-    /// A check of a window for a need, and how likely each of the looked-up bytes fits.
-    fn new(window: &Window, need: u16) -> ([f64; PROBE], Self) {
+    /// A check of a window for a need, and how likely its looked-up bytes are.
+    fn new(window: &Window, need: u16) -> (f64, Self) {
         let last = window.0.len().saturating_sub(PROBE);
-        let part = |at: usize| window::weights(&window.0[at..window.0.len().min(at + PROBE)]);
-        let likely = |at: usize| part(at).iter().product::<f64>();
-        let best = (0..=last).min_by(|&a, &b| likely(a).total_cmp(&likely(b)));
-        let offset = best.unwrap_or(0);
-        let mut weights = [1.0; PROBE];
-        let own = part(offset);
-        weights.iter_mut().zip(own).for_each(|(to, it)| *to = it);
+        let part = |at: usize| &window.0[at..window.0.len().min(at + PROBE)];
+        let likely = |at: usize| window::weights(part(at)).iter().product::<f64>();
+        let places = (0..=last).map(|at| (likely(at), at));
+        let best = places.min_by(|(a, _), (b, _)| a.total_cmp(b));
+        let (likely, offset) = best.unwrap_or((1.0, 0));
         let window = window.0.clone();
         (
-            weights,
+            likely,
             Self {
                 window,
                 offset,
                 need,
             },
         )
+    }
+
+    /// The bytes that are looked up; whatever stands behind a short window fits.
+    fn probe(&self) -> Probe {
+        let part = self.window.get(self.offset..).unwrap_or_default();
+        std::array::from_fn(|at| part.get(at).copied().unwrap_or(ByteSet::ALL))
     }
 
     fn fits(&self, line: &[u8], place: usize) -> bool {
@@ -235,12 +238,16 @@ fn steers(block: &Block) -> bool {
     block.iter().fold(false, |any, &byte| any | steers(byte))
 }
 
-fn joined(bucket: &[f64; PROBE], own: &[f64; PROBE]) -> [f64; PROBE] {
-    std::array::from_fn(|at| (bucket[at] + own[at]).min(1.0))
+/// What a bucket lets through with one more in it.
+fn joined(bucket: &Option<Probe>, probe: &Probe) -> Probe {
+    bucket.map_or(*probe, |bucket| {
+        std::array::from_fn(|at| bucket[at].or(probe[at]))
+    })
 }
 
-fn total(weights: &[f64; PROBE]) -> f64 {
-    weights.iter().product()
+/// How likely a place passes.
+fn likely(probe: &Probe) -> f64 {
+    window::weights(probe).iter().product()
 }
 
 #[cfg(test)]

@@ -14,13 +14,15 @@ const MAX_COPIES: u32 = 8;
 const MAX_POSITIONS: usize = 2_000;
 /// A window that is likelier than this at any place is no sign of anything.
 const MAX_WEIGHT: f64 = 0.05;
-/// A further window beside the rarest is worth looking for only if it is as rare as this.
-const MAX_FURTHER_WEIGHT: f64 = 2e-4;
 /// How likely a byte is of the same sort as the one before it.
 const RUNS_ON: f64 = 0.4;
 /// How likely a certain letter follows a certain letter, where these make a word.
 const WORD_GOES_ON: f64 = 0.1;
-/// What is as rare as this needs no further window.
+/// What words are made of.
+const WORD_BYTES: &[u8] = b" 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+/// No word is rarer than this.
+const WORD: f64 = 1e-5;
+/// What is as rare as this needs no further window; nor does a word, and what is more frequent has no use for one.
 const RARE_ENOUGH: f64 = 1e-6;
 /// Most things one pattern asks of a line.
 const MAX_NEEDS: usize = 4;
@@ -30,6 +32,14 @@ const MAX_NEEDS: usize = 4;
 pub(super) struct ByteSet([u64; 4]);
 
 impl ByteSet {
+    /// Every byte.
+    pub(super) const ALL: Self = Self([u64::MAX; 4]);
+
+    /// The bytes of both.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at] | other.0[at]))
+    }
+
     /// These bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut set = Self::default();
@@ -111,12 +121,11 @@ pub(super) fn needs(pattern: &Hir) -> Vec<Need> {
     let mut likely = 1.0;
     needs.retain(|need| {
         let weight = need_weight(need);
-        let most = if likely < 1.0 {
-            MAX_FURTHER_WEIGHT
+        let is_of_use = if likely < 1.0 {
+            (RARE_ENOUGH..WORD).contains(&likely) && weight <= WORD
         } else {
-            MAX_WEIGHT
+            weight <= MAX_WEIGHT
         };
-        let is_of_use = weight <= most && likely > RARE_ENOUGH;
         if is_of_use {
             likely *= weight;
         }
@@ -303,6 +312,9 @@ fn weight(sets: &[ByteSet]) -> f64 {
         product.max(0.01)
     } else if are_among(b"0123456789:-./T ,[]\t\n\r\x0b\x0c") {
         product.max(1e-4)
+    } else if are_among(WORD_BYTES) {
+        // Words are more frequent than their letters.
+        product.max(WORD)
     } else {
         product
     }

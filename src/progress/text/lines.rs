@@ -48,6 +48,15 @@ enum State {
     StringEscape,
 }
 
+/// Whoever the lines are for.
+pub(super) trait Reader {
+    /// How many bytes of whole lines at the beginning of a text need not be shown.
+    fn quiet(&mut self, bytes: &[u8]) -> usize;
+
+    /// A line that has ended, never an empty one.
+    fn see(&mut self, line: &[u8], end: End);
+}
+
 /// The cutter.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -60,24 +69,18 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Takes the next bytes and shows every line that ends in them; `quiet` says how many bytes of whole lines
-    /// at the beginning of a text need not be shown.
-    pub(super) fn feed(
-        &mut self,
-        bytes: &[u8],
-        mut quiet: impl FnMut(&[u8]) -> usize,
-        mut see: impl FnMut(&[u8], End),
-    ) {
+    /// Takes the next bytes and shows every line that ends in them.
+    pub(super) fn feed(&mut self, bytes: &[u8], reader: &mut impl Reader) {
         let mut rest = bytes;
         while let Some((&first, after)) = rest.split_first() {
             if self.state == State::Text {
                 if self.open.is_empty() {
-                    rest = &rest[quiet(rest)..];
+                    rest = &rest[reader.quiet(rest)..];
                 }
-                rest = self.text(rest, &mut see);
+                rest = self.text(rest, reader);
             } else if self.state == State::String && first >= 0x20 {
                 rest = self.string(rest);
-            } else if self.escape(first, &mut see) {
+            } else if self.escape(first, reader) {
                 rest = after;
             }
         }
@@ -89,7 +92,7 @@ impl Lines {
     }
 
     /// Takes plain text up to the next byte that may end it, and that; returns what comes after.
-    fn text<'a>(&mut self, bytes: &'a [u8], see: &mut impl FnMut(&[u8], End)) -> &'a [u8] {
+    fn text<'a>(&mut self, bytes: &'a [u8], reader: &mut impl Reader) -> &'a [u8] {
         let length = memchr3(b'\n', b'\r', ESCAPE, bytes).unwrap_or(bytes.len());
         // Other control bytes are rare; whoever sends them waits a little longer.
         let length = if has_control(&bytes[..length]) {
@@ -114,12 +117,12 @@ impl Lines {
             Some(end) if self.open.is_empty() => {
                 let line = &run[..run.len().min(MAX_LINE_BYTES)];
                 if !line.is_empty() {
-                    see(line, end);
+                    reader.see(line, end);
                 }
             }
             Some(end) => {
                 self.keep(run);
-                self.end(end, see);
+                self.end(end, reader);
             }
             None => {
                 self.keep(run);
@@ -136,9 +139,9 @@ impl Lines {
         self.open.extend_from_slice(&run[..run.len().min(room)]);
     }
 
-    fn end(&mut self, end: End, see: &mut impl FnMut(&[u8], End)) {
+    fn end(&mut self, end: End, reader: &mut impl Reader) {
         if !self.open.is_empty() {
-            see(&self.open, end);
+            reader.see(&self.open, end);
             self.open.clear();
             self.ended += 1;
         }
@@ -153,19 +156,19 @@ impl Lines {
         rest
     }
 
-    fn end_string(&mut self, see: &mut impl FnMut(&[u8], End)) {
+    fn end_string(&mut self, reader: &mut impl Reader) {
         if (1..=MAX_STRING_BYTES).contains(&self.string.len()) {
-            see(&self.string, End::Terminal);
+            reader.see(&self.string, End::Terminal);
         }
         self.string.clear();
         self.state = State::Text;
     }
 
     /// Takes one byte of an escape sequence; false if it belongs to the text after it.
-    fn escape(&mut self, byte: u8, see: &mut impl FnMut(&[u8], End)) -> bool {
+    fn escape(&mut self, byte: u8, reader: &mut impl Reader) -> bool {
         match (self.state, byte) {
             (State::String, ESCAPE) => self.state = State::StringEscape,
-            (State::String, 0x07) | (State::StringEscape, b'\\') => self.end_string(see),
+            (State::String, 0x07) | (State::StringEscape, b'\\') => self.end_string(reader),
             (State::String, 0x18 | 0x1a) => self.state = State::Text,
             // A program killed in the middle of a string must not hide all that comes after.
             (State::String, b'\n' | b'\r') => return self.leave_escape(),
@@ -176,8 +179,8 @@ impl Lines {
             (State::Control, final_byte) => {
                 self.state = State::Text;
                 match final_byte {
-                    b'A' => self.end(End::Up, see),
-                    b'B' | b'E'..=b'H' | b'd' | b'f' => self.end(End::Moved, see),
+                    b'A' => self.end(End::Up, reader),
+                    b'B' | b'E'..=b'H' | b'd' | b'f' => self.end(End::Moved, reader),
                     _ => {}
                 }
             }
@@ -199,7 +202,7 @@ impl Lines {
             // Restored cursor, next line, index, reverse index.
             (State::Escape | State::StringEscape, b'8' | b'D' | b'E' | b'M') => {
                 self.state = State::Text;
-                self.end(End::Moved, see);
+                self.end(End::Moved, reader);
             }
             (
                 State::Text | State::Escape | State::StringEscape | State::Intermediate,

@@ -17,7 +17,7 @@ use crate::progress::adapters::sieve::Found;
 use crate::progress::adapters::{Builtin, Candidate, Catalogue, Hints, On, Ranks, Way};
 
 use adapter::Memory;
-use lines::{End, Lines};
+use lines::{End, Lines, Reader};
 use ratio::Ratio;
 
 /// One line of output.
@@ -27,6 +27,17 @@ struct Line<'a> {
     text: &'a str,
     /// How it ended.
     end: End,
+}
+
+/// What an adapter had to do with a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally<'a> {
+    /// Its name.
+    pub adapter: &'a str,
+    /// How often a pattern was tried, on lines that had what it looks for.
+    pub tried: u64,
+    /// Lines that it knew.
+    pub known: u64,
 }
 
 /// Reads one stream of output as it grows.
@@ -53,13 +64,29 @@ impl TextFeed {
         }
     }
 
+    /// The same feed, which asks no adapter but the one of this name.
+    #[must_use]
+    pub fn only(mut self, name: &str) -> Self {
+        self.readers.ranks = self.readers.catalogue.ranks_of(name);
+        self
+    }
+
+    /// What each adapter had to do, in the order of the catalogue.
+    pub fn tallies(&self) -> impl Iterator<Item = Tally<'_>> {
+        let adapters = self.readers.catalogue.adapters().iter();
+        adapters
+            .zip(&self.readers.slots)
+            .map(|(adapter, slot)| Tally {
+                adapter: &adapter.name,
+                tried: slot.tried,
+                known: slot.known,
+            })
+    }
+
     /// Takes the next bytes; adds at most one observation per adapter, so that a flood of bars is one.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Observation>) {
         let Self { lines, readers } = self;
-        let catalogue = Arc::clone(&readers.catalogue);
-        let mut found = Found::default();
-        let quiet = |bytes: &[u8]| catalogue.quiet(bytes, &mut found);
-        lines.feed(bytes, quiet, |line, end| readers.take(line, end));
+        lines.feed(bytes, readers);
         readers.read_held();
         // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
         let (open, number) = lines.open();
@@ -90,10 +117,12 @@ struct Readers {
 /// An adapter's memory, and what it saw in the present chunk.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Made when the adapter reads its first line: most never do.
+    /// Made when the adapter is first tried: most never are.
     memory: Option<Box<Memory>>,
     ratio: Option<Box<Ratio>>,
     seen: Option<Observation>,
+    tried: u64,
+    known: u64,
 }
 
 /// How much of the line that has not ended yet was looked at.
@@ -131,26 +160,6 @@ impl Readers {
         }
     }
 
-    fn take(&mut self, line: &[u8], end: End) {
-        self.found.clear();
-        self.catalogue.scan(line, 0, &mut self.found);
-        if !self.catalogue.wants(&self.found) {
-            return;
-        }
-        if self.shape.is_some() && self.shape == Some(shape(line, end)) {
-            let (held, held_end) = self.held.get_or_insert_with(|| (Vec::new(), end));
-            held.clear();
-            held.extend_from_slice(line);
-            *held_end = end;
-            return;
-        }
-        self.read_held();
-        self.shape = match self.read(line, end) {
-            Outcome::Read { repeats: true } => Some(shape(line, end)),
-            Outcome::Read { repeats: false } | Outcome::Passed | Outcome::Unknown => None,
-        };
-    }
-
     fn read_held(&mut self) {
         if let Some((line, end)) = self.held.take() {
             let found = std::mem::take(&mut self.found);
@@ -173,7 +182,7 @@ impl Readers {
         self.catalogue
             .scan(line, open.scanned_bytes, &mut open.found);
         open.scanned_bytes = line.len();
-        if self.catalogue.wants(&self.open.found) {
+        if self.catalogue.wants(&self.open.found, &self.ranks) {
             std::mem::swap(&mut self.found, &mut self.open.found);
             self.read(line, End::Open);
             std::mem::swap(&mut self.found, &mut self.open.found);
@@ -216,7 +225,7 @@ impl Readers {
         };
         let name = &self.catalogue.adapters()[number].name;
         let slot = &mut self.slots[number];
-        let (mut repeats, mut passes) = (true, false);
+        let (mut repeats, mut passes, mut is_bar) = (true, false, false);
         let seen = match way {
             Way::Line(rule) => {
                 let is_osc = line.end == End::Terminal;
@@ -225,26 +234,34 @@ impl Readers {
                 }
                 // What is remembered of a line must not be left out.
                 repeats = rule.may_repeat();
-                passes = rule.pass;
+                (passes, is_bar) = (rule.pass, rule.bar);
+                slot.tried += u64::from(line.end != End::Open);
                 let memory = slot.memory.get_or_insert_default();
                 memory.read(name, rule, line.text, line.end)
             }
-            Way::Builtin(_) if line.end == End::Terminal => None,
-            Way::Builtin(Builtin::Json) => json::read(name, line).map(Some),
-            Way::Builtin(Builtin::Ratio) => {
-                let ratio = slot.ratio.get_or_insert_default();
-                ratio.read(name, line).map(Some)
+            Way::Builtin(builtin) if !matches!(line.end, End::Open | End::Terminal) => {
+                slot.tried += 1;
+                match builtin {
+                    Builtin::Json => json::read(name, line).map(Some),
+                    Builtin::Ratio => {
+                        let ratio = slot.ratio.get_or_insert_default();
+                        ratio.read(name, line).map(Some)
+                    }
+                }
             }
+            // More text would change what such a line says.
+            Way::Builtin(_) => None,
         };
         let Some(seen) = seen else {
             return Outcome::Unknown;
         };
+        slot.known += u64::from(line.end != End::Open);
         if passes {
             return Outcome::Passed;
         }
         if let Some(seen) = &seen {
-            // These add up, and their names may differ in what a shape leaves out.
-            repeats &= seen.metrics.is_empty() && seen.steps.is_empty();
+            // These add up, and their names may differ in what a shape leaves out; a bar's stay as they are.
+            repeats &= (is_bar || seen.metrics.is_empty()) && seen.steps.is_empty();
         }
         match (&mut slot.seen, seen) {
             (Some(before), Some(seen)) => before.absorb(seen),
@@ -255,16 +272,54 @@ impl Readers {
     }
 }
 
-/// What a line looks like without its numbers and without the length of its bars.
+impl Reader for Readers {
+    fn quiet(&mut self, bytes: &[u8]) -> usize {
+        self.catalogue.quiet(bytes, &mut self.found, &self.ranks)
+    }
+
+    fn see(&mut self, line: &[u8], end: End) {
+        self.found.clear();
+        self.catalogue.scan(line, 0, &mut self.found);
+        if !self.catalogue.wants(&self.found, &self.ranks) {
+            return;
+        }
+        if self.shape.is_some() && self.shape == Some(shape(line, end)) {
+            let (held, held_end) = self.held.get_or_insert_with(|| (Vec::new(), end));
+            held.clear();
+            held.extend_from_slice(line);
+            *held_end = end;
+            return;
+        }
+        self.read_held();
+        self.shape = match self.read(line, end) {
+            Outcome::Read { repeats: true } => Some(shape(line, end)),
+            Outcome::Read { repeats: false } | Outcome::Passed | Outcome::Unknown => None,
+        };
+    }
+}
+
+/// What a line looks like without its numbers and without the length of its bars. What stands before a `=` or a
+/// `:` counts in full: names may differ in a digit.
 fn shape(line: &[u8], end: End) -> u64 {
-    let mut hash = end as u64 ^ 0xcbf2_9ce4_8422_2325;
+    const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+    let mix = |hash: u64, with: u64| (hash ^ with).wrapping_mul(0x0000_0100_0000_01b3);
+    let mut hash = end as u64 ^ SEED;
+    let mut name = SEED;
     let mut before = b' ';
     for &byte in line {
         let changes = byte.is_ascii_digit() || byte >= 0x80 || b" .,?".contains(&byte);
         if !changes && byte != before {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            hash = mix(hash, u64::from(byte));
             before = byte;
         }
+        name = match byte {
+            b'=' | b':' => {
+                hash = mix(hash, name);
+                SEED
+            }
+            b',' | b';' | b'|' | b'[' | b'(' | b'{' | b'<' => SEED,
+            _ => mix(name, u64::from(byte)),
+        };
     }
     hash
 }

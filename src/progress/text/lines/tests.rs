@@ -2,17 +2,24 @@
 
 use super::*;
 
+/// Sees every line.
+impl<F: FnMut(&[u8], End)> Reader for F {
+    fn quiet(&mut self, _: &[u8]) -> usize {
+        0
+    }
+
+    fn see(&mut self, line: &[u8], end: End) {
+        self(line, end);
+    }
+}
+
 fn cut<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<(String, End)> {
     let mut lines = Lines::default();
     let mut seen = Vec::new();
     for chunk in chunks {
-        lines.feed(
-            chunk,
-            |_| 0,
-            |line, end| {
-                seen.push((String::from_utf8_lossy(line).into_owned(), end));
-            },
-        );
+        lines.feed(chunk, &mut |line: &[u8], end| {
+            seen.push((String::from_utf8_lossy(line).into_owned(), end));
+        });
     }
     let (open, _) = lines.open();
     if !open.is_empty() {
@@ -65,11 +72,13 @@ fn lines_end_where_a_terminal_leaves_them() {
 fn a_long_line_is_cut_and_memory_stays_bounded() {
     let mut lines = Lines::default();
     for _ in 0..100 {
-        lines.feed(&[b'x'; 10_000], |_| 0, |_, _| unreachable!("no line ended"));
+        lines.feed(&[b'x'; 10_000], &mut |_: &[u8], _| {
+            unreachable!("no line ended")
+        });
         assert!(lines.open.capacity() <= 4 * MAX_LINE_BYTES);
     }
     let mut lengths = Vec::new();
-    lines.feed(b"yy\nzz\n", |_| 0, |line, _| lengths.push(line.len()));
+    lines.feed(b"yy\nzz\n", &mut |line: &[u8], _| lengths.push(line.len()));
     assert_eq!(lengths, [MAX_LINE_BYTES, 2]);
     let long = [vec![b'x'; 10_000], b"\n".to_vec()].concat();
     assert_eq!(cut([long.as_slice()])[0].0.len(), MAX_LINE_BYTES);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use memchr::{memchr_iter, memchr3_iter};
+
 use crate::progress::number;
 
 use super::tokens::{self, Kind, Token};
@@ -51,7 +53,8 @@ pub(super) struct Found {
 pub(super) fn is_worth(line: &str) -> bool {
     let bytes = line.as_bytes();
     let is_count = |at: Option<&u8>| at.is_some_and(|b| b.is_ascii_digit() || *b == b' ');
-    bytes.iter().enumerate().any(|(at, byte)| match byte {
+    let mut places = memchr3_iter(b'/', b'%', b'o', bytes).chain(memchr_iter(b'O', bytes));
+    places.any(|at| match bytes[at] {
         b'/' => {
             let is_number = at > 0 && is_count(bytes.get(at - 1)) && is_count(bytes.get(at + 1));
             is_number
@@ -59,11 +62,13 @@ pub(super) fn is_worth(line: &str) -> bool {
                 && !is_stroked(bytes[at + 1..].iter())
         }
         b'%' => at > 0 && is_count(bytes.get(at - 1)) && ends_percent(bytes.get(at + 1)),
-        b'p' | b'P' => bytes
-            .get(at..at + 4)
-            .is_some_and(|it| it.eq_ignore_ascii_case(b"poch")),
-        b'o' => bytes.get(at..at + 3) == Some(b"of ") && is_count(bytes.get(at + 3)),
-        _ => false,
+        _ => {
+            let epoch = at
+                .checked_sub(1)
+                .and_then(|start| bytes.get(start..start + 4));
+            epoch.is_some_and(|it| it.eq_ignore_ascii_case(b"poch"))
+                || (bytes[at..].starts_with(b"of ") && is_count(bytes.get(at + 3)))
+        }
     })
 }
 
