@@ -52,6 +52,8 @@ install: ## install what `make build` made (DESTDIR=, PREFIX=/usr/local, SYSCONF
 	install -m 755 target/release/stoked target/release/stoke $(BIN)
 	install -m 755 target/release/stoked-shim $(LIBEXEC)
 	install -m 644 LICENSE packaging/CHANGELOG.md $(SHARE)/doc/stoked
+	install -d $(SHARE)/stoked/adapters.d
+	install -m 644 packaging/adapters.d/* $(SHARE)/stoked/adapters.d
 	@# A configuration that is there belongs to whoever edited it.
 	@if [ -f packaging/config/stoked.toml ] && [ ! -e $(DESTDIR)$(SYSCONFDIR)/stoked/stoked.toml ]; then \
 	    install -D -m 644 packaging/config/stoked.toml $(DESTDIR)$(SYSCONFDIR)/stoked/stoked.toml; \
@@ -77,4 +79,7 @@ uninstall: ## remove what `make install` put there; configuration and state stay
 	rm -f $(SHARE)/bash-completion/completions/stoke
 	rm -f $(SHARE)/zsh/site-functions/_stoke $(SHARE)/fish/vendor_completions.d/stoke.fish
 	rm -rf $(SHARE)/doc/stoked
+	@# Somebody else's package may have put adapters there.
+	for name in packaging/adapters.d/*; do rm -f $(SHARE)/stoked/adapters.d/$${name##*/}; done
+	-rmdir $(SHARE)/stoked/adapters.d $(SHARE)/stoked
 	-rmdir $(LIBEXEC)

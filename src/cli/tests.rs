@@ -9,15 +9,19 @@ fn the_help_is_as_reviewed() {
     let mut command = Cli::command().term_width(100);
     command.build();
     let mut text = command.render_long_help().to_string();
-    for sub in command
-        .get_subcommands_mut()
-        .filter(|sub| sub.get_name() != "help")
-    {
-        text += &format!("\n\n======== stoke {}\n\n", sub.get_name());
-        text += &sub.render_help().to_string();
-    }
+    add_help("stoke", &mut command, &mut text);
     let lines: Vec<_> = text.lines().map(str::trim_end).collect();
     insta::assert_snapshot!("help", lines.join("\n"));
+}
+
+fn add_help(name: &str, command: &mut clap::Command, text: &mut String) {
+    let commands = command.get_subcommands_mut();
+    for sub in commands.filter(|sub| sub.get_name() != "help") {
+        let name = format!("{name} {}", sub.get_name());
+        *text += &format!("\n\n======== {name}\n\n");
+        *text += &sub.render_help().to_string();
+        add_help(&name, sub, text);
+    }
 }
 
 #[test]

@@ -10,7 +10,8 @@ Files, as system daemon and as a user's own:
   socket         /run/stoked/stoked.sock   $XDG_RUNTIME_DIR/stoked/stoked.sock
   state          /var/lib/stoked           ~/.local/state/stoked
   configuration  /etc/stoked/stoked.toml   ~/.config/stoked/stoked.toml
-Signals: SIGHUP reads the configuration again; SIGTERM ends the daemon, and running jobs go on.
+  adapters       /etc/stoked/adapters.d    ~/.config/stoked/adapters.d, and the one of the system
+Signals: SIGHUP reads the configuration and the adapters again; SIGTERM ends the daemon, and running jobs go on.
 Whatever ends it, SIGKILL included: the next start finds every job again.";
 
 /// Queue and supervise jobs, follow their progress, and serve `stoke` and others on a socket

@@ -15,16 +15,17 @@ use std::process::ExitCode;
 
 /// What to do with adapters.
 #[derive(Debug, clap::Args)]
-#[command(after_help = ADAPTERS_HELP)]
+#[command(after_help = ADAPTERS_HELP, disable_help_subcommand = true)]
 pub struct AdaptersArgs {
     #[command(subcommand)]
     verb: Option<Verb>,
 }
 
 const ADAPTERS_HELP: &str = "\
-An adapter is an entry of a TOML file that says how one program prints its progress. Your own ones go into
-~/.config/stoked/adapters.d, those of a host into /etc/stoked/adapters.d. One of the same name takes the place of
-another, and `disabled = true` switches it off. `stoke adapters show NAME` prints one to begin with.";
+An adapter is an entry of a TOML file that says how one program prints its progress.
+Your own go into ~/.config/stoked/adapters.d, those of a host into /etc/stoked/adapters.d.
+One takes the place of another of its name, and `disabled = true` switches it off.
+Begin with one that is there: `stoke adapters show NAME`.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

@@ -63,14 +63,22 @@ pub fn man(session: &Session, args: &ManArgs) -> Result<ExitCode, CliError> {
 fn pages() -> Result<Vec<(String, String)>, CliError> {
     let mut stoke = Cli::command();
     stoke.build();
-    let commands = stoke
-        .get_subcommands()
+    let mut pages = Vec::new();
+    add_pages("stoke", &stoke, &mut pages)?;
+    Ok(pages)
+}
+
+/// The page of a command and those of its own commands.
+fn add_pages(
+    name: &str,
+    command: &clap::Command,
+    pages: &mut Vec<(String, String)>,
+) -> Result<(), CliError> {
+    pages.push((name.to_owned(), page(command)?));
+    let commands = command.get_subcommands();
+    commands
         .filter(|command| command.get_name() != "help")
-        .map(|command| (format!("stoke-{}", command.get_name()), command));
-    std::iter::once(("stoke".to_owned(), &stoke))
-        .chain(commands)
-        .map(|(name, command)| Ok((name, page(command)?)))
-        .collect()
+        .try_for_each(|it| add_pages(&format!("{name}-{}", it.get_name()), it, pages))
 }
 
 fn page(command: &clap::Command) -> Result<String, CliError> {
@@ -94,6 +102,7 @@ mod tests {
         assert!(pages.len() > 20);
         let run = pages.iter().find(|(name, _)| name == "stoke-run").unwrap();
         assert!(run.1.contains(".TH stoke-run 1"), "{}", run.1);
+        assert!(pages.iter().any(|(name, _)| name == "stoke-adapters-test"));
         assert!(run.1.contains(".SH NOTES\n.nf\nExit status"), "{}", run.1);
     }
 }
