@@ -50,7 +50,9 @@ impl Pattern {
     pub fn single_job(&self) -> Option<JobId> {
         let [entity, id, topic] = self.parts.as_ref()?;
         let about_all = &**entity == "job" && &**topic == "*";
-        about_all.then(|| id.parse().ok().map(JobId)).flatten()
+        let number = about_all.then(|| id.parse().ok().map(JobId)).flatten();
+        // No channel has another form of the number, such as `06`.
+        number.filter(|number| number.to_string() == **id)
     }
 }
 
@@ -284,6 +286,8 @@ mod tests {
             ("job/42/*", Some(JobId(42))),
             ("job/42/state", None),
             ("job/*/*", None),
+            ("job/042/*", None),
+            ("job/+42/*", None),
             ("group/42/*", None),
             ("*", None),
         ] {

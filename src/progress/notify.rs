@@ -40,7 +40,11 @@ fn take(seen: &mut Observation, name: &str, value: &str) {
         ("X_STOKED_PROGRESS", progress) => take_progress(seen, progress.trim()),
         ("X_STOKED_EPOCH", epoch) => match number::ratio(epoch) {
             Some((now, total)) => (seen.epoch, seen.total_epochs) = (Some(now), Some(total)),
-            None => seen.epoch = number::plain(epoch.trim()).or(seen.epoch),
+            None => {
+                if let Some(now) = number::plain(epoch.trim()) {
+                    (seen.epoch, seen.total_epochs) = (Some(now), None);
+                }
+            }
         },
         ("X_STOKED_METRIC", metric) => {
             if let Some((name, value)) = metric.split_once('=')

@@ -67,7 +67,7 @@ impl FromStr for Span {
         });
         seconds
             .and_then(Self::from_seconds)
-            .ok_or_else(|| NotASpan(text.to_owned()))
+            .ok_or_else(|| NotASpan(text.chars().filter(|c| !c.is_control()).take(80).collect()))
     }
 }
 

@@ -116,7 +116,8 @@ impl LineRule {
     pub(in crate::progress) fn may_repeat(&self) -> bool {
         let has_item = self.groups.iter().any(|(_, it)| *it == Meaning::Item);
         let is_noted = self.keep || self.start || self.done || self.count || self.enter.is_some();
-        !(is_noted || has_item)
+        // Bars that look alike may be different ones: which is which follows from their totals and their order.
+        !(is_noted || has_item || self.bar)
     }
 }
 

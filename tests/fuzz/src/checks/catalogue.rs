@@ -15,7 +15,7 @@ pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (text, output) = text.split_once('\0').unwrap_or((&text, &text));
     let loaded = of_text(text, Path::new("fuzz.toml"));
-    let lines = text.lines().count().max(1);
+    let lines = text.split('\n').count();
     for problem in &loaded.problems {
         assert!(
             problem.line <= lines,
