@@ -6,6 +6,7 @@
     reason = "a test stops at what it did not expect, and says what it skips and which seed it plays"
 )]
 
+mod adapters;
 mod away;
 mod bad_input;
 mod bad_jobs;

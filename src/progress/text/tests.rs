@@ -221,6 +221,75 @@ fn the_first_that_knows_a_line_reads_it() {
     assert_eq!(seen[0].source, Source::Adapter("tqdm".to_owned()));
 }
 
+/// The one observation that a text comes to.
+fn the_reading(text: &str) -> Observation {
+    let seen = readings([text.as_bytes()]);
+    assert_eq!(seen.len(), 1, "{text:?}: {seen:?}");
+    seen.into_iter().next().unwrap()
+}
+
+#[test]
+fn marks_say_it_on_purpose() {
+    let seen = the_reading("::progress 45% half of it\n");
+    assert_eq!(seen.percent, Some(45.0));
+    assert_eq!(seen.message.as_deref(), Some("half of it"));
+    let seen = the_reading("  ::progress 12/340 words for people\n");
+    assert_eq!((seen.step, seen.total_steps), (Some(12.0), Some(340.0)));
+    assert_eq!(seen.message.as_deref(), Some("words for people"));
+    let text = "::progress step=12 total=340 epoch=2/3 phase=\"warm up\" loss=0.3 eta=1m02s \"two words\"\n";
+    let seen = the_reading(text);
+    assert_eq!((seen.step, seen.total_steps), (Some(12.0), Some(340.0)));
+    assert_eq!((seen.epoch, seen.total_epochs), (Some(2.0), Some(3.0)));
+    assert_eq!(seen.phase.as_deref(), Some("warm up"));
+    assert_eq!(seen.message.as_deref(), Some("two words"));
+    assert_eq!((seen.eta_seconds, seen.metrics["loss"]), (Some(62.0), 0.3));
+    assert_eq!(seen.metrics.len(), 1);
+    assert_eq!(the_reading("::progress done\n").percent, Some(100.0));
+    for text in [
+        "::progress\n",
+        "::progress 450%\n",
+        "::progress 13/12\n",
+        "::progress soon\n",
+        "::progressing 45 percent\n",
+    ] {
+        assert!(readings([text.as_bytes()]).is_empty(), "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_said_to_the_terminal_is_overheard() {
+    let seen = the_reading("text \x1b]9;4;1;45\x1b\\ without an end");
+    assert_eq!(seen.percent, Some(45.0));
+    let seen = the_reading("\x1b]9;4;2;45\x07");
+    assert_eq!(
+        (seen.percent, seen.status.as_deref()),
+        (Some(45.0), Some("error"))
+    );
+    assert_eq!(the_reading("\x1b]9;4;3\x07").percent, None);
+    assert_eq!(
+        the_reading("\x1b]9;4;4\x07").status.as_deref(),
+        Some("paused")
+    );
+    for text in [
+        "\x1b]9;4;0;\x07",
+        "\x1b]9;4;1;450\x07",
+        "9;4;1;45\n",
+        "\x1b]0;45%\x07",
+        "\x1b]0;[1/2]\x07",
+    ] {
+        assert!(readings([text.as_bytes()]).is_empty(), "{text:?}");
+    }
+}
+
+#[test]
+fn objects_about_progress_are_read_and_logs_are_not() {
+    let seen = the_reading("{\"current_step\": 12, \"total_steps\": 340, \"loss\": 0.5}\n");
+    assert_eq!(seen.source, Source::Adapter("json".to_owned()));
+    assert_eq!((seen.step, seen.metrics["loss"]), (Some(12.0), 0.5));
+    let log = "{\"level\":\"info\",\"status\":200,\"duration_ms\":5,\"path\":\"/a/b\"}\n";
+    assert!(readings([log.as_bytes()]).is_empty());
+}
+
 /// Pieces that come near to what is recognised.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let bar = (0..12_u32, "[a-c]{0,2}").prop_map(|(n, words)| {
@@ -251,6 +320,11 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         " ",
         "progress: ",
         "450it [00:12, 35.9it/s]",
+        "\x1b]9;4;1;45\x1b\\",
+        "::progress 12/340 words\n",
+        "::progress step=1 total=9 a1=0.5\n",
+        "{\"step\": 3, \"loss\": 0.5}\n",
+        "Receiving objects:  45% (450/1000)",
     ]);
     prop_oneof![
         bar.prop_map(String::into_bytes),
