@@ -423,8 +423,10 @@ async fn a_search_that_does_not_end_holds_up_nobody() {
     shared.arm(stuck);
     assert!(!signal.take());
     append(&path, b"x");
-    signal.told().await;
-    assert!(signal.take());
+    // That it had to search again may still wake it once.
+    while !signal.take() {
+        signal.told().await;
+    }
 }
 
 #[tokio::test]
