@@ -91,7 +91,8 @@ impl TextFeed {
         // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
         let (open, number) = lines.open();
         readers.read_open(open, number);
-        out.extend(readers.slots.iter_mut().filter_map(|slot| slot.seen.take()));
+        let slots = readers.slots.iter_mut();
+        out.extend(slots.filter_map(|slot| slot.seen.take()).map(|seen| *seen));
     }
 }
 
@@ -120,7 +121,8 @@ struct Slot {
     /// Made when the adapter is first tried: most never are.
     memory: Option<Box<Memory>>,
     ratio: Option<Box<Ratio>>,
-    seen: Option<Observation>,
+    /// In a box, as there are many adapters and a feed for every stream.
+    seen: Option<Box<Observation>>,
     tried: u64,
     known: u64,
 }
@@ -265,7 +267,7 @@ impl Readers {
         }
         match (&mut slot.seen, seen) {
             (Some(before), Some(seen)) => before.absorb(seen),
-            (none, Some(seen)) => *none = Some(seen),
+            (none, Some(seen)) => *none = Some(Box::new(seen)),
             (_, None) => {}
         }
         Outcome::Read { repeats }
