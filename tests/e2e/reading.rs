@@ -66,7 +66,11 @@ fn a_log_is_followed_to_the_end_of_the_attempt() {
 fn a_client_follows_across_a_restart() {
     let mut host = Host::start();
     let go = host.gate("go");
+    // With a socket named it starts no daemon of its own, which would come before the one started here.
+    let socket = host.socket();
     let mut client = host.start_stoke(&[
+        "--socket",
+        socket.to_str().unwrap(),
         "run",
         "--",
         "sh",
