@@ -50,9 +50,9 @@ impl Memory {
         if end == End::Open {
             let speaks = said.says_something() || rule.done;
             let fresh = Said::default();
-            let said = said.over(if rule.start { &fresh } else { &self.kept });
+            let said = fitting(said.over(if rule.start { &fresh } else { &self.kept }));
             if rule.bar {
-                return Some(self.bars.read(name, fitting(said), end, rule.live));
+                return Some(self.bars.read(name, said, end, rule.live));
             }
             return (said.item.is_none() && speaks).then(|| Some(observation(name, said)));
         }

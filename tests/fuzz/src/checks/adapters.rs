@@ -1,7 +1,7 @@
-//! The reading of output: it says what can be true, and the same however the output comes in chunks.
+//! The reading of output: it says what can be true, and remembers the same however the output comes in chunks.
 
 use stoked::model::progress::{Observation, Source};
-use stoked::progress::adapters::{Catalogue, Hints};
+use stoked::progress::adapters::Catalogue;
 use stoked::progress::text::TextFeed;
 
 use super::{pieces, progress};
@@ -12,26 +12,40 @@ const END: &[u8] = b"\x1b\\\n";
 const LONGEST_BY_BYTES: usize = 512;
 
 /// Takes any output.
+///
+/// A line that is still open may say what the whole line does not, and of lines in one chunk that look alike only the
+/// last is read. So what is said may differ, but what is remembered may not: the same lines must say the same after it.
 pub fn check(data: &[u8]) {
     let output = [data, END].concat();
-    let seen = readings([output.as_slice()]);
-    let whole = last_words(seen.clone());
+    let whole = readings(&mut TextFeed::default(), [output.as_slice()]);
+    let mut adapters: Vec<&Source> = whole.iter().map(|seen| &seen.source).collect();
+    adapters.sort();
+    let is_once = adapters.windows(2).all(|two| two[0] != two[1]);
+    assert!(is_once, "an adapter speaks twice in one chunk");
+
+    // No chunk has the ends of two lines.
+    let lines: Vec<&[u8]> = output.split_inclusive(|byte| *byte < b' ').collect();
+    let mut by_lines = TextFeed::default();
+    readings(&mut by_lines, lines.iter().copied());
+    let then = readings(&mut by_lines, lines.iter().copied());
+    let mut in_pieces = TextFeed::default();
+    let cut = readings(&mut in_pieces, lines.iter().flat_map(|line| pieces(line)));
     assert_eq!(
-        seen.len(),
-        whole.len(),
-        "more than one observation of an adapter in one chunk"
+        readings(&mut in_pieces, lines.iter().copied()),
+        then,
+        "after pieces"
     );
-    let cut = readings(pieces(&output));
-    assert_eq!(last_words(cut.clone()), whole, "in pieces");
     if output.len() <= LONGEST_BY_BYTES {
+        let mut by_bytes = TextFeed::default();
+        readings(&mut by_bytes, output.chunks(1));
         assert_eq!(
-            last_words(readings(output.chunks(1))),
-            whole,
-            "byte by byte"
+            readings(&mut by_bytes, lines.iter().copied()),
+            then,
+            "after bytes"
         );
     }
     let catalogue = Catalogue::shipped();
-    for seen in seen.iter().chain(&cut) {
+    for seen in whole.iter().chain(&cut) {
         let Source::Adapter(name) = &seen.source else {
             panic!("{:?} is no adapter", seen.source);
         };
@@ -44,24 +58,14 @@ pub fn check(data: &[u8]) {
     progress::merge(cut);
 }
 
-fn readings<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Observation> {
-    let mut feed = TextFeed::new(&Catalogue::shipped(), &Hints::default());
+/// What a feed sees in the next chunks.
+fn readings<'a>(
+    feed: &mut TextFeed,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> Vec<Observation> {
     let mut seen = Vec::new();
     for chunk in chunks {
         feed.push(chunk, &mut seen);
     }
     seen
-}
-
-/// The last word of each adapter.
-fn last_words(seen: Vec<Observation>) -> Vec<Observation> {
-    let mut last: Vec<Observation> = Vec::new();
-    for observation in seen {
-        match last.iter_mut().find(|it| it.source == observation.source) {
-            Some(before) => before.absorb(observation),
-            None => last.push(observation),
-        }
-    }
-    last.sort_by(|a, b| a.source.cmp(&b.source));
-    last
 }

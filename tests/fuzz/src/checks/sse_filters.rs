@@ -2,7 +2,7 @@
 
 use stoked::api::check_event_query;
 use stoked::events::pattern::{Filter, Pattern, Sight};
-use stoked::model::event::Event;
+use stoked::model::event::{Event, shown_channel};
 use stoked::model::id::Seq;
 
 /// Longer texts make the plain definition slow, and are no channels.
@@ -89,7 +89,8 @@ fn query(text: &str) {
 
 /// Entity, id and topic, if it is a channel at all.
 fn channel(text: &str) -> Option<[&str; 3]> {
-    let (entity, rest) = text.split_once('/')?;
+    // Flows of one name are told apart by their owner, whom nobody asks for.
+    let (entity, rest) = shown_channel(text).split_once('/')?;
     let (id, topic) = rest.rsplit_once('/')?;
     (text.len() <= LONGEST_BYTES).then_some([entity, id, topic])
 }
