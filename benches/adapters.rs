@@ -42,7 +42,7 @@ const SORTS: &[Sort] = &[
     ("percents that are none", ODD_MB_PER_S, false_percent),
     ("control bytes", ODD_MB_PER_S, control_byte),
     ("brackets and clocks", ODD_MB_PER_S, brackets),
-    ("a flood of bars (read)", ODD_MB_PER_S, bar),
+    ("a flood of bars (read)", READ_MB_PER_S, bar),
     ("[12/340] lines (read)", READ_MB_PER_S, count),
 ];
 
@@ -116,7 +116,7 @@ fn busiest(text: &str) -> String {
     }
     let mut tallies: Vec<(u64, &str)> = feed.tallies().map(|it| (it.tried, it.adapter)).collect();
     tallies.sort_unstable();
-    let lines = text.lines().count();
+    let lines = text.split(['\n', '\r']).count();
     let busiest = tallies.iter().rev().filter(|(tried, _)| *tried > 0).take(4);
     let named: Vec<String> = busiest
         .map(|(tried, adapter)| format!("{adapter} {tried} times"))

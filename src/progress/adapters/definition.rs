@@ -111,16 +111,6 @@ pub(in crate::progress) struct LineRule {
     pub(super) needs: Vec<Need>,
 }
 
-impl LineRule {
-    /// Whether of many such lines only the last counts: nothing but the newest numbers is taken from them.
-    pub(in crate::progress) fn may_repeat(&self) -> bool {
-        let has_item = self.groups.iter().any(|(_, it)| *it == Meaning::Item);
-        let is_noted = self.keep || self.start || self.done || self.count || self.enter.is_some();
-        // Bars that look alike may be different ones: which is which follows from their totals and their order.
-        !(is_noted || has_item || self.bar)
-    }
-}
-
 /// A regular expression that is compiled when it is first tried: most programs never are.
 #[derive(Debug)]
 pub(in crate::progress) struct Pattern {

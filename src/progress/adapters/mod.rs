@@ -125,6 +125,7 @@ impl Catalogue {
                 Body::Builtin(builtin) => index.add(number, None, signs(*builtin)),
             }
         }
+        index.thin_out();
         let mut by_need = vec![Vec::new(); index.needs.len()];
         let mut always = Vec::new();
         for (number, rule) in (0..).zip(&index.rules) {
@@ -271,6 +272,32 @@ impl Index {
             hinted_only: line.is_some_and(|(_, rule)| rule.hinted_only),
             needs,
         });
+    }
+
+    /// Leaves out what need not be looked for: the rarest thing does, unless it is common or several rules share it.
+    fn thin_out(&mut self) {
+        let mut shared = vec![0_u32; self.needs.len()];
+        for rule in &self.rules {
+            if let Some(need) = rule.needs.first() {
+                shared[usize::from(*need)] += 1;
+            }
+        }
+        let mut is_used = vec![false; self.needs.len()];
+        for rule in &mut self.rules {
+            if let Some(need) = rule.needs.first().map(|need| usize::from(*need))
+                && shared[need] == 1
+                && !window::is_common(&self.needs[need])
+            {
+                rule.needs.truncate(1);
+            }
+            let used = rule.needs.iter();
+            used.for_each(|need| is_used[usize::from(*need)] = true);
+        }
+        for (need, is_used) in self.needs.iter_mut().zip(is_used) {
+            if !is_used {
+                need.clear();
+            }
+        }
     }
 
     fn number(&mut self, need: Need) -> u16 {

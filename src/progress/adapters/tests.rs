@@ -12,6 +12,19 @@ fn shipped_files_have_no_problems() {
 }
 
 #[test]
+fn every_file_is_shipped() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/adapters.d");
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "toml") {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let is_shipped = shipped::FILES.iter().any(|(known, _)| *known == name);
+            assert!(is_shipped, "{} is not in FILES", path.display());
+        }
+    }
+}
+
+#[test]
 fn shipped_patterns_compile_and_are_tried_on_few_lines() {
     for adapter in Catalogue::shipped().adapters() {
         for (at, rule) in (1..).zip(adapter.lines()) {

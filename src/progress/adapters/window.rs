@@ -22,7 +22,7 @@ const WORD_GOES_ON: f64 = 0.1;
 const WORD_BYTES: &[u8] = b" 0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /// No word is rarer than this.
 const WORD: f64 = 1e-5;
-/// What is as rare as this needs no further window; nor does a word, and what is more frequent has no use for one.
+/// What is as rare as this says enough by itself. A word has to do as well: others are no rarer.
 const RARE_ENOUGH: f64 = 1e-6;
 /// Most things one pattern asks of a line.
 const MAX_NEEDS: usize = 4;
@@ -111,6 +111,11 @@ pub(super) fn need_weight(need: &Need) -> f64 {
     need.iter().map(Window::weight).sum()
 }
 
+/// Whether a line that meets this may well be one that the pattern does not match.
+pub(super) fn is_common(need: &Need) -> bool {
+    (RARE_ENOUGH..WORD).contains(&need_weight(need))
+}
+
 /// What every line has that the pattern matches, the rarest first; empty where nothing can be told.
 pub(super) fn needs(pattern: &Hir) -> Vec<Need> {
     let mut walk = Walk::default();
@@ -118,18 +123,11 @@ pub(super) fn needs(pattern: &Hir) -> Vec<Need> {
     let mut needs = walk.finish();
     needs.sort_by(|a, b| need_weight(a).total_cmp(&need_weight(b)));
     needs.dedup();
-    let mut likely = 1.0;
+    let mut is_first = true;
     needs.retain(|need| {
-        let weight = need_weight(need);
-        let is_of_use = if likely < 1.0 {
-            (RARE_ENOUGH..WORD).contains(&likely) && weight <= WORD
-        } else {
-            weight <= MAX_WEIGHT
-        };
-        if is_of_use {
-            likely *= weight;
-        }
-        is_of_use
+        let most = if is_first { MAX_WEIGHT } else { WORD };
+        is_first = false;
+        need_weight(need) <= most
     });
     needs.truncate(MAX_NEEDS);
     needs

@@ -87,7 +87,6 @@ impl TextFeed {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Observation>) {
         let Self { lines, readers } = self;
         lines.feed(bytes, readers);
-        readers.read_held();
         // A bar is often drawn without an end, which comes with the next one, perhaps an hour later.
         let (open, number) = lines.open();
         readers.read_open(open, number);
@@ -96,10 +95,7 @@ impl TextFeed {
     }
 }
 
-/// The adapters, and what keeps a flood from them.
-///
-/// A line that looks like the last one that was read says the same thing with newer numbers, so of many such
-/// lines in a chunk only the last is read.
+/// The adapters, and what they saw.
 #[derive(Debug)]
 struct Readers {
     catalogue: Arc<Catalogue>,
@@ -109,10 +105,6 @@ struct Readers {
     found: Found,
     candidates: Vec<Candidate>,
     open: OpenLine,
-    /// What the last line looked like, if it was read and more of its sort may be left out.
-    shape: Option<u64>,
-    /// The newest line of that shape that has not been read.
-    held: Option<(Vec<u8>, End)>,
 }
 
 /// An adapter's memory, and what it saw in the present chunk.
@@ -135,15 +127,13 @@ struct OpenLine {
     found: Found,
 }
 
-/// Whether a line was read, and whether others like it may be left out.
+/// What became of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Unknown,
     /// It was remembered, and others are asked too.
     Passed,
-    Read {
-        repeats: bool,
-    },
+    Read,
 }
 
 impl Readers {
@@ -157,17 +147,6 @@ impl Readers {
             found: Found::default(),
             candidates: Vec::new(),
             open: OpenLine::default(),
-            shape: None,
-            held: None,
-        }
-    }
-
-    fn read_held(&mut self) {
-        if let Some((line, end)) = self.held.take() {
-            let found = std::mem::take(&mut self.found);
-            self.catalogue.scan(&line, 0, &mut self.found);
-            self.read(&line, end);
-            self.found = found;
         }
     }
 
@@ -192,11 +171,10 @@ impl Readers {
     }
 
     /// Shows a line to the adapters that may know it.
-    fn read(&mut self, line: &[u8], end: End) -> Outcome {
+    fn read(&mut self, line: &[u8], end: End) {
         let mut candidates = std::mem::take(&mut self.candidates);
         self.catalogue
             .candidates(&self.found, &self.ranks, &mut candidates);
-        let mut outcome = Outcome::Unknown;
         if !candidates.is_empty() {
             // Nearly all output is good UTF-8, and that is found out faster than what is wrong with it.
             let text = match std::str::from_utf8(line) {
@@ -204,21 +182,13 @@ impl Readers {
                 Err(_) => String::from_utf8_lossy(line),
             };
             let line = Line { text: &text, end };
-            let mut is_noted = false;
             for candidate in &candidates {
-                match self.try_one(*candidate, line) {
-                    Outcome::Unknown => {}
-                    Outcome::Passed => is_noted = true,
-                    Outcome::Read { repeats } => {
-                        let repeats = repeats && !is_noted;
-                        outcome = Outcome::Read { repeats };
-                        break;
-                    }
+                if self.try_one(*candidate, line) == Outcome::Read {
+                    break;
                 }
             }
         }
         self.candidates = candidates;
-        outcome
     }
 
     fn try_one(&mut self, candidate: Candidate, line: Line<'_>) -> Outcome {
@@ -227,16 +197,14 @@ impl Readers {
         };
         let name = &self.catalogue.adapters()[number].name;
         let slot = &mut self.slots[number];
-        let (mut repeats, mut passes, mut is_bar) = (true, false, false);
+        let mut passes = false;
         let seen = match way {
             Way::Line(rule) => {
                 let is_osc = line.end == End::Terminal;
                 if is_osc != (rule.on == On::Osc) || (line.end == End::Open && !rule.open) {
                     return Outcome::Unknown;
                 }
-                // What is remembered of a line must not be left out.
-                repeats = rule.may_repeat();
-                (passes, is_bar) = (rule.pass, rule.bar);
+                passes = rule.pass;
                 slot.tried += u64::from(line.end != End::Open);
                 let memory = slot.memory.get_or_insert_default();
                 memory.read(name, rule, line.text, line.end)
@@ -261,16 +229,12 @@ impl Readers {
         if passes {
             return Outcome::Passed;
         }
-        if let Some(seen) = &seen {
-            // These add up, and their names may differ in what a shape leaves out; a bar's stay as they are.
-            repeats &= (is_bar || seen.metrics.is_empty()) && seen.steps.is_empty();
-        }
         match (&mut slot.seen, seen) {
             (Some(before), Some(seen)) => before.absorb(seen),
             (none, Some(seen)) => *none = Some(Box::new(seen)),
             (_, None) => {}
         }
-        Outcome::Read { repeats }
+        Outcome::Read
     }
 }
 
@@ -285,45 +249,8 @@ impl Reader for Readers {
         if !self.catalogue.wants(&self.found, &self.ranks) {
             return;
         }
-        if self.shape.is_some() && self.shape == Some(shape(line, end)) {
-            let (held, held_end) = self.held.get_or_insert_with(|| (Vec::new(), end));
-            held.clear();
-            held.extend_from_slice(line);
-            *held_end = end;
-            return;
-        }
-        self.read_held();
-        self.shape = match self.read(line, end) {
-            Outcome::Read { repeats: true } => Some(shape(line, end)),
-            Outcome::Read { repeats: false } | Outcome::Passed | Outcome::Unknown => None,
-        };
+        self.read(line, end);
     }
-}
-
-/// What a line looks like without its numbers and without the length of its bars. What stands before a `=` or a
-/// `:` counts in full: names may differ in a digit.
-fn shape(line: &[u8], end: End) -> u64 {
-    const SEED: u64 = 0xcbf2_9ce4_8422_2325;
-    let mix = |hash: u64, with: u64| (hash ^ with).wrapping_mul(0x0000_0100_0000_01b3);
-    let mut hash = end as u64 ^ SEED;
-    let mut name = SEED;
-    let mut before = b' ';
-    for &byte in line {
-        let changes = byte.is_ascii_digit() || byte >= 0x80 || b" .,?".contains(&byte);
-        if !changes && byte != before {
-            hash = mix(hash, u64::from(byte));
-            before = byte;
-        }
-        name = match byte {
-            b'=' | b':' => {
-                hash = mix(hash, name);
-                SEED
-            }
-            b',' | b';' | b'|' | b'[' | b'(' | b'{' | b'<' => SEED,
-            _ => mix(name, u64::from(byte)),
-        };
-    }
-    hash
 }
 
 #[cfg(test)]

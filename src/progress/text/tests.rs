@@ -214,6 +214,19 @@ fn a_flood_is_one_observation() {
 }
 
 #[test]
+fn a_flood_in_one_chunk_comes_to_what_its_lines_come_to() {
+    for flood in [
+        "[1/9]\n[2/9]\n[3/2]\n",
+        "a 3/10\na 4/10\na 5/10\na 2/10\n",
+        "::progress 4/9\n::progress 5/9\n::progress 9/5\n",
+    ] {
+        let whole = last_words(readings([flood.as_bytes()]));
+        let lines = last_words(readings(drawn(flood.as_bytes())));
+        assert_eq!(whole, lines, "{flood:?}");
+    }
+}
+
+#[test]
 fn the_first_that_knows_a_line_reads_it() {
     let seen =
         readings([b"Epoch 1/3:  40%|####      | 4/10 [00:00<00:00, 32.71it/s]\n".as_slice()]);
