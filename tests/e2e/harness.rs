@@ -343,6 +343,15 @@ impl Host {
         command.spawn().unwrap()
     }
 
+    /// A client that starts no daemon of its own, which could come before one that the test starts.
+    pub(crate) fn guest(&self, args: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_stoke"));
+        command.env_remove("STOKED_RUNTIME_DIR");
+        command.env("W", self.root().join("work"));
+        command.arg("--socket").arg(self.socket()).args(args);
+        command
+    }
+
     /// Waits for the end of a client.
     pub(crate) fn finish(&self, child: Child) -> Output {
         let process = Process::of(child.id().into());

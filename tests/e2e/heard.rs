@@ -8,7 +8,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -83,7 +83,7 @@ pub(crate) struct Heard {
 impl Heard {
     /// The client of somebody who does not start the daemon: it can only wait until one is there.
     pub(crate) fn of_a_guest(host: &Host, args: &[&str]) -> Self {
-        let mut command = guest(host, args);
+        let mut command = host.guest(args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let out = Ear::listen(child.stdout.take().unwrap());
@@ -94,7 +94,7 @@ impl Heard {
     /// The same at a terminal of 100 columns; what it says comes in `out`.
     pub(crate) fn at_a_terminal(host: &Host, args: &[&str]) -> Self {
         let (screen, keyboard) = terminal();
-        let mut command = guest(host, args);
+        let mut command = host.guest(args);
         command.env("TERM", "xterm");
         command.stdin(keyboard.try_clone().unwrap());
         command.stdout(keyboard.try_clone().unwrap());
@@ -134,14 +134,6 @@ impl Drop for Heard {
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-fn guest(host: &Host, args: &[&str]) -> Command {
-    let mut command = host.command(env!("CARGO_BIN_EXE_stoke"));
-    command.env_remove("STOKED_RUNTIME_DIR");
-    command.env("W", host.root().join("work"));
-    command.arg("--socket").arg(host.socket()).args(args);
-    command
 }
 
 /// Both sides of a new terminal.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 #[test]
 fn logs_have_a_tail_and_go_on_where_one_was() {
@@ -66,17 +67,10 @@ fn a_log_is_followed_to_the_end_of_the_attempt() {
 fn a_client_follows_across_a_restart() {
     let mut host = Host::start();
     let go = host.gate("go");
-    // With a socket named it starts no daemon of its own, which would come before the one started here.
-    let socket = host.socket();
-    let mut client = host.start_stoke(&[
-        "--socket",
-        socket.to_str().unwrap(),
-        "run",
-        "--",
-        "sh",
-        "-c",
-        "while read x < $W/go; do echo $x; test $x = last && exit 9; done",
-    ]);
+    let echo = "while read x < $W/go; do echo $x; test $x = last && exit 9; done";
+    let mut client = host.guest(&["run", "--", "sh", "-c", echo]);
+    client.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = client.spawn().unwrap();
     let mut shown = client.stdout.take().unwrap();
     let mut hear = |word: &str| {
         let mut heard = vec![0; word.len()];
