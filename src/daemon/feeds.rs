@@ -18,6 +18,7 @@ use crate::model::attempt::Process;
 use crate::model::id::AttemptId;
 use crate::model::progress::{Counting, Observation, Source};
 use crate::model::time::Stamp;
+use crate::progress::adapters::Catalogue;
 use crate::progress::notify;
 use crate::progress::open_files::{self, Scope, Sight};
 use crate::supervise::Report;
@@ -297,9 +298,12 @@ impl Feeds {
             ..
         } = &watched.traces;
         let has_file = *is_named || progress_file.exists();
-        let output = log_dir
-            .exists()
-            .then(|| OutputEyes::new(log_dir.clone(), reading));
+        let output = if log_dir.exists() {
+            let catalogue = reading.catalogue().await;
+            catalogue.map(|it| OutputEyes::new(log_dir.clone(), &it, &reading.hints))
+        } else {
+            None
+        };
         let file = has_file.then(|| {
             let watcher = self.watcher.clone();
             FileEyes::new(progress_file.clone(), *uid, watcher)
@@ -346,13 +350,29 @@ impl Feeds {
             _ = &mut looks => return ends.recv().await,
         };
         over.cancel();
+        let Traces {
+            log_dir, reading, ..
+        } = &watched.traces;
+        if log_dir.exists() {
+            // What has to be made once per start of the daemon is no disk that does not answer.
+            tokio::select! {
+                biased;
+                _ = reading.catalogue() => {}
+                _ = &mut looks => return end,
+            }
+        }
         in_time(watched.attempt, looks).await;
         end
     }
 
     async fn watch_output(&self, watched: &Watched, over: &CancellationToken) {
-        let log_dir = &watched.traces.log_dir;
-        let mut eyes = OutputEyes::new(log_dir.clone(), &watched.traces.reading);
+        let Some(catalogue) = catalogue(&watched.traces, over).await else {
+            return over.cancelled().await;
+        };
+        let Traces {
+            log_dir, reading, ..
+        } = &watched.traces;
+        let mut eyes = OutputEyes::new(log_dir.clone(), &catalogue, &reading.hints);
         let mut changes = self.watcher.watch(log_dir);
         loop {
             // What is looked at after the end is all there will be.
@@ -510,6 +530,21 @@ async fn ended_within(
 async fn in_time<T>(attempt: AttemptId, looks: impl Future<Output = T>) {
     if tokio::time::timeout(LAST_LOOK, looks).await.is_err() {
         tracing::warn!(%attempt, "its last progress could not be read in time");
+    }
+}
+
+/// What the output of an attempt is read with, once there is that; nothing where there will be no output.
+async fn catalogue(traces: &Traces, over: &CancellationToken) -> Option<Arc<Catalogue>> {
+    let mut catalogue = std::pin::pin!(traces.reading.catalogue());
+    tokio::select! {
+        biased;
+        catalogue = &mut catalogue => return catalogue,
+        () = over.cancelled() => {}
+    }
+    if traces.log_dir.exists() {
+        catalogue.await
+    } else {
+        None
     }
 }
 
