@@ -155,8 +155,10 @@ async fn serve(
     }
     let turn = Arc::new(Turn::default());
     let socket = WatchedSocket::new(stream, Arc::clone(&turn), &shared.limits);
-    let service = service_fn(|request: Request<Incoming>| {
+    let presence = socket.presence();
+    let service = service_fn(|mut request: Request<Incoming>| {
         let turn = TurnGuard::begin(&turn);
+        request.extensions_mut().insert(presence.clone());
         let answer = answer(request, Arc::clone(&subject), &shared, router.clone());
         async move { Ok::<_, Infallible>(turn.hold(answer.await)) }
     });

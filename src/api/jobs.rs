@@ -39,6 +39,9 @@ const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
 const MAX_KEY_BYTES: usize = 255;
 
+/// So many jobs may be asked for by number.
+const MOST_NUMBERS: u64 = 10_000;
+
 const IDEMPOTENCY_KEY: Param = Param {
     name: "Idempotency-Key",
     of_type: "string",
@@ -73,6 +76,7 @@ const LIST: &[Param] = &[
     ),
     text("flow", "A flow"),
     text("name", "A name, exactly"),
+    several("id", "Numbers, and ranges of them such as 5-9"),
     text("since", "Submitted at this time or later (RFC 3339)"),
     text("until", "Submitted before this time (RFC 3339)"),
     Param {
@@ -315,7 +319,31 @@ fn filter(call: &Call) -> Result<JobFilter, Failure> {
     for name in call.values("state") {
         filter.states.extend(states(name)?);
     }
+    for text in call.values("id") {
+        numbers(text, filter.ids.get_or_insert_default())?;
+    }
     Ok(filter)
+}
+
+/// Adds a number, or those from one to another.
+fn numbers(text: &str, ids: &mut Vec<JobId>) -> Result<(), Failure> {
+    let refuse = |why: &str| {
+        let text = harmless(text);
+        invalid("id", format_args!("\"{text}\" {why}"))
+    };
+    let number = |text: &str| text.parse::<u64>().ok();
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (Some(first), Some(last)) = (number(first), number(last)) else {
+        return Err(refuse("is neither a number nor a range such as 5-9"));
+    };
+    if first > last {
+        return Err(refuse("is an empty range"));
+    }
+    if last - first >= MOST_NUMBERS.saturating_sub(ids.len() as u64) {
+        return Err(refuse(&format!("names more than {MOST_NUMBERS} jobs")));
+    }
+    ids.extend((first..=last).map(JobId));
+    Ok(())
 }
 
 fn states(name: &str) -> Result<Vec<StateName>, Failure> {

@@ -15,7 +15,7 @@ use crate::auth::Action;
 use crate::logs::read::{From, Selection};
 use crate::model::id::JobId;
 use crate::wire::error::ProblemKind;
-use crate::wire::log::NDJSON;
+use crate::wire::log::{HEARTBEAT_HEADER, NDJSON};
 use axum::http::{Method, StatusCode};
 
 const fn text(name: &'static str, summary: &'static str) -> Param {
@@ -56,7 +56,10 @@ pub(super) fn routes() -> Vec<Route> {
     use ProblemKind as P;
     let content = Content::Stream(
         &["text/plain", NDJSON],
-        "The output as the job wrote it; with `format=json` one LogPiece per line.",
+        "The output as the job wrote it; with `format=json` one LogPiece per line. While `format=json` is followed, an \
+         empty line is a sign of life: one comes after so many milliseconds without output as the header \
+         `stoked-heartbeat-ms` of the answer says. The bytes as they are leave no room for that. Whoever closes the \
+         connection, or the sending half of it, has left: nothing is kept for it, whether or not the job writes.",
     );
     vec![
         Route::new(Method::GET, "/v1/jobs/{id}/logs", "job_logs", LOGS, logs)
@@ -76,12 +79,28 @@ async fn logs(call: Call) -> Answer {
     let owner = call.shared.read(move |archive| archive.owner(id)).await?;
     let owner = owner.ok_or_else(|| not_found(format_args!("job {id}")))?;
     call.permit(Action::ReadJob, Some(owner))?;
-    let feed = Feed::open(&call.shared, id, wanted, selection, start, format, follow).await?;
+    let feed = Feed::open(
+        &call.shared,
+        id,
+        wanted,
+        selection,
+        start,
+        format,
+        follow.then_some(call.presence),
+    )
+    .await?;
+    let heartbeat = feed.heartbeat();
     let media_type = match format {
         Format::Text => "text/plain; charset=utf-8",
         Format::Json => NDJSON,
     };
-    Ok(with_type(StatusCode::OK, media_type, pull::body(feed)))
+    let mut response = with_type(StatusCode::OK, media_type, pull::body(feed));
+    if let Some(heartbeat) = heartbeat {
+        let ms = u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX);
+        let headers = response.headers_mut();
+        headers.insert(HEARTBEAT_HEADER, ms.into());
+    }
+    Ok(response)
 }
 
 fn format(call: &Call) -> Result<Format, Failure> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, Sleep};
 
@@ -45,9 +45,32 @@ impl Turn {
     }
 }
 
+/// Whether the client is still there: an answer to which nothing is added for long would not find out.
+///
+/// The default is a client that never leaves.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Presence(Option<Arc<UnixStream>>);
+
+impl Presence {
+    /// Ends when the client has closed the connection, or its half of it.
+    ///
+    /// The HTTP layer reads on while it answers and notices this too, but not where the client has sent more
+    /// already than this one request.
+    pub(crate) async fn over(&self) {
+        let over = match &self.0 {
+            // Of what this asks for, a Unix socket has nothing but its end.
+            Some(stream) => stream.ready(Interest::PRIORITY).await.is_ok(),
+            None => false,
+        };
+        if !over {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct WatchedSocket {
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     turn: Arc<Turn>,
     header_time: Duration,
     idle_time: Duration,
@@ -63,7 +86,7 @@ pub(crate) struct WatchedSocket {
 impl WatchedSocket {
     pub(crate) fn new(stream: UnixStream, turn: Arc<Turn>, limits: &Limits) -> Self {
         Self {
-            stream,
+            stream: Arc::new(stream),
             turn,
             header_time: limits.header_time,
             idle_time: limits.idle_time,
@@ -73,6 +96,35 @@ impl WatchedSocket {
             hurried: false,
             read_timer: None,
             write_timer: None,
+        }
+    }
+
+    /// For those who answer.
+    pub(crate) fn presence(&self) -> Presence {
+        Presence(Some(Arc::clone(&self.stream)))
+    }
+
+    fn poll_take(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                taken => return Poll::Ready(taken.map(drop)),
+            }
+        }
+    }
+
+    fn poll_give(
+        &self,
+        cx: &mut Context<'_>,
+        give: impl Fn(&UnixStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match give(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                given => return Poll::Ready(given),
+            }
         }
     }
 
@@ -166,7 +218,7 @@ impl AsyncRead for WatchedSocket {
         this.notice_turn();
         this.notice_hurry();
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = this.poll_take(cx, buf);
         let ours = this.turn.ours.load(Ordering::Relaxed);
         if ours {
             this.read_timer = None;
@@ -190,7 +242,7 @@ impl AsyncWrite for WatchedSocket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        let written = this.poll_give(cx, |stream| stream.try_write(buf));
         this.after_write(written, cx)
     }
 
@@ -200,19 +252,21 @@ impl AsyncWrite for WatchedSocket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let written = this.poll_give(cx, |stream| stream.try_write_vectored(bufs));
         this.after_write(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is held back.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write);
+        Poll::Ready(closed.map_err(io::Error::from))
     }
 }

@@ -10,3 +10,4 @@ mod logs;
 mod routes;
 mod series;
 mod streams;
+mod tolerance;

@@ -2,8 +2,8 @@
 
 use crate::cli::error::{CliError, Kind};
 use crate::client::{Client, ClientError, JobQuery};
-use crate::wire::error::ProblemKind;
 use crate::wire::job::JobView;
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 /// A range may not span more jobs than this.
@@ -96,12 +96,10 @@ pub struct Selection {
 /// `NotFound` with similar names, where a name or a range means nothing.
 pub async fn resolve(client: &Client, selections: &[Selection]) -> Result<Vec<u64>, CliError> {
     let mut ids = Vec::new();
+    let mut known = BTreeSet::new();
     for selector in selections.iter().flat_map(|it| &it.selectors) {
-        for id in resolve_one(client, selector).await? {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
+        let found = resolve_one(client, selector).await?;
+        ids.extend(found.into_iter().filter(|id| known.insert(*id)));
     }
     Ok(ids)
 }
@@ -150,19 +148,27 @@ async fn resolve_one(client: &Client, selector: &Selector) -> Result<Vec<u64>, C
     }
 }
 
+/// The jobs of a range that there are, oldest first.
 async fn range(client: &Client, from: u64, to: u64) -> Result<Vec<u64>, CliError> {
+    let mut query = JobQuery {
+        numbers: Some((from, to)),
+        limit: Some(LONGEST_PAGE),
+        ..JobQuery::default()
+    };
     let mut ids = Vec::new();
-    for id in from..=to {
-        match client.job(id).await {
-            Ok(_) => ids.push(id),
-            Err(error) if error.problem(ProblemKind::NotFound).is_some() => {}
-            Err(error) => return Err(error.into()),
+    loop {
+        let page = client.jobs(&query).await?;
+        ids.extend(page.items.iter().map(|job| job.id));
+        query.cursor = page.next;
+        if query.cursor.is_none() {
+            break;
         }
     }
     if ids.is_empty() {
         let message = format!("there are no jobs {from}-{to}");
         return Err(CliError::new(Kind::NotFound, message).hint("`stoke ls -a` lists all jobs"));
     }
+    ids.reverse();
     Ok(ids)
 }
 
@@ -228,6 +234,8 @@ fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::fake::{Fake, Reply};
+    use serde_json::json;
 
     #[test]
     fn selectors_are_read() {
@@ -259,6 +267,36 @@ mod tests {
             list,
             [Selector::Id(3), Selector::Range(5, 6), Selector::Newest(0)]
         );
+    }
+
+    #[tokio::test]
+    async fn a_range_costs_one_question_a_page() {
+        let page = |ids: &[u64], next: Option<&str>| {
+            let job = |id: &u64| {
+                json!({"id": id, "name": "n", "group": "g", "owner": {"uid": 1, "user": "u"}, "state": "queued",
+                    "priority": 5, "created_at": "2026-11-22T12:00:00Z"})
+            };
+            let items: Vec<_> = ids.iter().map(job).collect();
+            let mut list = json!({"items": items, "as_of": "e:1"});
+            if let Some(next) = next {
+                list["next"] = next.into();
+            }
+            Reply::Whole(200, list.to_string())
+        };
+        let fake = Fake::start([
+            page(&[1000, 700], Some("700")),
+            page(&[3], None),
+            page(&[], None),
+        ]);
+        let client = fake.client().await;
+        let resolve = async |text: &str| super::resolve(&client, &[parse(text).unwrap()]).await;
+        assert_eq!(resolve("1-1000,700").await.unwrap(), [3, 700, 1000]);
+        assert_eq!(fake.requests().len(), 2);
+        let refused = resolve("5-9").await.unwrap_err();
+        assert_eq!(refused.kind, Kind::NotFound);
+        assert_eq!(refused.message, "there are no jobs 5-9");
+        let asked = fake.requests().pop().unwrap();
+        assert!(asked.contains("id=5-9&limit=1000"), "{asked}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod message;
 use crate::client::backoff::spread;
 use crate::client::error::ClientError;
 use crate::client::http::{Ask, accept_events};
-use crate::client::link::{Fed, Link};
+use crate::client::link::{Fed, Link, patience};
 use crate::client::query::Target;
 use crate::client::routes::Client;
 use crate::client::sse::Parser;
@@ -19,10 +19,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Silence that is no cause for concern, in heartbeats.
-const PATIENCE_HEARTBEATS: f64 = 2.5;
-/// No daemon is expected to be silent for longer, whatever it says.
-const LONGEST_HEARTBEAT_MS: u64 = 600_000;
 /// How often to look where a stream cannot be had.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// After so many looks the stream is tried again.
@@ -273,11 +269,6 @@ impl Events {
         self.link.reopen();
         self.ready.push_back(StreamItem::Relist);
     }
-}
-
-fn patience(heartbeat_ms: u64) -> Duration {
-    let heartbeat = Duration::from_millis(heartbeat_ms.clamp(100, LONGEST_HEARTBEAT_MS));
-    heartbeat.mul_f64(PATIENCE_HEARTBEATS)
 }
 
 fn request(query: &EventQuery) -> Ask {

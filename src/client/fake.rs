@@ -26,6 +26,8 @@ pub(crate) enum Reply {
     Cut(String),
     /// A stream that falls silent.
     Silence(String),
+    /// The same, although it said after how many milliseconds it would show a sign of life.
+    BrokenWord(u64, String),
 }
 
 /// The daemon, and what it was asked.
@@ -85,14 +87,20 @@ async fn serve(
             Reply::Nothing => return,
             Reply::Stream(text) => write(&mut stream, &(chunked(&text) + "0\r\n\r\n")).await,
             Reply::Cut(text) => return write(&mut stream, &chunked(&text)).await,
-            Reply::Silence(text) => {
-                write(&mut stream, &chunked(&text)).await;
-                // Until the client gives up and closes.
-                let _closed = stream.read(&mut [0; 64]).await;
-                return;
+            Reply::Silence(text) => return fall_silent(&mut stream, &chunked(&text)).await,
+            Reply::BrokenWord(ms, text) => {
+                let header = format!("200 OK\r\nstoked-heartbeat-ms: {ms}");
+                let answer = chunked(&text).replacen("200 OK", &header, 1);
+                return fall_silent(&mut stream, &answer).await;
             }
         }
     }
+}
+
+async fn fall_silent(stream: &mut UnixStream, text: &str) {
+    write(stream, text).await;
+    // Until the client gives up and closes.
+    let _closed = stream.read(&mut [0; 64]).await;
 }
 
 async fn write(stream: &mut UnixStream, text: &str) {

@@ -150,7 +150,7 @@ impl Http {
         &self,
         ask: &Ask,
         patience: Option<Duration>,
-    ) -> Result<Incoming, ClientError> {
+    ) -> Result<Response<Incoming>, ClientError> {
         let patience = patience.unwrap_or(PATIENCE);
         let asking = async {
             let mut sender = self.fresh().await?;
@@ -162,7 +162,7 @@ impl Http {
         };
         let response = patiently(patience, asking).await?;
         if response.status().is_success() {
-            return Ok(response.into_body());
+            return Ok(response);
         }
         let status = response.status();
         let body = patiently(patience, whole(response)).await?;

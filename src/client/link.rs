@@ -4,8 +4,11 @@ use crate::client::backoff::Backoff;
 use crate::client::error::ClientError;
 use crate::client::http::Ask;
 use crate::client::routes::Client;
+use crate::wire::log::HEARTBEAT_HEADER;
 use http_body_util::BodyExt;
+use hyper::Response;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderMap;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -28,7 +31,12 @@ pub(crate) enum Fed {
     },
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Incoming, ClientError>> + Send>>;
+/// Silence that is no cause for concern, in heartbeats.
+const PATIENCE_HEARTBEATS: f64 = 2.5;
+/// No daemon is expected to be silent for longer, whatever it says.
+const LONGEST_HEARTBEAT_MS: u64 = 600_000;
+
+type Opening = Pin<Box<dyn Future<Output = Result<Response<Incoming>, ClientError>> + Send>>;
 
 enum Phase {
     Closed,
@@ -114,9 +122,11 @@ impl Link {
                     self.phase = Phase::Closed;
                 }
                 Phase::Opening(opening) => match opening.await {
-                    Ok(body) => {
+                    Ok(response) => {
                         let now = Instant::now();
-                        self.phase = Phase::Open(body, now);
+                        let heartbeat = heartbeat_ms(response.headers());
+                        self.silence = heartbeat.map(patience).or(self.silence);
+                        self.phase = Phase::Open(response.into_body(), now);
                         self.opened_at = Some(now);
                         return Ok(Fed::Opened);
                     }
@@ -172,4 +182,14 @@ async fn read(
             }
         }
     }
+}
+
+/// How long a daemon may be silent that says how often it shows a sign of life.
+pub(crate) fn patience(heartbeat_ms: u64) -> Duration {
+    let heartbeat = Duration::from_millis(heartbeat_ms.clamp(100, LONGEST_HEARTBEAT_MS));
+    heartbeat.mul_f64(PATIENCE_HEARTBEATS)
+}
+
+fn heartbeat_ms(headers: &HeaderMap) -> Option<u64> {
+    headers.get(HEARTBEAT_HEADER)?.to_str().ok()?.parse().ok()
 }

@@ -23,6 +23,8 @@ pub struct JobQuery {
     pub since: Option<jiff::Timestamp>,
     /// Submitted before this time.
     pub until: Option<jiff::Timestamp>,
+    /// With a number from the first to the second, both included.
+    pub numbers: Option<(u64, u64)>,
     /// At most so many.
     pub limit: Option<u32>,
     /// The page that begins here.
@@ -45,6 +47,8 @@ impl JobQuery {
         }
         target.add_some("since", self.since);
         target.add_some("until", self.until);
+        let range = self.numbers.map(|(first, last)| format!("{first}-{last}"));
+        target.add_some("id", range);
         target.add_some("limit", self.limit);
         target.add_some("cursor", self.cursor.as_ref());
         target.text

@@ -148,6 +148,18 @@ async fn a_log_goes_on_where_it_was_cut() {
 }
 
 #[tokio::test]
+async fn a_log_that_shows_no_sign_of_life_is_asked_for_again() {
+    let end = "\n{\"end\":true}\n";
+    let fake = Fake::start([
+        Reply::BrokenWord(100, line("a", "c1") + "\n\n"),
+        Reply::Silence(line("b", "c2") + end),
+    ]);
+    let words = read(&fake.client().await, follow()).await;
+    assert_eq!(words, ["a", "lost", "back", "b"]);
+    assert!(fake.requests()[1].contains("&offset=c1 "));
+}
+
+#[tokio::test]
 async fn the_end_of_an_answer_is_not_the_end_of_the_log() {
     let job = |more: &str| {
         let text = format!(

@@ -3,6 +3,7 @@
 use super::load::{Loaded, Sources, load};
 use super::*;
 use std::fs;
+use std::path::Path;
 use tempfile::TempDir;
 
 const SHIPPED: &str = include_str!("../../packaging/config/stoked.toml");

@@ -110,6 +110,8 @@ impl Parts {
         });
         let core_tasks = TaskTracker::new();
         let door_tasks = TaskTracker::new();
+        let first_made = Arc::clone(&shelf);
+        core_tasks.spawn_blocking(move || first_made.make());
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
         let context = launch_context(&settings, &dirs, open_files);
@@ -259,7 +261,7 @@ impl App {
     /// Reads the files of adapters again, for attempts to come.
     pub(super) async fn reload_adapters(&self) {
         let shelf = Arc::clone(&self.shelf);
-        if let Err(error) = tokio::task::spawn_blocking(move || shelf.reload()).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || shelf.make()).await {
             tracing::error!(%error, "reading the adapters again failed");
         }
     }

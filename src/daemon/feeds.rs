@@ -7,11 +7,11 @@
 //! before the job is final.
 
 mod eyes;
+mod looks;
 
 use crate::config::ProgressSettings;
 use crate::control::Handle;
 use crate::daemon::adapters::Reading;
-use crate::daemon::clock;
 use crate::engine::input::Input;
 use crate::logs::watch::Watcher;
 use crate::model::attempt::Process;
@@ -19,29 +19,19 @@ use crate::model::id::AttemptId;
 use crate::model::progress::{Counting, Observation, Source};
 use crate::model::time::Stamp;
 use crate::progress::notify;
-use crate::progress::open_files::{self, Scope, Sight};
+use crate::progress::open_files::{self, Scope};
 use crate::supervise::Report;
-use eyes::{FileEyes, OpenFilesEyes, OutputEyes};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// An attempt that ends within this is not worth watching.
 const SHORT: Duration = Duration::from_millis(50);
-
-/// Shortest and longest time between two looks at one trace of an attempt; in between, so much that looking takes
-/// at most the twentieth part of the time.
-const SPACING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
-const LOOK_SHARE: u32 = 20;
-
-/// Longest time the last look at an attempt may hold up its end: its progress file may be on a dead network disk.
-const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Looks at disks that may not answer which may be under way at once. Each takes a thread, of which the daemon has
 /// few: when all of these wait for ever, there must be others for everything else.
@@ -49,12 +39,6 @@ const DOUBTFUL_LOOKS: usize = 8;
 
 /// Looks at open files that may be under way at once.
 const OPEN_FILE_LOOKS: usize = 4;
-
-/// Where nothing moves, the time between two looks at open files grows to so many intervals.
-const LONGEST_WAIT: u32 = 10;
-
-/// The part of an interval after which a file is looked at again that may be moving.
-const SOON: u32 = 5;
 
 /// What a shim calls the better containment.
 const IN_A_CGROUP: &str = "cgroup";
@@ -286,212 +270,6 @@ impl Feeds {
         }
     }
 
-    /// Looks at what a short attempt left. Most leave nothing, and then no other thread has to look.
-    async fn look_once(&self, watched: &Watched) {
-        let Traces {
-            log_dir,
-            progress_file,
-            is_named,
-            uid,
-            reading,
-            ..
-        } = &watched.traces;
-        let has_file = *is_named || progress_file.exists();
-        let output = log_dir
-            .exists()
-            .then(|| OutputEyes::new(log_dir.clone(), reading));
-        let file = has_file.then(|| {
-            let watcher = self.watcher.clone();
-            FileEyes::new(progress_file.clone(), *uid, watcher)
-        });
-        if output.is_none() && file.is_none() {
-            return;
-        }
-        let looks = async {
-            if let Some(mut eyes) = output {
-                self.see(watched.attempt, move || eyes.look()).await;
-            }
-            if let Some(mut eyes) = file {
-                let permit = self.permit(watched).await;
-                let read = move || {
-                    let _permit = permit;
-                    eyes.read()
-                };
-                self.see(watched.attempt, read).await;
-            }
-        };
-        in_time(watched.attempt, looks).await;
-    }
-
-    /// Watches an attempt to its end.
-    async fn watch(
-        &self,
-        watched: &Watched,
-        ends: &mut mpsc::UnboundedReceiver<Input>,
-    ) -> Option<Input> {
-        let over = CancellationToken::new();
-        let looks = async {
-            tokio::join!(
-                self.watch_output(watched, &over),
-                self.watch_file(watched, &over),
-                // An estimate holds up no end: there is no last look, and one under way is not waited for.
-                over.run_until_cancelled(self.watch_open_files(watched)),
-            )
-        };
-        let mut looks = std::pin::pin!(looks);
-        let end = tokio::select! {
-            biased;
-            end = ends.recv() => end,
-            // Those at its output and its file do not end before it is over.
-            _ = &mut looks => return ends.recv().await,
-        };
-        over.cancel();
-        in_time(watched.attempt, looks).await;
-        end
-    }
-
-    async fn watch_output(&self, watched: &Watched, over: &CancellationToken) {
-        let log_dir = &watched.traces.log_dir;
-        let mut eyes = OutputEyes::new(log_dir.clone(), &watched.traces.reading);
-        let mut changes = self.watcher.watch(log_dir);
-        loop {
-            // What is looked at after the end is all there will be.
-            let is_last = over.is_cancelled();
-            let begun = Instant::now();
-            let look = move || {
-                let seen = eyes.look();
-                (eyes, seen)
-            };
-            let Some((again, seen)) = self.on_thread(watched.attempt, look).await else {
-                return over.cancelled().await;
-            };
-            eyes = again;
-            self.observe_all(watched.attempt, seen);
-            if is_last {
-                return;
-            }
-            rest(begun.elapsed(), over).await;
-            tokio::select! {
-                biased;
-                () = over.cancelled() => {}
-                () = changes.changed() => {}
-            }
-        }
-    }
-
-    async fn watch_file(&self, watched: &Watched, over: &CancellationToken) {
-        let Traces {
-            progress_file, uid, ..
-        } = &watched.traces;
-        let mut eyes = FileEyes::new(progress_file.clone(), *uid, self.watcher.clone());
-        loop {
-            let is_last = over.is_cancelled();
-            let permit = self.permit(watched).await;
-            let begun = Instant::now();
-            let look = move || {
-                let _permit = permit;
-                let seen = eyes.look();
-                (eyes, seen)
-            };
-            let Some((again, seen)) = self.on_thread(watched.attempt, look).await else {
-                return over.cancelled().await;
-            };
-            eyes = again;
-            self.observe_all(watched.attempt, seen);
-            if is_last {
-                return;
-            }
-            rest(begun.elapsed(), over).await;
-            tokio::select! {
-                biased;
-                () = over.cancelled() => {}
-                () = eyes.changed() => {}
-            }
-        }
-    }
-
-    /// Looks at open files for as long as nobody says how far the attempt is.
-    async fn watch_open_files(&self, watched: &Watched) {
-        let estimating = Arc::clone(&self.lock_estimating());
-        let settings = &estimating.settings;
-        if !settings.open_files {
-            return;
-        }
-        let traces = &watched.traces;
-        let any_program = traces.kind.as_ref().is_some_and(|kind| {
-            let kinds = &settings.open_files_kinds;
-            kinds.iter().any(|it| it.eq_ignore_ascii_case(kind))
-        });
-        let mut eyes = OpenFilesEyes::new(watched.main, traces.cgroup.clone());
-        let interval = settings.open_files_interval;
-        let age = Duration::from_millis(clock::now().since_ms(watched.started));
-        // One that was adopted is not looked at in the first moment, when there is much else to do.
-        let mut wait = settings.open_files_after.saturating_sub(age).max(interval);
-        let mut quiet = interval;
-        loop {
-            tokio::time::sleep(wait).await;
-            if watched.is_told.load(Ordering::Relaxed) {
-                return;
-            }
-            let permit = Arc::clone(&self.open_files).acquire_owned().await;
-            let rules = Arc::clone(&estimating);
-            let look = move || {
-                let _permit = permit;
-                let sight = eyes.look(&rules.scope, any_program);
-                (eyes, sight)
-            };
-            let Some((again, sight)) = self.on_thread(watched.attempt, look).await else {
-                return;
-            };
-            eyes = again;
-            (wait, quiet) = match sight {
-                Sight::Moved(seen) => {
-                    self.observe(watched.attempt, *seen);
-                    (interval, interval)
-                }
-                Sight::Perhaps => (interval / SOON, interval),
-                Sight::Nothing => (quiet, (quiet * 2).min(interval * LONGEST_WAIT)),
-            };
-        }
-    }
-
-    /// Whoever looks at a file that may be anywhere waits for its turn; `None` where the file is on a disk of ours.
-    async fn permit(&self, watched: &Watched) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        if !watched.traces.is_named {
-            return None;
-        }
-        // It is never closed.
-        Arc::clone(&self.doubtful).acquire_owned().await.ok()
-    }
-
-    /// Looks once and reports.
-    async fn see<F>(&self, attempt: AttemptId, look: F)
-    where
-        F: FnOnce() -> Vec<Observation> + Send + 'static,
-    {
-        let seen = self.on_thread(attempt, look).await;
-        self.observe_all(attempt, seen.unwrap_or_default());
-    }
-
-    fn observe_all(&self, attempt: AttemptId, seen: Vec<Observation>) {
-        for observation in seen {
-            self.observe(attempt, observation);
-        }
-    }
-
-    /// Does what blocks; `None` when it panicked.
-    async fn on_thread<T, F>(&self, attempt: AttemptId, look: F) -> Option<T>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        let looked = tokio::task::spawn_blocking(look).await;
-        // A panic of a parser must not end the supervision of a job.
-        looked
-            .inspect_err(|error| tracing::error!(%attempt, %error, "reading its progress failed"))
-            .ok()
-    }
-
     fn attempts(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Feed>> {
         // The map is whole after every statement.
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -504,21 +282,6 @@ async fn ended_within(
     time: Duration,
 ) -> Option<Option<Input>> {
     tokio::time::timeout(time, ends.recv()).await.ok()
-}
-
-/// Waits for the last looks at an attempt, for as long as its end may wait for them.
-async fn in_time<T>(attempt: AttemptId, looks: impl Future<Output = T>) {
-    if tokio::time::timeout(LAST_LOOK, looks).await.is_err() {
-        tracing::warn!(%attempt, "its last progress could not be read in time");
-    }
-}
-
-/// Leaves time for others after a look that took so long; ends early when it is over.
-async fn rest(looked: Duration, over: &CancellationToken) {
-    let (shortest, longest) = SPACING;
-    let spacing = (looked * LOOK_SHARE).clamp(shortest, longest);
-    // Either way the next look may come.
-    drop(tokio::time::timeout(spacing, over.cancelled()).await);
 }
 
 fn is_estimate(source: &Source) -> bool {

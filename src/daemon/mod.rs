@@ -105,7 +105,7 @@ fn run(args: &Args) -> Result<()> {
         listener,
         shim,
         open_files,
-        shelf: Arc::new(Shelf::open(adapter_dirs)),
+        shelf: Arc::new(Shelf::of(adapter_dirs)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

@@ -12,7 +12,7 @@ pub mod ring;
 #[cfg(test)]
 mod tests;
 
-use crate::events::pattern::{Filter, entity_prefix};
+use crate::events::pattern::Filter;
 use crate::events::queue::{Delivery, Queue, QueueOptions};
 use crate::events::ring::{Replay, Ring};
 use crate::model::event::Event;
@@ -158,9 +158,7 @@ impl Bus {
     /// The newest telemetry of every channel that `filter` admits, by channel.
     #[must_use]
     pub fn latest_of(&self, filter: &Filter) -> Vec<Arc<Event>> {
-        let state = lock(&self.shared.state);
-        let admitted = state.latest.values().filter(|event| filter.admits(event));
-        admitted.cloned().collect()
+        lock(&self.shared.state).latest_of(filter)
     }
 
     /// Identity of the database: the first half of every cursor.
@@ -221,7 +219,7 @@ impl State {
             self.head = seq;
             self.ring.push(Arc::clone(event));
             if event.is_final {
-                self.forget_entity(&event.channel);
+                queue::remove_entity(&mut self.latest, &event.channel);
             }
         } else if event.is_final {
             self.latest.remove(&event.channel);
@@ -229,6 +227,11 @@ impl State {
             self.latest
                 .insert(Arc::clone(&event.channel), Arc::clone(event));
         }
+    }
+
+    fn latest_of(&self, filter: &Filter) -> Vec<Arc<Event>> {
+        let admitted = self.latest.values().filter(|event| filter.admits(event));
+        admitted.cloned().collect()
     }
 
     /// Queues a batch for everybody who wants it, and wakes each of them once.
@@ -268,20 +271,6 @@ impl State {
             }
             queue.push_again(event, now);
             reached = Arc::clone(channel);
-        }
-    }
-
-    fn forget_entity(&mut self, channel: &str) {
-        let prefix = entity_prefix(channel);
-        let range = (Bound::Included(prefix), Bound::Unbounded);
-        let gone: Vec<Arc<str>> = self
-            .latest
-            .range::<str, _>(range)
-            .take_while(|(channel, _)| channel.starts_with(prefix))
-            .map(|(channel, _)| Arc::clone(channel))
-            .collect();
-        for channel in gone {
-            self.latest.remove(&channel);
         }
     }
 }
@@ -358,6 +347,15 @@ impl Subscription {
             state.recall(&self.subscriber.filter, &after, &mut queue, now);
         }
         queue.take(now)
+    }
+
+    /// The newest telemetry of every channel that it wants, by channel, to be shown now: what waits and is not newer
+    /// does not come any more.
+    pub fn newest_telemetry(&mut self) -> Vec<Arc<Event>> {
+        let state = lock(&self.shared.state);
+        let newest = state.latest_of(&self.subscriber.filter);
+        lock(&self.subscriber.queue).show(&newest);
+        newest
     }
 
     /// Reads the history after `after` first: what happens meanwhile is not queued, however long it takes.

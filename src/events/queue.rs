@@ -90,6 +90,8 @@ pub(crate) struct Queue {
     pace: Option<Pace>,
     /// Telemetry was left out: of channels after this one, and of none before it.
     left_out: Option<Arc<str>>,
+    /// Telemetry that the subscriber was shown in another way, by channel, until there is newer.
+    shown: BTreeMap<Arc<str>, Arc<Event>>,
     lifecycle: usize,
     /// Lifecycle events that waited when the present batch began.
     before_batch: usize,
@@ -111,6 +113,7 @@ impl Queue {
             taken: 0,
             open: BTreeMap::new(),
             left_out: None,
+            shown: BTreeMap::new(),
             lifecycle: 0,
             before_batch: 0,
             untouched: false,
@@ -142,7 +145,10 @@ impl Queue {
         }
         match event.seq {
             Some(seq) => self.push_lifecycle(event, seq),
-            None => self.push_telemetry(event, now),
+            None => {
+                self.shown.remove(&event.channel);
+                self.push_telemetry(event, now);
+            }
         }
     }
 
@@ -163,16 +169,9 @@ impl Queue {
         }
         // A value that waits stays before this event and a newer one comes after it: taking the
         // old one's place would show the progress of a second attempt before the end of the first.
-        let prefix = entity_prefix(&event.channel);
-        let range = (Bound::Included(prefix), Bound::Unbounded);
-        let sealed: Vec<Arc<str>> = self
-            .open
-            .range::<str, _>(range)
-            .take_while(|(channel, _)| channel.starts_with(prefix))
-            .map(|(channel, _)| Arc::clone(channel))
-            .collect();
-        for channel in sealed {
-            self.open.remove(&channel);
+        remove_entity(&mut self.open, &event.channel);
+        if event.is_final {
+            remove_entity(&mut self.shown, &event.channel);
         }
         self.lifecycle += 1;
         self.reaches = seq;
@@ -184,9 +183,44 @@ impl Queue {
 
     /// Adds the newest telemetry of a channel, which was left out when it happened.
     pub(crate) fn push_again(&mut self, event: &Arc<Event>, now: Instant) {
+        let shown = self.shown.get(&event.channel);
+        if shown.is_some_and(|shown| Arc::ptr_eq(shown, event)) {
+            return;
+        }
         self.push_telemetry(event, now);
         if self.is_ended() {
             self.release_held();
+        }
+    }
+
+    /// The subscriber is shown this, the newest telemetry there is, in another way: what waits on these channels is
+    /// the same or older, and is let go of.
+    ///
+    /// Where the final event of an entity waits, what comes after it stays: to the subscriber it is of a new life.
+    pub(crate) fn show(&mut self, newest: &[Arc<Event>]) {
+        self.release_held();
+        self.left_out = None;
+        self.shown = newest
+            .iter()
+            .map(|event| (Arc::clone(&event.channel), Arc::clone(event)))
+            .collect();
+        let waiting = std::mem::take(&mut self.entries);
+        let open = std::mem::take(&mut self.open);
+        for (position, entry) in (self.taken..).zip(waiting) {
+            if let Entry::Event { event, .. } = &entry {
+                let channel = &event.channel;
+                if event.seq.is_some() {
+                    if event.is_final {
+                        remove_entity(&mut self.shown, channel);
+                    }
+                } else if self.shown.contains_key(channel) {
+                    continue;
+                } else if open.get(channel) == Some(&position) {
+                    let place = self.taken + self.entries.len() as u64;
+                    self.open.insert(Arc::clone(channel), place);
+                }
+            }
+            self.entries.push_back(entry);
         }
     }
 
@@ -305,6 +339,7 @@ impl Queue {
         self.open = BTreeMap::new();
         self.pace = None;
         self.left_out = None;
+        self.shown = BTreeMap::new();
         self.lifecycle = 0;
         self.end = Some(Delivery::Gap {
             from: lost.unwrap_or(newest),
@@ -401,5 +436,19 @@ impl Queue {
             Place::Live => None,
             Place::Behind(after) => Some(Delivery::Behind { after }),
         }
+    }
+}
+
+/// Takes out all channels of the entity that has this one.
+pub(super) fn remove_entity<T>(channels: &mut BTreeMap<Arc<str>, T>, channel: &str) {
+    let prefix = entity_prefix(channel);
+    let range = (Bound::Included(prefix), Bound::Unbounded);
+    let gone: Vec<Arc<str>> = channels
+        .range::<str, _>(range)
+        .take_while(|(channel, _)| channel.starts_with(prefix))
+        .map(|(channel, _)| Arc::clone(channel))
+        .collect();
+    for channel in gone {
+        channels.remove(&channel);
     }
 }

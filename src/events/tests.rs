@@ -119,6 +119,71 @@ fn the_newest_telemetry_is_kept_until_the_final_event() {
 }
 
 #[test]
+fn what_was_shown_at_once_does_not_come_again() {
+    let bus = bus(8);
+    let options = QueueOptions {
+        channels: 2,
+        ..QueueOptions::default()
+    };
+    let mut all = bus.subscribe(Filter::everything(), options);
+    let last = Event {
+        is_final: true,
+        ..lifecycle(2, "job/2/state")
+    };
+    bus.publish(&[
+        telemetry(1, "job/1/progress"),
+        lifecycle(1, "job/1/state"),
+        telemetry(2, "job/1/progress"),
+        telemetry(3, "job/2/progress"),
+        telemetry(5, "job/5/progress"),
+        last,
+        telemetry(4, "job/3/progress"),
+    ]);
+    let bodies = |events: &[Arc<Event>]| {
+        let bodies = events.iter().map(|event| event.body.to_string());
+        bodies.collect::<Vec<_>>()
+    };
+    assert_eq!(bodies(&all.newest_telemetry()), ["2", "4", "5"]);
+    assert_eq!(
+        words(&drain(&mut all)),
+        ["1", "3+0", "2"],
+        "the last words of job 2 were not shown"
+    );
+    // There is room for two: what is newest everywhere follows, but for what was shown.
+    let (one, five) = (
+        telemetry(6, "job/1/progress"),
+        telemetry(7, "job/5/progress"),
+    );
+    bus.publish(&[one, five, telemetry(8, "job/6/progress")]);
+    let later = words(&drain(&mut all));
+    assert_eq!(later.last().map(String::as_str), Some("8+0"));
+    assert!(!later.contains(&"4+0".to_owned()), "{later:?}");
+    all.detach(Seq(2));
+    all.attach();
+    let again = ["6+0", "4+0"];
+    assert_eq!(words(&drain(&mut all))[..2], again, "history begins anew");
+}
+
+#[test]
+fn what_follows_a_final_event_is_told_although_it_was_shown() {
+    let bus = bus(8);
+    let mut all = bus.subscribe(Filter::everything(), QueueOptions::default());
+    let last = Event {
+        is_final: true,
+        ..lifecycle(1, "job/1/state")
+    };
+    bus.publish(&[
+        telemetry(1, "job/1/progress"),
+        last,
+        telemetry(2, "job/1/progress"),
+    ]);
+    assert_eq!(all.newest_telemetry().len(), 1);
+    assert_eq!(words(&drain(&mut all)), ["1", "2+0"]);
+    bus.publish(&[telemetry(3, "job/1/progress")]);
+    assert_eq!(words(&drain(&mut all)), ["3+0"]);
+}
+
+#[test]
 fn overflow_is_a_gap_and_the_last_word() {
     let bus = bus(8);
     let options = QueueOptions {

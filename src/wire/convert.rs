@@ -10,7 +10,7 @@ use crate::model::progress::{Observation, Progress, ReportedStep, Source, StepRe
 use crate::model::state::{HeldFor, JobState, StateName};
 use crate::wire::group::GroupView;
 use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView, OwnerView};
-use crate::wire::progress::{ProgressReport, ProgressView, StepView};
+use crate::wire::progress::{ProgressReport, ProgressView, StepSubmit, StepView};
 use crate::wire::values::Span;
 
 mod curve;
@@ -248,7 +248,7 @@ pub struct UnknownStepState {
 /// # Errors
 /// [`UnknownStepState`] where a step is in none of the five states.
 pub fn observation(report: ProgressReport) -> Result<Observation, UnknownStepState> {
-    let step = |(index, step): (usize, StepView)| match StepState::from_word(&step.state) {
+    let step = |(index, step): (usize, StepSubmit)| match StepState::from_word(&step.state) {
         None => Err(UnknownStepState {
             index,
             state: step.state,

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The media type of lines of JSON.
 pub const NDJSON: &str = "application/x-ndjson";
 
+/// The header of an answer that is followed which says after how much silence a sign of life comes, milliseconds.
+pub const HEARTBEAT_HEADER: &str = "stoked-heartbeat-ms";
+
 /// A piece of output, a loss, or the end. Exactly one of `text`, `base64`, `gap_bytes` and `end` is present.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogPiece {

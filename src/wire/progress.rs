@@ -43,15 +43,36 @@ pub struct ProgressReport {
     pub metrics: BTreeMap<String, f64>,
     /// Named steps that changed, or are announced. Where all are known, percent follows from them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<StepView>,
+    pub steps: Vec<StepSubmit>,
     /// The attempt that reports; the present one unless given. A report of another one is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
 }
 
-/// A named part of a job.
+/// What a job says about a named part of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct StepSubmit {
+    /// Its name.
+    pub name: String,
+    /// What sort of step it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Where it is: `pending` (announced), `started`, `progress`, `completed` or `failed`.
+    pub state: String,
+    /// Percent done, 0–100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// Its share of the whole, beside that of the other steps; 1 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A named part of a job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepView {
     /// Its name.
     pub name: String,

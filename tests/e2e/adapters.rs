@@ -75,6 +75,35 @@ fn own_adapters_are_read_at_start_and_again_on_sighup() {
 }
 
 #[test]
+fn what_the_first_jobs_print_is_read_although_the_adapters_take_long_to_make() {
+    let many = |name: usize| {
+        let pattern = format!("^{name:x} of (?<step>\\d+) and (?<total>\\d+)$");
+        format!("[[adapter]]\nname = \"a{name}\"\n[[adapter.line]]\npattern = '{pattern}'\n")
+    };
+    let mut host = Host::prepare("");
+    write_adapter(
+        &host,
+        &(0..1500)
+            .map(many)
+            .chain([ZORK.to_owned()])
+            .collect::<String>(),
+    );
+    host.boot();
+    // Neither the one that ends at once nor the one that is still there is heard before the adapters are made.
+    let go = host.gate("go");
+    let short = host.sh("echo zork 3+9");
+    let long = host.sh("echo zork 3+9; read x < go; echo zork 5+9");
+    let silent = host.sh("true");
+    assert!(host.ended(silent)["progress"].is_null());
+    let job = host.ended(short);
+    assert_eq!(job["progress"]["source"], "zork", "{job:#}");
+    go.open();
+    let job = host.ended(long);
+    assert_eq!(job["progress"]["step"], json!(5.0), "{job:#}");
+    assert_eq!(adapters_health(&host)["health"], "healthy");
+}
+
+#[test]
 fn check_config_looks_at_adapters() {
     let host = Host::prepare("");
     let check = || {

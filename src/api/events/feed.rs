@@ -244,7 +244,7 @@ impl Feed {
     }
 
     async fn snapshot(&mut self, mut snapshot: Snapshot) -> io::Result<()> {
-        let page = snapshot.next(&self.shared, self.events.filter()).await?;
+        let page = snapshot.next(&self.shared, &mut self.events).await?;
         for event in &page {
             self.event(event, 0);
         }

@@ -1,6 +1,7 @@
 //! The present state of everything a watcher asked for, page by page.
 
 use crate::api::Visit;
+use crate::events::Subscription;
 use crate::events::pattern::Filter;
 use crate::model::event::{Channel, Event};
 use crate::model::group::Group;
@@ -76,8 +77,13 @@ impl Snapshot {
     pub(super) async fn next(
         &mut self,
         shared: &Visit,
-        filter: &Filter,
+        events: &mut Subscription,
     ) -> io::Result<Vec<Arc<Event>>> {
+        if self.stage == Stage::Telemetry {
+            self.stage = Stage::Over;
+            return Ok(events.newest_telemetry());
+        }
+        let filter = events.filter();
         match self.stage {
             Stage::Groups => {
                 self.stage = Stage::Jobs(None);
@@ -88,11 +94,7 @@ impl Snapshot {
                 Ok(Vec::new())
             }
             Stage::Jobs(before) => self.jobs(before, shared, filter).await,
-            Stage::Telemetry => {
-                self.stage = Stage::Over;
-                Ok(shared.bus.latest_of(filter))
-            }
-            Stage::Over => Ok(Vec::new()),
+            Stage::Telemetry | Stage::Over => Ok(Vec::new()),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::api::logs::missing_attempt;
 use crate::api::problem::{Failure, internal, not_found};
 use crate::api::pull::Pull;
+use crate::api::socket::Presence;
 use crate::api::{Shared, Visit};
 use crate::events::Subscription;
 use crate::events::pattern::{Filter, Pattern};
@@ -17,6 +18,8 @@ use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 
 /// Bytes read from the files for one piece of the answer.
 const PIECE_BYTES: usize = 64 << 10;
@@ -64,6 +67,16 @@ pub(super) struct Feed {
 struct Follow {
     events: Subscription,
     watch: Watch,
+    presence: Presence,
+    /// When a sign of life is due.
+    quiet_until: Instant,
+}
+
+/// Why a follower was woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    ToRead,
+    ToBeat,
 }
 
 /// What is known of the attempt that is read. Learned before its files are read: what was written
@@ -102,9 +115,9 @@ impl Feed {
         selection: Selection,
         start: From,
         format: Format,
-        follow: bool,
+        follow: Option<Presence>,
     ) -> Result<Self, Failure> {
-        let events = follow.then(|| subscribe(shared, id));
+        let events = follow.map(|presence| (subscribe(shared, id), presence));
         let record = record(shared, id).await?;
         let newest = record
             .attempts
@@ -124,9 +137,11 @@ impl Feed {
             job: id,
             attempt: number,
         };
-        let follow = events.map(|events| Follow {
+        let follow = events.map(|(events, presence)| Follow {
             events,
             watch: shared.logs.watch(attempt),
+            presence,
+            quiet_until: Instant::now() + shared.limits.heartbeat,
         });
         let dir = shared.logs.of(attempt);
         let opened = shared.blocking(move || read::open(&dir, selection, start));
@@ -141,6 +156,12 @@ impl Feed {
             standing: standing(&record, number),
             ended: false,
         })
+    }
+
+    /// After how much silence a sign of life comes.
+    pub(super) fn heartbeat(&self) -> Option<Duration> {
+        let has_room = self.follow.is_some() && self.format == Format::Json;
+        has_room.then_some(self.shared.limits.heartbeat)
     }
 
     /// Reads what there is now. The reader goes to the reading thread and comes back.
@@ -183,6 +204,19 @@ impl Feed {
         }
     }
 
+    /// The last piece.
+    fn end(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let end = LogPiece {
+            attempt: Some(self.attempt.attempt),
+            cursor: Some(self.cursor()),
+            end: true,
+            ..LogPiece::default()
+        };
+        line(&end, &mut text);
+        text
+    }
+
     fn cursor(&self) -> String {
         format!("{}:{}", self.attempt.attempt, self.reader.cursor())
     }
@@ -209,25 +243,37 @@ impl Feed {
         Ok(())
     }
 
-    /// Waits until there may be more to read.
-    async fn wait(&mut self) -> io::Result<()> {
+    /// Waits until there may be more to read, or a sign of life is due.
+    async fn wait(&mut self) -> io::Result<Woken> {
+        let beats = self.heartbeat().is_some();
         let Some(follow) = &mut self.follow else {
-            return Ok(());
+            return Ok(Woken::ToRead);
         };
         let delivery = tokio::select! {
-            () = follow.watch.changed() => return Ok(()),
+            () = follow.watch.changed() => return Ok(Woken::ToRead),
             () = self.shared.stop.cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            () = follow.presence.over() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            () = sleep_until(follow.quiet_until), if beats => return Ok(Woken::ToBeat),
             delivery = follow.events.next() => delivery,
         };
         match delivery {
-            Delivery::Closed { .. } => Err(io::ErrorKind::ConnectionAborted.into()),
-            Delivery::Event(..) | Delivery::Bookmark(_) => self.look_again().await,
+            Delivery::Closed { .. } => return Err(io::ErrorKind::ConnectionAborted.into()),
+            Delivery::Event(..) | Delivery::Bookmark(_) => {}
             Delivery::Gap { .. } | Delivery::Behind { .. } => {
                 // Only that something happened counts here, not what.
                 follow.events = subscribe(&self.shared, self.attempt.job);
-                self.look_again().await
             }
         }
+        self.look_again().await?;
+        Ok(Woken::ToRead)
+    }
+
+    /// A piece of the answer goes out now.
+    fn piece(mut self, text: Vec<u8>) -> Option<(Bytes, Self)> {
+        if let Some(follow) = &mut self.follow {
+            follow.quiet_until = Instant::now() + self.shared.limits.heartbeat;
+        }
+        Some((text.into(), self))
     }
 }
 
@@ -242,28 +288,26 @@ impl Pull for Feed {
             let (text, feed) = self.read().await?;
             self = feed;
             if !text.is_empty() {
-                return Ok(Some((text.into(), self)));
+                return Ok(self.piece(text));
             }
             let follows = self.follow.is_some();
             if self.goes_on && known.over && known.has_next {
                 self.advance().await?;
-            } else if self.goes_on && follows && !self.is_job_over(known).await? {
-                self.wait().await?;
-            } else if known.over || !follows {
+                continue;
+            }
+            let is_over = if self.goes_on && follows {
+                self.is_job_over(known).await?
+            } else {
+                known.over || !follows
+            };
+            if is_over {
                 self.ended = true;
                 if self.format == Format::Json {
-                    let mut text = Vec::new();
-                    let end = LogPiece {
-                        attempt: Some(self.attempt.attempt),
-                        cursor: Some(self.cursor()),
-                        end: true,
-                        ..LogPiece::default()
-                    };
-                    line(&end, &mut text);
-                    return Ok(Some((text.into(), self)));
+                    let end = self.end();
+                    return Ok(self.piece(end));
                 }
-            } else {
-                self.wait().await?;
+            } else if self.wait().await? == Woken::ToBeat {
+                return Ok(self.piece(b"\n".to_vec()));
             }
         }
     }

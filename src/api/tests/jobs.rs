@@ -212,6 +212,8 @@ async fn lists_are_filtered_paged_and_say_when_they_were_true() {
     assert_eq!(ids("label=i&name=n0").await, [1]);
     assert_eq!(ids(&format!("owner={}", own_uid())).await.len(), 5);
     assert_eq!(ids("owner=nobody-there").await.len(), 0);
+    assert_eq!(ids("id=2-3,5,7-10").await, [5, 3, 2]);
+    assert_eq!(ids("id=2-900&kind=even&limit=1").await, [5]);
     assert_eq!(
         ids("since=2001-01-01T00:00:00Z&until=2002-01-01T00:00:00Z")
             .await
@@ -236,6 +238,11 @@ async fn lists_are_filtered_paged_and_say_when_they_were_true() {
         ("cursor=x", "cursor"),
         ("since=yesterday", "since"),
         ("limit=1&limit=2", "limit"),
+        ("id=x", "id"),
+        ("id=3-2", "id"),
+        ("id=-2", "id"),
+        ("id=1-10001", "id"),
+        ("id=1-9999,20000-20001", "id"),
     ] {
         let problem = daemon.get(&format!("/v1/jobs?{query}")).await.problem();
         assert_eq!(

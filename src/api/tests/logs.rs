@@ -1,12 +1,15 @@
 //! Output: ranges, tails, cursors, and following until the end.
 
 use super::harness::*;
+use crate::api::limits::Limits;
+use crate::auth::Mode;
 use crate::logs::Stream;
 use crate::logs::write::AttemptLog;
 use crate::model::id::JobId;
 use crate::wire::error::ProblemKind;
-use crate::wire::log::LogPiece;
+use crate::wire::log::{HEARTBEAT_HEADER, LogPiece};
 use serde_json::json;
+use std::time::Duration;
 
 fn log(daemon: &Daemon, job: u64, attempt: u32) -> AttemptLog {
     let directory = daemon.log_directory(attempt_id(job, attempt));
@@ -175,6 +178,67 @@ async fn every_attempt_is_followed_when_asked() {
     assert_eq!(newest, "two");
     let all = daemon.get("/v1/jobs/1/logs?attempt=all").await.text();
     assert_eq!(all, "one two");
+}
+
+#[tokio::test]
+async fn a_silent_job_is_told_from_a_daemon_that_is_gone() {
+    let limits = Limits {
+        heartbeat: Duration::from_millis(15),
+        ..quick_limits()
+    };
+    let mode = Mode::User { uid: own_uid() };
+    let daemon = Daemon::with(limits, mode, 64);
+    let job = daemon.submit("x").await;
+    daemon.started(job, 1).await;
+    let path = format!("/v1/jobs/{job}/logs?format=json");
+    let once = daemon.get(&path).await;
+    assert!(once.headers.get(HEARTBEAT_HEADER).is_none(), "{once:?}");
+    let mut client = RawClient::connect(&daemon).await;
+    client
+        .write(&format!(
+            "GET {path}&follow=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
+    let head = client.until("\r\n\r\n").await.to_ascii_lowercase();
+    assert!(head.contains("stoked-heartbeat-ms: 15\r\n"), "{head}");
+    for _ in 0..3 {
+        assert_eq!(client.until("\n\r\n").await, "1\r\n\n\r\n");
+    }
+    let mut log = log(&daemon, job, 1);
+    log.append(Stream::Stdout, b"word", 1_000);
+    client.until("\"text\":\"word\"").await;
+    log.finish();
+    daemon.ended(job, 1, 0).await;
+    assert!(client.rest().await.contains("\"end\":true"));
+}
+
+#[tokio::test]
+async fn a_follower_that_left_costs_nothing_even_if_the_job_is_silent() {
+    let daemon = Daemon::start();
+    let job = daemon.submit("x").await;
+    daemon.started(job, 1).await;
+    let head = format!("GET /v1/jobs/{job}/logs?follow=1 HTTP/1.1\r\nhost: x\r\n\r\n");
+    let mut followers = Vec::new();
+    // The second one has asked for more already, so that nobody reads on from it while it is answered.
+    for words in [head.clone(), format!("{head}{head}")] {
+        let mut client = RawClient::connect(&daemon).await;
+        client.write(&words).await;
+        let answer = client.until("\r\n\r\n").await.to_ascii_lowercase();
+        assert!(!answer.contains(HEARTBEAT_HEADER), "{answer}");
+        followers.push(client);
+    }
+    assert_eq!(daemon.bus.subscribers(), followers.len());
+    drop(followers);
+    soon(async {
+        loop {
+            // The one that asks is a connection, too.
+            let health = daemon.get("/v1/health").await.text();
+            if daemon.bus.subscribers() == 0 && health.contains("\"1 connections") {
+                return;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

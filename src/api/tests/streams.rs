@@ -137,6 +137,9 @@ struct Client {
     excused: u64,
     /// The newest step it was shown, by channel.
     newest: BTreeMap<String, f64>,
+    /// What the stream showed of progress before its snapshot ended, by channel.
+    in_snapshot: BTreeMap<String, Message>,
+    is_in_snapshot: bool,
 }
 
 impl Client {
@@ -185,6 +188,7 @@ impl Client {
                 self.told = hello.data["head"].as_u64().unwrap();
                 self.newest.clear();
                 self.excused = u64::MAX;
+                self.is_in_snapshot = true;
             }
             From::Oldest => self.told = hello.data["oldest"].as_u64().unwrap() - 1,
             From::Cursor | From::OtherEpoch => {}
@@ -213,7 +217,10 @@ impl Client {
         };
         match message.event.as_str() {
             "end" => self.raw = None,
-            "snapshot_end" => self.excused = head,
+            "snapshot_end" => {
+                self.excused = head;
+                self.is_in_snapshot = false;
+            }
             "gap" => {
                 whole(
                     self.told,
@@ -240,6 +247,14 @@ impl Client {
             "progress" => {
                 let step = message.data["body"]["current_step"].as_f64().unwrap();
                 let channel = message.data["channel"].as_str().unwrap().to_owned();
+                if self.is_in_snapshot {
+                    self.in_snapshot.insert(channel.clone(), message.clone());
+                } else if let Some(shown) = self.in_snapshot.get(&channel) {
+                    let before = shown.data["body"]["current_step"].as_f64().unwrap();
+                    // An estimate may change where the step does not.
+                    let is_newer = step > before || step == before && message != shown;
+                    assert!(is_newer, "not newer than the snapshot: {message:?}");
+                }
                 self.newest.insert(channel, step);
             }
             _ => {

@@ -5,7 +5,7 @@ use crate::cli::error::{CliError, Kind};
 use crate::cli::select::{self, Selection};
 use crate::cli::values;
 use crate::client::Client;
-use crate::wire::progress::{ProgressReport, StepView};
+use crate::wire::progress::{ProgressReport, StepSubmit};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -109,24 +109,24 @@ async fn patiently(session: &Session, is_inside: bool) -> Result<Client, CliErro
 
 impl ProgressArgs {
     /// The named steps, in an order in which one may end and the next one begin with the same call.
-    fn named_steps(&self) -> Vec<StepView> {
-        let step = |name: &String, state: &str| StepView {
+    fn named_steps(&self) -> Vec<StepSubmit> {
+        let step = |name: &String, state: &str| StepSubmit {
             name: name.clone(),
             state: state.to_owned(),
-            ..StepView::default()
+            ..StepSubmit::default()
         };
-        let announced = self.steps.iter().map(|(name, weight)| StepView {
+        let announced = self.steps.iter().map(|(name, weight)| StepSubmit {
             weight: *weight,
             ..step(name, "pending")
         });
         let done = self.step_done.iter().map(|name| step(name, "completed"));
         let failed = self.step_fail.iter().map(|name| step(name, "failed"));
-        let begun = self.step_start.iter().map(|name| StepView {
+        let begun = self.step_start.iter().map(|name| StepSubmit {
             weight: self.weight,
             kind: self.kind.clone(),
             ..step(name, "started")
         });
-        let moved = self.step_percent.iter().map(|(name, percent)| StepView {
+        let moved = self.step_percent.iter().map(|(name, percent)| StepSubmit {
             percent: Some(*percent),
             ..step(name, "progress")
         });

@@ -1,16 +1,17 @@
 //! What reads the traces of one attempt, and where it stands. All of it blocks on files.
 
 use crate::contain::{Cgroup, ProcessId, tree};
-use crate::daemon::adapters::Reading;
 use crate::logs::Stream;
 use crate::logs::read::{self, Content, From, Reader, Selection};
 use crate::logs::watch::{Watch, Watcher};
 use crate::model::attempt::Process;
 use crate::model::progress::Observation;
+use crate::progress::adapters::{Catalogue, Hints};
 use crate::progress::file;
 use crate::progress::open_files::{OpenFiles, Scope, Sight};
 use crate::progress::text::TextFeed;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Most output read in one look; what a flood leaves unread beyond it is skipped up to its end.
 const LOOK_BYTES: usize = 1 << 20;
@@ -33,8 +34,8 @@ pub(super) struct OutputEyes {
 }
 
 impl OutputEyes {
-    pub(super) fn new(log_dir: PathBuf, reading: &Reading) -> Self {
-        let feed = || TextFeed::new(&reading.catalogue, &reading.hints);
+    pub(super) fn new(log_dir: PathBuf, catalogue: &Arc<Catalogue>, hints: &Hints) -> Self {
+        let feed = || TextFeed::new(catalogue, hints);
         Self {
             log_dir,
             reader: None,

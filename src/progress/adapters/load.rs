@@ -24,7 +24,6 @@ pub struct Loaded {
 /// The shipped adapters, with those of `directories` put over them in this order.
 #[must_use]
 pub fn load(directories: &[PathBuf]) -> Loaded {
-    let mut entries = shipped::entries();
     let mut problems = Vec::new();
     let mut files = Vec::new();
     for directory in directories {
@@ -34,6 +33,14 @@ pub fn load(directories: &[PathBuf]) -> Loaded {
             Err(error) => problems.push(unreadable(directory, &error)),
         }
     }
+    if files.is_empty() {
+        return Loaded {
+            catalogue: Catalogue::shipped(),
+            files,
+            problems,
+        };
+    }
+    let mut entries = shipped::entries();
     for file in &files {
         match read(file) {
             Ok(text) => {
@@ -44,13 +51,8 @@ pub fn load(directories: &[PathBuf]) -> Loaded {
             Err(error) => problems.push(unreadable(file, &error)),
         }
     }
-    let catalogue = if files.is_empty() {
-        Catalogue::shipped()
-    } else {
-        Arc::new(Catalogue::of(entries))
-    };
     Loaded {
-        catalogue,
+        catalogue: Arc::new(Catalogue::of(entries)),
         files,
         problems,
     }

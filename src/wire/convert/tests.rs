@@ -298,10 +298,10 @@ fn a_report_becomes_an_observation_or_names_the_wrong_step() {
         step: Some(3.0),
         ..ProgressReport::default()
     };
-    report.steps.push(StepView {
+    report.steps.push(StepSubmit {
         name: "load".into(),
         state: "completed".into(),
-        ..StepView::default()
+        ..StepSubmit::default()
     });
     let seen = observation(report.clone()).unwrap();
     assert_eq!(
