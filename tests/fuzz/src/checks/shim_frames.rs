@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stoked::wire::shim::{Claim, ExitRecord, FromShim, Lines, ToShim, decode, encode};
 
-use super::pieces;
+use super::{LONGEST_PIECE_BYTES, pieces};
 
 /// Takes what comes over a link.
 pub fn check(data: &[u8]) {
@@ -17,6 +17,7 @@ pub fn check(data: &[u8]) {
         .filter_map(|line| line.strip_suffix(b"\n"))
         .collect();
     assert_eq!(whole, expected);
+    too_long(data);
     for line in data.split(|byte| *byte == b'\n') {
         same_after_writing::<ToShim>(line);
         same_after_writing::<FromShim>(line);
@@ -35,6 +36,27 @@ fn lines<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
         all.extend(std::iter::from_fn(|| lines.next_line()));
     }
     all
+}
+
+/// A line that is longer than it may be is refused, at the latest when so much more has come as is read at once;
+/// the lines before it have been given out.
+fn too_long(data: &[u8]) {
+    const LIMIT_BYTES: usize = 32;
+    let mut lines = Lines::new(LIMIT_BYTES);
+    let mut given = Vec::new();
+    let refused = pieces(data).into_iter().find_map(|piece| {
+        let refused = lines.push(piece).err();
+        given.extend(std::iter::from_fn(|| lines.next_line()));
+        refused
+    });
+    let mut expected = data.split(|byte| *byte == b'\n');
+    for line in &given {
+        assert_eq!(Some(line.as_slice()), expected.next());
+        assert!(line.len() < LIMIT_BYTES + LONGEST_PIECE_BYTES, "{line:?}");
+    }
+    let next = expected.next().map_or(0, <[u8]>::len);
+    assert_eq!(refused.is_some(), next > LIMIT_BYTES, "{next} bytes");
+    assert!(refused.is_some() || expected.next().is_none());
 }
 
 fn same_after_writing<T: Serialize + DeserializeOwned + PartialEq + Debug>(line: &[u8]) {
