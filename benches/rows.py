@@ -251,7 +251,9 @@ def idle(ctx):
             pids["pueue"] = pueue.daemon.pid
         if tsp:
             pids["tsp"] = tsp.server_pid()
-        time.sleep(2)  # Whatever a start or a closed connection leaves to be done is not idleness.
+        # Whatever a start or a closed connection leaves to be done is not idleness: threads that had something to do end
+        # when they had nothing more for ten seconds.
+        time.sleep(ctx.pick(12, 2))
         for name, pid in pids.items():
             found[name] = Idle(pid, seconds)
     for what, unit, part, budget in (

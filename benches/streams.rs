@@ -8,6 +8,7 @@
 )]
 
 use serde_json::json;
+use std::collections::HashSet;
 use std::io::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -242,7 +243,7 @@ struct Subscriber {
 impl Subscriber {
     /// How long each report took, in microseconds, until one says that it is over.
     async fn latencies(mut self, began: Instant) -> Result<Vec<u64>> {
-        let mut times = Vec::new();
+        let (mut times, mut known) = (Vec::new(), HashSet::new());
         loop {
             while let Some(end) = find(&self.seen, b"\n\n") {
                 let text = std::str::from_utf8(&self.seen[..end]).unwrap_or_default();
@@ -255,7 +256,10 @@ impl Subscriber {
                         .find(|c: char| !c.is_ascii_digit())
                         .unwrap_or(rest.len());
                     let sent: u64 = rest[..digits].parse().unwrap_or(now);
-                    times.push(now.saturating_sub(sent));
+                    // A job that is silent is told of again when its ETA changes, with the report that it made last.
+                    if known.insert(sent) {
+                        times.push(now.saturating_sub(sent));
+                    }
                 }
                 self.seen.drain(..end + 2);
             }
