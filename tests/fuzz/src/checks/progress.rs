@@ -32,6 +32,15 @@ fn is_part(part: Option<f64>, whole: Option<f64>) -> bool {
         .is_none_or(|(part, whole)| part <= whole && whole > 0.0)
 }
 
+/// Whether it may be relied on to tell parts with their wholes: whoever reports by hand may tell one at a time, and
+/// more of it than there is.
+fn tells_parts(seen: &Observation) -> bool {
+    matches!(seen.source, Source::Adapter(_))
+        && is_part(seen.step, seen.total_steps)
+        && is_part(seen.epoch, seen.total_epochs)
+        && (seen.epoch.is_some() || seen.total_epochs.is_none())
+}
+
 /// Takes observations in, half a second apart, and looks at what would be shown after each.
 pub(super) fn merge(observations: impl IntoIterator<Item = Observation>) {
     let mut tracker = Tracker::default();
@@ -39,8 +48,7 @@ pub(super) fn merge(observations: impl IntoIterator<Item = Observation>) {
     let mut can_be_true = true;
     for (at, seen) in (1_u32..).zip(observations) {
         let ms = at * 500;
-        can_be_true &=
-            matches!(seen.source, Source::Adapter(_)) && is_part(seen.step, seen.total_steps);
+        can_be_true &= tells_parts(&seen);
         tracker.observe(
             seen,
             Stamp {
@@ -49,11 +57,8 @@ pub(super) fn merge(observations: impl IntoIterator<Item = Observation>) {
             },
         );
         let now = tracker.progress();
-        // Whoever reports by hand may tell a part at a time, and more of it than there is.
-        assert!(
-            !can_be_true || is_part(now.step, now.total_steps),
-            "{now:?}"
-        );
+        let has_parts = is_part(now.step, now.total_steps) && is_part(now.epoch, now.total_epochs);
+        assert!(has_parts || !can_be_true, "{now:?}");
         is_fit_to_show(now);
         is_fit_to_show(&stored(now));
         if now.phase_number == before.phase_number
