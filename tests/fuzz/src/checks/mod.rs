@@ -17,9 +17,6 @@ pub mod sse_filters;
 mod output;
 mod progress;
 
-/// No piece is longer.
-const LONGEST_PIECE_BYTES: usize = 64;
-
 /// Cuts bytes into pieces of 1 to 64; the cuts follow from the bytes, so that the same input is always cut alike.
 fn pieces(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut chance = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -31,11 +28,7 @@ fn pieces(mut bytes: &[u8]) -> Vec<&[u8]> {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         // Short pieces cut more often between two bytes that belong together.
-        let longest = if chance >> 63 == 0 {
-            4
-        } else {
-            LONGEST_PIECE_BYTES
-        };
+        let longest = if chance >> 63 == 0 { 4 } else { 64 };
         let length = 1 + usize::try_from(chance >> 32).unwrap_or(0) % longest;
         let (piece, rest) = bytes.split_at(length.min(bytes.len()));
         pieces.push(piece);
