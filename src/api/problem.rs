@@ -158,6 +158,12 @@ fn refused(refusal: &Refusal) -> Problem {
         ),
         Refusal::WrongState { illegal, .. } => (ProblemKind::WrongState, way_out(*illegal)),
         Refusal::NotThisAttempt { .. } => (ProblemKind::WrongState, None),
+        Refusal::TooMuchReported { .. } => (
+            ProblemKind::InvalidRequest,
+            Some(
+                "nothing of the report was taken: report fewer of them, or how many there are and are done",
+            ),
+        ),
         Refusal::KeyReused(_) => (
             ProblemKind::KeyReused,
             Some("use a new key for every request that is not a repetition"),
@@ -167,6 +173,7 @@ fn refused(refusal: &Refusal) -> Problem {
     let problem = match refusal {
         Refusal::UnknownDependency(_) | Refusal::DependencyCycle(_) => problem.field("after_ok"),
         Refusal::UnknownGroup(_) => problem.field("group"),
+        Refusal::TooMuchReported { excess, .. } => problem.field(excess.as_str()),
         Refusal::UnknownJob(_)
         | Refusal::GroupInUse { .. }
         | Refusal::DependencyEndedBadly { .. }

@@ -18,6 +18,8 @@ use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use std::collections::BTreeSet;
 
+mod check;
+
 const DEFAULT_POINTS: usize = 1_000;
 const MOST_POINTS: usize = 10_000;
 
@@ -90,12 +92,7 @@ pub(super) fn routes() -> Vec<Route> {
 async fn report(mut call: Call) -> Answer {
     let id = call.job_id()?;
     let report: ProgressReport = call.json_or_default().await?;
-    if report
-        .percent
-        .is_some_and(|percent| !(0.0..=100.0).contains(&percent))
-    {
-        return Err(invalid("percent", "it goes from 0 to 100"));
-    }
+    check::check(&report)?;
     let attempt = report.attempt;
     let observation = observation(report).map_err(|wrong| {
         let field = format!("steps[{}].state", wrong.index);

@@ -165,6 +165,15 @@ pub fn amount(text: &str) -> Result<f64, String> {
     Ok(value)
 }
 
+/// The name of a step.
+pub fn step_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() {
+        return Err("a step needs a name".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
 /// `NAME=PERCENT`.
 pub fn part(text: &str) -> Result<(String, f64), String> {
     let (name, value) = key_value(text)?;
@@ -174,8 +183,21 @@ pub fn part(text: &str) -> Result<(String, f64), String> {
 /// `3/10`, or `3` alone.
 pub fn ratio(text: &str) -> Result<(f64, Option<f64>), String> {
     match text.split_once('/') {
-        Some((part, whole)) => Ok((number(part)?, Some(number(whole)?))),
-        None => Ok((number(text)?, None)),
+        Some((part, whole)) => {
+            let (part, whole) = (amount(part)?, amount(whole)?);
+            if whole == 0.0 {
+                return Err(
+                    "of nothing there is no part: the second number is more than 0".to_owned(),
+                );
+            }
+            if part > whole {
+                return Err(format!(
+                    "{part} is more than all there are, which is {whole}"
+                ));
+            }
+            Ok((part, Some(whole)))
+        }
+        None => Ok((amount(text)?, None)),
     }
 }
 

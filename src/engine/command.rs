@@ -4,7 +4,7 @@ use crate::model::change::{Environment, IdempotencyKey};
 use crate::model::group::Group;
 use crate::model::id::{EnvId, JobId};
 use crate::model::job::{Job, Owner};
-use crate::model::progress::Observation;
+use crate::model::progress::{Excess, Observation};
 use crate::model::retry::RetryPolicy;
 use crate::model::spec::JobSpec;
 use crate::model::state::{HeldFor, StateName};
@@ -224,6 +224,14 @@ pub enum Refusal {
         id: JobId,
         /// The attempt.
         attempt: u32,
+    },
+    /// A report of more than is kept of an attempt.
+    #[error("job {id} would have more than {} {excess}", .excess.limit())]
+    TooMuchReported {
+        /// The job.
+        id: JobId,
+        /// Of what.
+        excess: Excess,
     },
     /// The key came with another request before.
     #[error("the idempotency key \"{0}\" was used for another request")]

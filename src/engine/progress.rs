@@ -10,7 +10,7 @@ use crate::model::eta::PastRuns;
 use crate::model::event::Event;
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
-use crate::model::progress::{Observation, SameRuns, Tracker};
+use crate::model::progress::{Excess, Observation, SameRuns, Tracker};
 use crate::model::state::JobState;
 use crate::model::time::Stamp;
 
@@ -44,6 +44,17 @@ impl Engine {
         };
         watched.is_new |= watched.tracker.observe(observation, now);
         self.tell_progress(attempt.job, now, step);
+    }
+
+    /// What of a report there is no room for.
+    pub(super) fn excess(
+        &mut self,
+        attempt: AttemptId,
+        observation: &Observation,
+        now: Stamp,
+    ) -> Option<Excess> {
+        let watched = self.watch(attempt, now)?;
+        watched.tracker.progress().excess(observation)
     }
 
     /// Takes in how long earlier runs took.

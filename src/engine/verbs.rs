@@ -121,6 +121,9 @@ impl Engine {
                 if let Some(attempt) = attempt.filter(|attempt| *attempt != present.attempt) {
                     return Err(Refusal::NotThisAttempt { id, attempt });
                 }
+                if let Some(excess) = self.excess(present, &observation, now) {
+                    return Err(Refusal::TooMuchReported { id, excess });
+                }
                 self.observed(present, *observation, now, step);
                 Ok(Reply::Job(Arc::clone(job)))
             }

@@ -148,6 +148,14 @@ fn reopen(found: &File) -> io::Result<File> {
 pub(super) fn observation(fields: Map<String, Value>) -> Observation {
     let mut seen = Observation::new(Source::File);
     let mut progress = None;
+    let broken = |names: &[&str]| {
+        let is_odd = |value: &Value| !value.is_null() && as_number(value).is_none();
+        names
+            .iter()
+            .any(|name| fields.get(*name).is_some_and(is_odd))
+    };
+    let odd_steps = broken(&["current_step", "step", "total_steps"]);
+    let odd_epochs = broken(&["current_epoch", "epoch", "total_epochs"]);
     for (name, value) in fields {
         match name.as_str() {
             "progress" => progress = as_number(&value),
@@ -163,9 +171,16 @@ pub(super) fn observation(fields: Map<String, Value>) -> Observation {
             "phase" => seen.phase = as_text(value),
             "message" => seen.message = as_text(value),
             "unit" => seen.unit = as_text(value),
-            "steps" => seen.steps = steps(value),
+            "steps" => take_steps(&mut seen, value),
             _ => add_metrics(&mut seen, name, value),
         }
+    }
+    // Half a pair beside what was said before would be something that the job never said.
+    if odd_steps {
+        (seen.step, seen.total_steps) = (None, None);
+    }
+    if odd_epochs {
+        (seen.epoch, seen.total_epochs) = (None, None);
     }
     if seen.percent.is_none() {
         seen.percent = progress.map(|it| percent_of(it, &seen));
@@ -210,8 +225,12 @@ fn add_metric(seen: &mut Observation, name: String, value: &Value) {
     } else {
         value.as_f64()
     };
-    if let Some(number) = number.filter(|_| seen.metrics.len() < MAX_METRICS) {
-        seen.metrics.insert(name, number);
+    let Some(number) = number else { return };
+    seen.metrics.insert(name, number);
+    if seen.metrics.len() > MAX_METRICS {
+        // The first by name, whatever the order in the file: the same ones each time.
+        seen.metrics.pop_last();
+        seen.metrics_left_out = true;
     }
 }
 
@@ -232,12 +251,14 @@ fn as_text(value: Value) -> Option<String> {
     }
 }
 
-/// `[{"name": …, "state": …}, …]`; what is no step is left out.
-fn steps(value: Value) -> Vec<StepReport> {
-    let Value::Array(steps) = value else {
-        return Vec::new();
-    };
-    steps.into_iter().filter_map(step).take(MAX_STEPS).collect()
+/// `[{"name": …, "state": …}, …]`; what is no step is left out, and what is more than is kept is counted.
+fn take_steps(seen: &mut Observation, value: Value) {
+    let Value::Array(steps) = value else { return };
+    let mut steps = steps.into_iter().filter_map(step);
+    seen.steps = steps.by_ref().take(MAX_STEPS).collect();
+    for step in steps {
+        seen.more_steps.get_or_insert_default().count(step);
+    }
 }
 
 /// A bare name, or a step without a state, announces what is still to come.

@@ -49,22 +49,29 @@ fn take(seen: &mut Observation, name: &str, value: &str) {
         ("X_STOKED_METRIC", metric) => {
             if let Some((name, value)) = metric.split_once('=')
                 && let Some(value) = number::measured(value.trim())
-                && seen.metrics.len() < MAX_METRICS
             {
                 seen.metrics.insert(name.trim().to_owned(), value);
+                if seen.metrics.len() > MAX_METRICS {
+                    seen.metrics.pop_last();
+                    seen.metrics_left_out = true;
+                }
             }
         }
         ("X_STOKED_PHASE", phase) => seen.phase = Some(phase.to_owned()),
-        ("X_STOKED_STEP", report) => {
-            seen.steps
-                .extend(step(report).filter(|_| seen.steps.len() < MAX_STEPS));
-        }
-        ("X_STOKED_STEPS", names) => {
-            let room = MAX_STEPS.saturating_sub(seen.steps.len());
-            let announced = names.split(',').filter_map(announced);
-            seen.steps.extend(announced.take(room));
-        }
+        ("X_STOKED_STEP", report) => take_steps(seen, step(report)),
+        ("X_STOKED_STEPS", names) => take_steps(seen, names.split(',').filter_map(announced)),
         _ => {}
+    }
+}
+
+/// No more of them than are kept; that there were more is said.
+fn take_steps(seen: &mut Observation, steps: impl IntoIterator<Item = StepReport>) {
+    for step in steps {
+        if seen.steps.len() < MAX_STEPS {
+            seen.steps.push(step);
+        } else {
+            seen.steps_left_out = true;
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use crate::model::event::{Event, ProgressBody, StateBody};
 use crate::model::failure::{Exit, Failure};
 use crate::model::group::Group;
 use crate::model::job::Job;
-use crate::model::progress::{Observation, Progress, ReportedStep, Source, StepReport, StepState};
+use crate::model::progress::{
+    Excess, Observation, Progress, ReportedStep, Source, StepReport, StepState,
+};
 use crate::model::state::{HeldFor, JobState, StateName};
 use crate::wire::group::GroupView;
 use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView, OwnerView};
@@ -190,6 +192,7 @@ pub fn progress_view(progress: &Progress, audience: Audience) -> ProgressView {
         epoch: progress.epoch,
         total_epochs: progress.total_epochs,
         phase: progress.phase.clone().filter(|_| full),
+        phase_number: progress.phase_number,
         message: progress.message.clone().filter(|_| full),
         rate: progress.rate,
         unit: progress.unit.clone(),
@@ -209,9 +212,23 @@ pub fn progress_view(progress: &Progress, audience: Audience) -> ProgressView {
             .filter(|_| full)
             .map(step_view)
             .collect(),
+        left_out: left_out(progress).map(str::to_owned).collect(),
         source: source.map(source_name),
         updated_at: progress.updated_at_ms.map(timestamp),
     }
+}
+
+/// Of what more was reported than is kept.
+fn left_out(progress: &Progress) -> impl Iterator<Item = &'static str> {
+    let plan = &progress.counting.plan;
+    let steps = plan.is_overfull || plan.more.is_some();
+    let names = [
+        (steps, Excess::Steps),
+        (progress.metrics_left_out, Excess::Metrics),
+    ];
+    names
+        .into_iter()
+        .filter_map(|(is_so, name)| is_so.then_some(name.as_str()))
 }
 
 fn source_name(source: &Source) -> String {

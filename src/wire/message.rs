@@ -1,7 +1,7 @@
 //! The body of a `progress` event: everything that is known of how far a job is, flat, under the names that a
 //! progress file uses. What is unknown is absent.
 
-use crate::wire::progress::{ProgressView, StepView, is_false};
+use crate::wire::progress::{ProgressView, StepView, is_false, is_zero};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -54,6 +54,9 @@ pub struct ProgressMessage {
     /// Name of the present phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
+    /// How often `progress` or the count began anew, which it may only do where this grows; absent is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub phase_number: u32,
     /// One line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -103,6 +106,9 @@ pub struct ProgressMessage {
     /// Its named steps, in the order they began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepView>,
+    /// Of what more was reported than is kept: `steps`, `metrics`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// What the job says went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -124,6 +130,7 @@ impl ProgressMessage {
             epoch: self.current_epoch,
             total_epochs: self.total_epochs,
             phase: self.phase,
+            phase_number: self.phase_number,
             message: self.message,
             rate: self.rate,
             unit: self.unit,
@@ -134,6 +141,7 @@ impl ProgressMessage {
             estimated: self.estimated,
             metrics: self.metrics,
             steps: self.steps,
+            left_out: self.left_out,
             source: self.source,
             updated_at: Some(self.timestamp),
         }

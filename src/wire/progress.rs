@@ -113,6 +113,9 @@ pub struct ProgressView {
     /// Name of the present phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
+    /// How often percent or the count began anew, which it may only do where this grows; absent is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub phase_number: u32,
     /// One line for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -144,6 +147,9 @@ pub struct ProgressView {
     /// Its named steps, in the order they began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepView>,
+    /// Of what more was reported than is kept: `steps`, `metrics`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Where it comes from: `api`, `file`, `notify`, or the adapter that read the output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -184,6 +190,15 @@ pub struct ProgressHistory {
     pub attempt: u32,
     /// The points, oldest first.
     pub items: Vec<ProgressPoint>,
+}
+
+/// Whether a number need not be written.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+pub(in crate::wire) fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Whether a flag need not be written.

@@ -334,6 +334,51 @@ async fn a_report_of_another_attempt_is_refused() {
 }
 
 #[tokio::test]
+async fn a_report_that_cannot_be_true_or_kept_is_refused() {
+    let daemon = Daemon::start();
+    let job = daemon.submit("x").await;
+    daemon.started(job, 1).await;
+    let path = format!("/v1/jobs/{job}/progress");
+    let metrics = |from: u32, to: u32| -> serde_json::Value {
+        let metrics = (from..to).map(|number| (number.to_string(), json!(1)));
+        serde_json::Value::Object(metrics.collect())
+    };
+    let steps = |from: u32, to: u32| -> Vec<serde_json::Value> {
+        let step = |number: u32| json!({ "name": number.to_string(), "state": "pending" });
+        (from..to).map(step).collect()
+    };
+    let twice = [steps(0, 1), steps(0, 1)].concat();
+    for (report, field) in [
+        (json!({ "step": 5, "total_steps": 3 }), "step"),
+        (json!({ "step": -1 }), "step"),
+        (json!({ "epoch": 5, "total_epochs": 3 }), "epoch"),
+        (json!({ "epoch": 0, "total_epochs": 0 }), "total_epochs"),
+        (
+            json!({ "steps": [{ "name": " ", "state": "started" }] }),
+            "steps[0].name",
+        ),
+        (json!({ "steps": twice }), "steps[1].name"),
+        (json!({ "steps": steps(0, 300) }), "steps"),
+        (json!({ "metrics": metrics(0, 65) }), "metrics"),
+    ] {
+        let problem = daemon.post(&path, report).await.problem();
+        assert!(problem.is(ProblemKind::InvalidRequest), "{problem:?}");
+        assert_eq!(problem.field.as_deref(), Some(field), "{problem:?}");
+    }
+    let most = json!({ "steps": steps(0, 200), "metrics": metrics(0, 64) });
+    assert_eq!(daemon.post(&path, most.clone()).await.status, 204);
+    assert_eq!(daemon.post(&path, most).await.status, 204);
+    for (report, title) in [
+        (json!({ "steps": steps(200, 201) }), "200 steps"),
+        (json!({ "metrics": { "one more": 1 } }), "64 metrics"),
+    ] {
+        let problem = daemon.post(&path, report).await.problem();
+        assert!(problem.title.ends_with(title), "{problem:?}");
+        assert_eq!(problem.status, 400);
+    }
+}
+
+#[tokio::test]
 async fn groups_are_made_paused_and_removed() {
     let daemon = Daemon::start();
     let made = daemon

@@ -41,20 +41,21 @@ pub struct ProgressArgs {
     #[arg(long, value_name = "TIME", value_parser = values::span)]
     eta: Option<crate::wire::values::Span>,
     /// Announce named steps, with their weights: prepare,fit=8,evaluate. When all are known, percent
-    /// follows from them
+    /// follows from them, whatever was reported before one of them moved. 200 at most; a step that
+    /// nobody announced is added
     #[arg(long, value_name = "NAME[=WEIGHT],…", value_delimiter = ',', value_parser = values::weighed)]
     steps: Vec<(String, Option<f64>)>,
     /// A named step begins (can be repeated, like all of these)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::step_name)]
     step_start: Vec<String>,
     /// A named step is so far
     #[arg(long, value_name = "NAME=0-100", value_parser = values::part)]
     step_percent: Vec<(String, f64)>,
     /// A named step is done
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::step_name)]
     step_done: Vec<String>,
     /// A named step failed, and the job goes on without it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::step_name)]
     step_fail: Vec<String>,
     /// What the step that begins weighs beside the others; 1 unless given
     #[arg(long, value_name = "NUMBER", value_parser = values::amount, requires = "step_start")]

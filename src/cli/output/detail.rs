@@ -86,6 +86,12 @@ impl Page<'_> {
         if !shown.metrics.is_empty() {
             self.field("Metrics", &progress::metrics(shown).join("  "));
         }
+        if !shown.left_out.is_empty() {
+            let more = shown.left_out.iter().map(|what| harmless(what));
+            let more: Vec<_> = more.collect();
+            let text = format!("more {} were reported than are kept", more.join(" and "));
+            self.field("Left out", &text);
+        }
         if let Some(message) = &shown.message {
             self.field("Says", &harmless(message));
         }

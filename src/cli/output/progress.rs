@@ -2,7 +2,7 @@
 
 use crate::cli::output::style::{Look, Tone};
 use crate::cli::output::text;
-use crate::wire::progress::ProgressView;
+use crate::wire::progress::{ProgressView, StepView};
 
 /// A bar of `width` columns; eighths of a column are drawn.
 #[must_use]
@@ -61,6 +61,11 @@ pub fn facts(progress: &ProgressView) -> Vec<String> {
     }
     if let Some(step) = progress.step {
         facts.push(format!("step {}", ratio(step, progress.total_steps)));
+    }
+    let failed = |step: &&StepView| step.state == "failed";
+    let failed = progress.steps.iter().filter(failed).count();
+    if failed > 0 {
+        facts.push(format!("{failed} failed"));
     }
     if let Some(rate) = progress.rate {
         let unit = progress.unit.as_deref().unwrap_or("it");

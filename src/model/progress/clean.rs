@@ -18,18 +18,15 @@ const MAX_WEIGHT: f64 = 1e12;
 
 /// Returns the observation with everything unfit left out.
 pub(super) fn observation(seen: Observation) -> Observation {
+    let (step, total_steps) = pair(seen.step, seen.total_steps);
+    let (epoch, total_epochs) = pair(seen.epoch, seen.total_epochs);
+    let metrics_left_out = seen.metrics_left_out || seen.metrics.len() > MAX_METRICS;
     Observation {
-        step: seen.step.and_then(amount),
-        total_steps: seen
-            .total_steps
-            .and_then(amount)
-            .filter(|&total| total > 0.0),
+        step,
+        total_steps,
         percent: seen.percent.and_then(percent),
-        epoch: seen.epoch.and_then(amount),
-        total_epochs: seen
-            .total_epochs
-            .and_then(amount)
-            .filter(|&total| total > 0.0),
+        epoch,
+        total_epochs,
         phase: text(seen.phase),
         message: text(seen.message),
         rate: seen.rate.and_then(amount),
@@ -38,14 +35,26 @@ pub(super) fn observation(seen: Observation) -> Observation {
         metrics: metrics(seen.metrics),
         status: text(seen.status),
         error: text(seen.error),
-        steps: seen
-            .steps
-            .into_iter()
-            .take(MAX_STEPS)
-            .filter_map(step)
-            .collect(),
+        metrics_left_out,
+        // All of them: how many are kept is looked at one by one, so that no end of a step is lost.
+        steps: seen.steps.into_iter().filter_map(clean_step).collect(),
         ..seen
     }
+}
+
+/// A part and its whole: where one of two that came together cannot be true neither is taken, because half of
+/// them beside what was said before is something that nobody said.
+fn pair(part: Option<f64>, whole: Option<f64>) -> (Option<f64>, Option<f64>) {
+    let fit = (part.and_then(amount), whole.and_then(total));
+    match (part.is_some() && whole.is_some(), fit) {
+        (true, (Some(part), Some(whole))) if part <= whole => fit,
+        (true, _) => (None, None),
+        (false, _) => fit,
+    }
+}
+
+fn total(value: f64) -> Option<f64> {
+    amount(value).filter(|total| *total > 0.0)
 }
 
 /// A finite number that is not negative.
@@ -57,9 +66,10 @@ fn percent(value: f64) -> Option<f64> {
     amount(value).map(|value| value.min(100.0))
 }
 
-fn step(report: StepReport) -> Option<StepReport> {
+/// A step that is fit to be kept.
+pub(super) fn clean_step(report: StepReport) -> Option<StepReport> {
     Some(StepReport {
-        name: name(Some(report.name))?,
+        name: step_name(&report.name)?,
         kind: name(report.kind),
         percent: report.percent.and_then(percent),
         weight: report
@@ -69,6 +79,12 @@ fn step(report: StepReport) -> Option<StepReport> {
         message: text(report.message),
         state: report.state,
     })
+}
+
+/// What a step is called once it is kept; `None` where nothing is left of its name.
+#[must_use]
+pub fn step_name(given: &str) -> Option<String> {
+    name(Some(given.to_owned()))
 }
 
 fn metrics(metrics: BTreeMap<String, f64>) -> BTreeMap<String, f64> {

@@ -36,8 +36,11 @@ impl Progress {
     ///   epochs, and anything that was said outranks what is estimated from outside. A higher rank
     ///   takes the lead at once, an equal one when the lead has been silent for 30 s or, of adapters, has
     ///   come to 100 %, a lower one only from an adapter that has come to 100 % and been silent for 30 s.
-    /// - Named steps lead where the job told all of them and counts nothing else itself: percent is
-    ///   then the share of their weights that is done.
+    /// - Named steps lead where the job told all of them: percent is then the share of their weights that is
+    ///   done. Of the job's own count and its steps, whatever told of progress last leads: a count that gives a
+    ///   percent takes the lead from the steps, and the steps take it back once one of them ends or moves on.
+    /// - A part that is larger than its whole is told with it by nobody who knows better: both are ignored. One
+    ///   that outgrows a whole of before makes that unknown.
     /// - Everybody may add metrics, messages and steps. An adapter names the phase only where no
     ///   explicit source ever did. Epochs of another adapter are shown where the lead has none.
     /// - Percent is the source's own, else step ÷ total, else from epochs; where steps start again in
@@ -48,18 +51,20 @@ impl Progress {
     /// - Percent never falls within a phase: a fall starts a new phase, except that an adapter's small
     ///   fall is taken for noise and ignored.
     pub fn observe(&mut self, observation: Observation, at: Stamp) -> bool {
-        let seen = clean::observation(observation);
+        let mut seen = clean::observation(observation);
         self.take_plan(&seen);
         let mut changed = self.take_counts(&seen, at);
         changed |= self.take_phase(&seen);
-        changed |= put(&mut self.message, seen.message);
-        changed |= put(&mut self.status, seen.status);
-        changed |= put(&mut self.error, seen.error);
-        changed |= self.take_metrics(seen.metrics);
-        changed |= self.take_steps(seen.steps, &seen.source, at);
+        changed |= put(&mut self.message, seen.message.take());
+        changed |= put(&mut self.status, seen.status.take());
+        changed |= put(&mut self.error, seen.error.take());
+        changed |= seen.metrics_left_out && !self.metrics_left_out;
+        self.metrics_left_out |= seen.metrics_left_out;
+        changed |= self.take_metrics(std::mem::take(&mut seen.metrics));
         changed |= (seen.ready && !self.ready) || (seen.stopping && !self.stopping);
         self.ready |= seen.ready;
         self.stopping |= seen.stopping;
+        changed |= self.take_steps(seen, at);
         self.heard_at = Some(at);
         if changed {
             self.updated_at_ms = Some(at.wall_ms);
@@ -114,6 +119,10 @@ impl Progress {
             let begins = explicit && seen.total_steps.is_some();
             let has_steps = !self.steps.is_empty() || !seen.steps.is_empty();
             return (begins && !has_steps).then_some(Rank::Explicit);
+        }
+        let by_plan = |lead: &Lead| lead.rank == Rank::Plan;
+        if self.counting.lead.as_ref().is_some_and(by_plan) && !seen.gives_percent() {
+            return None;
         }
         let is_generic = seen.source == Source::Adapter(GENERIC_ADAPTER.to_owned());
         Some(match (seen.estimated, explicit, seen.has_steps()) {
@@ -251,6 +260,8 @@ impl Progress {
             seen.total_steps
                 .or(self.total_steps.filter(|_| step.is_some()))
         };
+        let outgrown = matches!((step, total_steps), (Some(step), Some(total)) if step > total);
+        let total_steps = total_steps.filter(|_| !outgrown);
         let steps = ratio(step, total_steps);
         let derived = match (self.counting.steps_in_epoch, steps) {
             (true, within) if total_epochs.is_some() => {
@@ -260,7 +271,7 @@ impl Progress {
             (_, None) if step.is_none() => self.epochs_done(epoch, total_epochs, 0.0),
             (_, None) => None,
         };
-        let keeps_percent = seen.source.is_explicit() || !seen.has_steps();
+        let keeps_percent = !outgrown && (seen.source.is_explicit() || !seen.has_steps());
         let percent = seen.percent.or(derived.map(|part| part * 100.0));
         Candidate {
             step,
@@ -348,9 +359,9 @@ impl Progress {
 
     /// How many epochs there are after an observation: not as many as were said before, where there are more by now.
     fn epochs_with(&self, seen: &Observation) -> Option<f64> {
-        let known = self.total_epochs;
-        let holds = |total: &f64| seen.epoch.is_none_or(|epoch| epoch <= *total);
-        seen.total_epochs.or(known.filter(holds))
+        let epoch = seen.epoch.or(self.epoch);
+        let holds = |total: &f64| epoch.is_none_or(|epoch| epoch <= *total);
+        seen.total_epochs.or(self.total_epochs).filter(holds)
     }
 
     /// Shows another adapter's epochs where the lead, an adapter too, has none of its own.
@@ -392,6 +403,9 @@ impl Progress {
         for (name, value) in metrics {
             if self.metrics.len() < MAX_METRICS || self.metrics.contains_key(&name) {
                 changed |= self.metrics.insert(name, value) != Some(value);
+            } else {
+                changed |= !self.metrics_left_out;
+                self.metrics_left_out = true;
             }
         }
         changed
@@ -408,5 +422,6 @@ fn put<T: PartialEq>(slot: &mut Option<T>, value: Option<T>) -> bool {
 }
 
 fn ratio(step: Option<f64>, total: Option<f64>) -> Option<f64> {
-    Some((step? / total?).min(1.0))
+    let (step, total) = (step?, total?);
+    (step <= total).then(|| step / total)
 }

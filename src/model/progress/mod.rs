@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::time::Stamp;
 
-pub use clean::{MAX_METRICS, MAX_NAME_CHARS, MAX_STEPS, MAX_TEXT_CHARS};
-pub use observation::{Observation, Source, StepReport, StepState};
+pub use clean::{MAX_METRICS, MAX_NAME_CHARS, MAX_STEPS, MAX_TEXT_CHARS, step_name};
+pub use observation::{MoreSteps, Observation, Source, StepReport, StepState};
+pub use steps::Excess;
 pub use track::Tracker;
 
 /// The merged present state of an attempt's progress; whatever is unknown is absent.
@@ -77,6 +78,9 @@ pub struct Progress {
     /// The newest value of every named number.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+    /// More metrics were given than are kept.
+    #[serde(skip_serializing_if = "is_false")]
+    pub metrics_left_out: bool,
     /// The steps the job announced or reported, in order of their first report.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<ReportedStep>,
@@ -143,12 +147,21 @@ pub struct Plan {
     /// Steps that are over and made room for others.
     #[serde(skip_serializing_if = "is_zero")]
     pub dropped: u32,
+    /// How many of those failed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dropped_failed: u32,
     /// What those weigh together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped_weight: Option<f64>,
     /// How much of that was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped_done: Option<f64>,
+    /// Steps of the newest list that are beyond those that are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more: Option<MoreSteps>,
+    /// There was no room for a step, so that nobody knows any more how far all of them are.
+    #[serde(skip_serializing_if = "is_false")]
+    pub is_overfull: bool,
 }
 
 impl Plan {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::clean::clean_step;
 use super::is_false;
 
 /// Who saw it. The order of trust is in [`super::Progress::observe`].
@@ -111,6 +112,52 @@ impl StepReport {
             message: None,
         }
     }
+
+    /// Its share of the whole, of which every step has one.
+    #[must_use]
+    pub(super) fn weight_or_one(&self) -> f64 {
+        self.weight.unwrap_or(1.0)
+    }
+
+    /// How much of it is done, 0–1. One that failed counts as far as it came: nobody does the rest.
+    #[must_use]
+    pub(super) fn part_done(&self) -> f64 {
+        match self.state {
+            StepState::Pending => 0.0,
+            StepState::Completed => 1.0,
+            StepState::Started | StepState::Progress | StepState::Failed => {
+                self.percent.unwrap_or(0.0) / 100.0
+            }
+        }
+    }
+}
+
+/// What is known of steps beyond those that are kept by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MoreSteps {
+    /// How many.
+    pub steps: u32,
+    /// How many of them ended well.
+    pub completed: u32,
+    /// How many of them ended badly.
+    pub failed: u32,
+    /// What they weigh together.
+    pub weight: f64,
+    /// How much of that is done.
+    pub done: f64,
+}
+
+impl MoreSteps {
+    /// Counts one more, if it is fit to be kept.
+    pub fn count(&mut self, step: StepReport) {
+        let Some(step) = clean_step(step) else { return };
+        let ended = |state| u32::from(step.state == state);
+        self.steps = self.steps.saturating_add(1);
+        self.completed = self.completed.saturating_add(ended(StepState::Completed));
+        self.failed = self.failed.saturating_add(ended(StepState::Failed));
+        self.weight += step.weight_or_one();
+        self.done += step.weight_or_one() * step.part_done();
+    }
 }
 
 /// What one source saw at one time; whatever it did not see is absent.
@@ -157,6 +204,9 @@ pub struct Observation {
     /// Named numbers: loss, accuracy, tokens per second.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+    /// More metrics were given than are kept.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub metrics_left_out: bool,
     /// The job's own word for its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
@@ -166,6 +216,12 @@ pub struct Observation {
     /// Steps announced, begun, advanced or ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepReport>,
+    /// Steps that are told in one list with these and not kept by name. A newer list replaces it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_steps: Option<MoreSteps>,
+    /// Reports of steps were too many at once to be taken in.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub steps_left_out: bool,
     /// The job says that it has started up (`READY=1`).
     #[serde(default, skip_serializing_if = "is_false")]
     pub ready: bool,
@@ -196,9 +252,12 @@ impl Observation {
             unit: None,
             eta_seconds: None,
             metrics: BTreeMap::new(),
+            metrics_left_out: false,
             status: None,
             error: None,
             steps: Vec::new(),
+            more_steps: None,
+            steps_left_out: false,
             ready: false,
             stopping: false,
             heartbeat: false,
@@ -215,6 +274,14 @@ impl Observation {
     #[must_use]
     pub fn has_steps(&self) -> bool {
         self.step.is_some() || self.percent.is_some()
+    }
+
+    /// Whether a percentage follows from it alone.
+    #[must_use]
+    pub(super) fn gives_percent(&self) -> bool {
+        let of_steps = self.step.is_some() && self.total_steps.is_some();
+        let of_epochs = self.epoch.is_some() && self.total_epochs.is_some();
+        self.percent.is_some() || of_steps || of_epochs
     }
 
     /// Whether nothing at all was seen.
@@ -247,7 +314,10 @@ impl Observation {
         self.status = newer.status.or(self.status.take());
         self.error = newer.error.or(self.error.take());
         self.metrics.extend(newer.metrics);
+        self.metrics_left_out |= newer.metrics_left_out;
         self.steps.extend(newer.steps);
+        self.more_steps = newer.more_steps.or(self.more_steps.take());
+        self.steps_left_out |= newer.steps_left_out;
         self.ready |= newer.ready;
         self.stopping |= newer.stopping;
         self.heartbeat |= newer.heartbeat;

@@ -68,7 +68,7 @@ fn percent_comes_from_the_best_that_is_said() {
             ..epoch(ratio(), number, 4.0)
         }
     };
-    let table: [(&str, Vec<Observation>, Option<f64>); 9] = [
+    let table: [(&str, Vec<Observation>, Option<f64>); 11] = [
         (
             "its own",
             vec![Observation {
@@ -83,7 +83,17 @@ fn percent_comes_from_the_best_that_is_said() {
             Some(100.0),
         ),
         ("step / total", vec![bar(450.0, 1000.0)], Some(45.0)),
-        ("more than total", vec![bar(12.0, 10.0)], Some(100.0)),
+        ("more than total", vec![bar(12.0, 10.0)], None),
+        (
+            "half of a pair",
+            vec![bar(1.0, 10.0), steps(Source::File, -1.0, 3.0)],
+            Some(10.0),
+        ),
+        (
+            "a pair that cannot be",
+            vec![epoch(Source::File, 1.0, 4.0), epoch(Source::File, 5.0, 3.0)],
+            Some(0.0),
+        ),
         ("nothing of 0", vec![steps(Source::Api, 0.0, 0.0)], None),
         (
             "epochs done",
@@ -139,6 +149,19 @@ fn a_part_told_by_hand_keeps_the_rest() {
         at(3),
     );
     assert_eq!(progress.percent, Some(50.0));
+}
+
+#[test]
+fn a_count_that_outgrows_its_whole_makes_that_unknown() {
+    let more = Observation {
+        step: Some(12.0),
+        ..Observation::new(Source::Api)
+    };
+    let mut progress = Progress::default();
+    progress.observe(steps(Source::Api, 3.0, 10.0), at(0));
+    progress.observe(more, at(1));
+    assert_eq!((progress.step, progress.total_steps), (Some(12.0), None));
+    assert_eq!((progress.percent, progress.phase_number), (None, 1));
 }
 
 #[test]
@@ -480,6 +503,7 @@ fn nonsense_is_left_out() {
     assert_eq!(progress.metrics.len(), MAX_METRICS);
     assert_eq!(progress.metrics["a_b"], -2.0);
     assert!(!progress.metrics.contains_key("nan"));
+    assert!(progress.metrics_left_out, "and it is said");
 }
 
 #[test]

@@ -153,10 +153,38 @@ fn bad_content_is_an_error() {
     let huge = format!("{{\"a\": \"{}\"}}", "x".repeat(1 << 20));
     assert!(matches!(read_text(huge), Err(FileError::TooLarge { .. })));
     let many: String = (0..10_000).map(|n| format!("\"m{n}\":{n},")).collect();
-    assert_eq!(
-        seen(&format!("{{{many}\"z\":1}}")).metrics.len(),
-        MAX_METRICS
+    let many = seen(&format!("{{{many}\"a\":1}}"));
+    assert_eq!(many.metrics.len(), MAX_METRICS);
+    assert!(many.metrics_left_out && many.metrics.contains_key("a"));
+}
+
+#[test]
+fn half_a_pair_is_no_pair() {
+    let seen = seen(
+        r#"{"current_step": "many", "total_steps": 3, "current_epoch": 2, "total_epochs": [], "progress": 0.5}"#,
     );
+    assert_eq!((seen.step, seen.total_steps), (None, None));
+    assert_eq!((seen.epoch, seen.total_epochs), (None, None));
+    assert_eq!(seen.percent, Some(50.0));
+}
+
+#[test]
+fn steps_beyond_those_that_are_kept_are_counted() {
+    let steps: Vec<String> = (0..5000)
+        .map(|number| {
+            let state = if number < 2500 {
+                "completed"
+            } else {
+                "pending"
+            };
+            format!(r#"{{"name": "{number}", "state": "{state}", "weight": 2}}"#)
+        })
+        .collect();
+    let seen = seen(&format!(r#"{{"steps": [{}]}}"#, steps.join(",")));
+    let more = seen.more_steps.unwrap();
+    assert_eq!((seen.steps.len(), more.steps), (MAX_STEPS, 4800));
+    assert_eq!((more.completed, more.weight), (2300, 9600.0));
+    assert_eq!(more.done, 4600.0);
 }
 
 #[test]

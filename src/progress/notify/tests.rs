@@ -98,6 +98,16 @@ fn steps_are_announced_and_weigh() {
 }
 
 #[test]
+fn that_there_is_too_much_is_said() {
+    let names: Vec<String> = (0..300).map(|number| number.to_string()).collect();
+    let many = seen(&format!("X_STOKED_STEPS={}", names.join(",")));
+    assert!(many.steps.len() == MAX_STEPS && many.steps_left_out);
+    let lines = names.iter().map(|it| format!("X_STOKED_METRIC={it}=1\n"));
+    let many = seen(&lines.collect::<String>());
+    assert!(many.metrics.len() == MAX_METRICS && many.metrics_left_out);
+}
+
+#[test]
 fn nothing_about_progress() {
     for text in [
         "",

@@ -51,6 +51,11 @@ fn only(view: ProgressView, fields: &BTreeSet<String>) -> ProgressView {
         epoch: view.epoch.filter(|_| has("epoch")),
         total_epochs: view.total_epochs.filter(|_| has("total_epochs")),
         phase: view.phase.filter(|_| has("phase")),
+        phase_number: if has("phase_number") {
+            view.phase_number
+        } else {
+            0
+        },
         message: view.message.filter(|_| has("message")),
         rate: view.rate.filter(|_| has("rate")),
         unit: view.unit.filter(|_| has("unit")),
@@ -61,6 +66,11 @@ fn only(view: ProgressView, fields: &BTreeSet<String>) -> ProgressView {
         estimated: view.estimated,
         metrics,
         steps: if has("steps") { view.steps } else { Vec::new() },
+        left_out: if has("left_out") {
+            view.left_out
+        } else {
+            Vec::new()
+        },
         source: view.source.filter(|_| has("source")),
         updated_at: view.updated_at.filter(|_| has("updated_at")),
     }

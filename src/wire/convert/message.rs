@@ -37,10 +37,12 @@ pub fn progress_message(body: &ProgressBody, at_ms: i64, audience: Audience) -> 
         error: error.filter(|_| audience == Audience::Owner),
         timestamp: timestamp(at_ms),
         phase: view.phase,
+        phase_number: view.phase_number,
         message: view.message,
         unit: view.unit,
         metrics: view.metrics,
         steps: view.steps,
+        left_out: view.left_out,
         source: view.source,
     }
 }

@@ -31,9 +31,18 @@ prop_compose! {
         epoch in number(), total_epochs in number(), rate in number(), eta_seconds in number(),
         steps_in_epoch in any::<bool>(),
         phase in proptest::option::of(".{0,8}"),
+        named in proptest::collection::vec((0..5_u8, 0..5_usize, number()), 0..3),
         metrics in proptest::collection::btree_map(".{0,3}", any::<f64>(), 0..3),
     ) -> Observation {
+        const STATES: [StepState; 5] = [
+            StepState::Pending, StepState::Started, StepState::Progress, StepState::Completed, StepState::Failed,
+        ];
+        let report = |(name, state, percent): (u8, usize, Option<f64>)| StepReport {
+            percent,
+            ..StepReport::new(name.to_string(), STATES[state])
+        };
         Observation {
+            steps: named.into_iter().map(report).collect(),
             step, total_steps, percent, epoch, total_epochs, steps_in_epoch, phase, rate, eta_seconds, metrics,
             ..Observation::new(source)
         }
