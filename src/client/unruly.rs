@@ -10,6 +10,7 @@ use crate::client::{
 use crate::wire::event::{EventView, StreamMessage};
 use crate::wire::values::Cursor;
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -214,6 +215,7 @@ impl Reader {
 async fn play(deeds: Vec<Deed>, habit: Habit) {
     let daemon = Daemon::start(JOBS);
     let mut reader = Reader::new(&daemon, habit).await;
+    let is_over = Cell::new(false);
     let acting = async {
         for deed in deeds {
             match deed {
@@ -234,24 +236,22 @@ async fn play(deeds: Vec<Deed>, habit: Habit) {
         }
         daemon.heal();
         (1..=JOBS).for_each(|job| daemon.move_on(job));
+        is_over.set(true);
     };
-    tokio::pin!(acting);
-    let mut is_over = false;
+    // A step is not cut short: it would leave a list half read.
     let reading = async {
         loop {
-            tokio::select! {
-                () = &mut acting, if !is_over => is_over = true,
-                () = reader.step(&daemon) => {}
-            }
-            if is_over && reader.mirror.is_level_with(&daemon.world(), habit) {
+            reader.step(&daemon).await;
+            if is_over.get() && reader.mirror.is_level_with(&daemon.world(), habit) {
                 return;
             }
         }
     };
     // Twice the longest wait for silence and for the next attempt; far more than it ever takes.
     let timeout = Duration::from_secs(3600);
+    let both = async { tokio::join!(acting, reading) };
     assert!(
-        tokio::time::timeout(timeout, reading).await.is_ok(),
+        tokio::time::timeout(timeout, both).await.is_ok(),
         "it never came level: {:?} but {:?}",
         reader.mirror,
         daemon.world()
