@@ -222,7 +222,7 @@ impl Progress {
     fn steps_outrun_epochs(&self, seen: &Observation) -> bool {
         let total = seen.total_steps.or(self.total_steps);
         let epoch = seen.epoch.or(self.epoch);
-        let epochs = seen.total_epochs.or(self.total_epochs);
+        let epochs = self.epochs_with(seen);
         let (Some(steps), Some(epoch), Some(epochs)) = (ratio(seen.step, total), epoch, epochs)
         else {
             return false;
@@ -239,7 +239,7 @@ impl Progress {
 
     fn candidate(&self, seen: &Observation, changed_lead: bool) -> Candidate {
         let epoch = seen.epoch.or(self.epoch);
-        let total_epochs = seen.total_epochs.or(self.total_epochs);
+        let total_epochs = self.epochs_with(seen);
         let stale = changed_lead
             || seen.percent.is_some()
             || (self.counting.steps_in_epoch && epoch != self.counting.epoch_of_step);
@@ -340,7 +340,17 @@ impl Progress {
     }
 
     fn take_epoch(&mut self, seen: &Observation) -> bool {
-        put(&mut self.epoch, seen.epoch) | put(&mut self.total_epochs, seen.total_epochs)
+        let total = self.epochs_with(seen);
+        let changed = self.total_epochs != total;
+        self.total_epochs = total;
+        put(&mut self.epoch, seen.epoch) || changed
+    }
+
+    /// How many epochs there are after an observation: not as many as were said before, where there are more by now.
+    fn epochs_with(&self, seen: &Observation) -> Option<f64> {
+        let known = self.total_epochs;
+        let holds = |total: &f64| seen.epoch.is_none_or(|epoch| epoch <= *total);
+        seen.total_epochs.or(known.filter(holds))
     }
 
     /// Shows another adapter's epochs where the lead, an adapter too, has none of its own.

@@ -384,6 +384,18 @@ fn everybody_may_add_metrics_and_epochs_fill_a_gap() {
 }
 
 #[test]
+fn more_epochs_than_there_were_to_be_are_of_an_unknown_number() {
+    let mut progress = Progress::default();
+    progress.observe(epoch(adapter("marks").source, 3.0, 3.0), at(0));
+    let more = Observation {
+        epoch: Some(4.0),
+        ..adapter("marks")
+    };
+    progress.observe(more, at(1));
+    assert_eq!((progress.epoch, progress.total_epochs), (Some(4.0), None));
+}
+
+#[test]
 fn steps_that_start_again_in_every_epoch_are_noticed() {
     // `Epoch 1/2` is printed, then an unlabelled bar runs to its end; and again.
     let heading = |number| epoch(Source::Adapter("ratio".to_owned()), number, 2.0);

@@ -338,6 +338,8 @@ fn frequency(byte: u8) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The needs of a pattern, each window as `a[bc]d`.
@@ -403,5 +405,61 @@ mod tests {
     fn deep_repetition_stays_small() {
         let needs = shown("(?:(?:(?:(?:ab){8}){8}){8}){8}%");
         assert!(needs.len() <= MAX_NEEDS);
+    }
+
+    /// Patterns of few bytes, so that lines of the same bytes often match them.
+    fn pattern() -> impl Strategy<Value = String> {
+        let leaf = prop::sample::select(vec![
+            "a",
+            "b",
+            "%",
+            "█",
+            "é",
+            "ab%",
+            "%█",
+            "[ab]",
+            "[%█]",
+            "[é█]",
+            "[^a]",
+            "[0-9]",
+            r"\w",
+            ".",
+            "^",
+            "$",
+            r"(?-u:\b)",
+            "(?i:A)",
+        ]);
+        leaf.prop_map(str::to_owned)
+            .prop_recursive(4, 24, 4, |part| {
+                prop_oneof![
+                    3 => prop::collection::vec(part.clone(), 2..5).prop_map(|parts| parts.concat()),
+                    1 => prop::collection::vec(part.clone(), 2..4)
+                        .prop_map(|parts| format!("(?:{})", parts.join("|"))),
+                    1 => (part, prop::sample::select(vec!["?", "*", "+", "{2}", "{2,3}", "{9,}"]))
+                        .prop_map(|(part, times)| format!("(?:{part}){times}")),
+                ]
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn what_matches_has_all_that_is_needed(
+            pattern in pattern(),
+            lines in prop::collection::vec("[ab%█é1]{0,16}", 8),
+        ) {
+            let needs = needs(&regex_syntax::parse(&pattern).unwrap());
+            let regex = regex::Regex::new(&pattern).unwrap();
+            let stands_in = |window: &Window, line: &str| {
+                line.as_bytes()
+                    .windows(window.0.len())
+                    .any(|bytes| bytes.iter().zip(&window.0).all(|(byte, set)| set.has(*byte)))
+            };
+            for line in lines.iter().filter(|line| regex.is_match(line)) {
+                for need in &needs {
+                    let is_met = need.iter().any(|window| stands_in(window, line));
+                    prop_assert!(is_met, "{pattern} matches {line:?}, which has none of {need:?}");
+                }
+            }
+        }
     }
 }

@@ -14,6 +14,8 @@ pub struct Lines {
     buffer: Vec<u8>,
     /// How much of `buffer` is known to hold no newline, so that a long line costs linear time.
     searched: usize,
+    /// How long the line is that has not ended yet.
+    open_bytes: usize,
     limit_bytes: usize,
 }
 
@@ -24,17 +26,25 @@ impl Lines {
         Self {
             buffer: Vec::new(),
             searched: 0,
+            open_bytes: 0,
             limit_bytes,
         }
     }
 
-    /// Take in what was read.
+    /// Take in what was read. The lines before one that is too long still come out.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), LineTooLong> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() > self.limit_bytes && !self.buffer.contains(&b'\n') {
-            return Err(LineTooLong {
-                limit_bytes: self.limit_bytes,
-            });
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            self.open_bytes += text.len();
+            if self.open_bytes > self.limit_bytes {
+                return Err(LineTooLong {
+                    limit_bytes: self.limit_bytes,
+                });
+            }
+            if text.len() < line.len() {
+                self.open_bytes = 0;
+            }
         }
         Ok(())
     }

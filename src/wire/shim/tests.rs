@@ -46,6 +46,21 @@ fn lines_come_out_whole_however_they_came_in() {
 }
 
 #[test]
+fn a_long_line_is_refused_wherever_it_is_cut() {
+    for (pieces, came_out) in [
+        (&["1\nmuch too long"][..], 1),
+        (&["1\n2", "\n", "much", " too ", "long\n"], 2),
+        (&["1\nmuch too long\n3\n"], 1),
+    ] {
+        let mut lines = Lines::new(8);
+        let refused = pieces.iter().find(|it| lines.push(it.as_bytes()).is_err());
+        assert!(refused.is_some(), "{pieces:?}");
+        let out: Vec<_> = std::iter::from_fn(|| lines.next_line()).collect();
+        assert!(out.len() >= came_out && out[0] == b"1", "{pieces:?}");
+    }
+}
+
+#[test]
 fn a_later_kind_of_spawn_error_is_understood_as_unknown() {
     let error: SpawnError =
         decode(br#"{"error":"moon_phase","step":"exec","message":"wait"}"#).unwrap();

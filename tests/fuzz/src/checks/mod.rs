@@ -14,6 +14,7 @@ pub mod shim_frames;
 pub mod sse_client;
 pub mod sse_filters;
 
+mod output;
 mod progress;
 
 /// Cuts bytes into pieces of 1 to 64; the cuts follow from the bytes, so that the same input is always cut alike.
@@ -28,7 +29,7 @@ fn pieces(mut bytes: &[u8]) -> Vec<&[u8]> {
             .wrapping_add(1);
         // Short pieces cut more often between two bytes that belong together.
         let longest = if chance >> 63 == 0 { 4 } else { 64 };
-        let length = 1 + usize::try_from((chance >> 32) % longest).unwrap_or(0);
+        let length = 1 + usize::try_from(chance >> 32).unwrap_or(0) % longest;
         let (piece, rest) = bytes.split_at(length.min(bytes.len()));
         pieces.push(piece);
         bytes = rest;

@@ -1,7 +1,7 @@
 //! What must hold of any observation, and of the progress that is made of observations.
 
 use stoked::model::progress::{
-    MAX_METRICS, MAX_NAME_CHARS, MAX_STEPS, MAX_TEXT_CHARS, Observation, Progress, Tracker,
+    MAX_METRICS, MAX_NAME_CHARS, MAX_STEPS, MAX_TEXT_CHARS, Observation, Progress, Source, Tracker,
 };
 use stoked::model::time::Stamp;
 
@@ -21,23 +21,34 @@ pub(super) fn is_sound(seen: &Observation) {
         seen.percent.is_none_or(|percent| percent <= 100.0),
         "{seen:?}"
     );
-    for (part, whole) in [
-        (seen.step, seen.total_steps),
-        (seen.epoch, seen.total_epochs),
-    ] {
-        if let (Some(part), Some(whole)) = (part, whole) {
-            assert!(part <= whole && whole > 0.0, "{seen:?}");
-        }
-    }
+    assert!(is_part(seen.step, seen.total_steps), "{seen:?}");
+    assert!(is_part(seen.epoch, seen.total_epochs), "{seen:?}");
     assert!(!seen.is_empty());
+}
+
+/// Whether there is no more of it than of the whole, where both are known.
+fn is_part(part: Option<f64>, whole: Option<f64>) -> bool {
+    part.zip(whole)
+        .is_none_or(|(part, whole)| part <= whole && whole > 0.0)
+}
+
+/// Whether it may be relied on to tell parts with their wholes: whoever reports by hand may tell one at a time, and
+/// more of it than there is.
+fn tells_parts(seen: &Observation) -> bool {
+    matches!(seen.source, Source::Adapter(_))
+        && is_part(seen.step, seen.total_steps)
+        && is_part(seen.epoch, seen.total_epochs)
+        && (seen.epoch.is_some() || seen.total_epochs.is_none())
 }
 
 /// Takes observations in, half a second apart, and looks at what would be shown after each.
 pub(super) fn merge(observations: impl IntoIterator<Item = Observation>) {
     let mut tracker = Tracker::default();
     let mut before = Progress::default();
+    let mut can_be_true = true;
     for (at, seen) in (1_u32..).zip(observations) {
         let ms = at * 500;
+        can_be_true &= tells_parts(&seen);
         tracker.observe(
             seen,
             Stamp {
@@ -46,6 +57,8 @@ pub(super) fn merge(observations: impl IntoIterator<Item = Observation>) {
             },
         );
         let now = tracker.progress();
+        let has_parts = is_part(now.step, now.total_steps) && is_part(now.epoch, now.total_epochs);
+        assert!(has_parts || !can_be_true, "{now:?}");
         is_fit_to_show(now);
         is_fit_to_show(&stored(now));
         if now.phase_number == before.phase_number

@@ -17,6 +17,7 @@ pub fn check(data: &[u8]) {
         .filter_map(|line| line.strip_suffix(b"\n"))
         .collect();
     assert_eq!(whole, expected);
+    too_long(data);
     for line in data.split(|byte| *byte == b'\n') {
         same_after_writing::<ToShim>(line);
         same_after_writing::<FromShim>(line);
@@ -35,6 +36,24 @@ fn lines<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
         all.extend(std::iter::from_fn(|| lines.next_line()));
     }
     all
+}
+
+/// A line that is longer than it may be is refused wherever it is cut, and those before it have come out by then.
+fn too_long(data: &[u8]) {
+    const LIMIT_BYTES: usize = 32;
+    let mut lines = Lines::new(LIMIT_BYTES);
+    let mut given = Vec::new();
+    let is_refused = pieces(data).into_iter().any(|piece| {
+        let is_refused = lines.push(piece).is_err();
+        given.extend(std::iter::from_fn(|| lines.next_line()));
+        is_refused
+    });
+    let expected: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    let fit = expected.iter().take_while(|line| line.len() <= LIMIT_BYTES);
+    let fit = fit.count();
+    assert_eq!(is_refused, fit < expected.len());
+    assert!(given.len() >= fit.min(expected.len() - 1));
+    assert_eq!(given, expected[..given.len()]);
 }
 
 fn same_after_writing<T: Serialize + DeserializeOwned + PartialEq + Debug>(line: &[u8]) {
