@@ -266,7 +266,7 @@ async fn the_cursor_moves_past_what_a_snapshot_shows_already() {
     // Heartbeats alone are no answer.
     let next = soon(client.message()).await;
     assert_eq!(
-        (next.event.as_str(), seqs(&[next.clone()])),
+        (next.event.as_str(), seqs(std::slice::from_ref(&next))),
         ("bookmark", vec![head.0])
     );
 }
