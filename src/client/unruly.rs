@@ -2,8 +2,10 @@
 //! client knows what the daemon knows. Random faults, real sockets, virtual time.
 
 mod daemon;
+mod harm;
 
-use crate::client::unruly::daemon::{Daemon, Fault, World};
+use crate::client::unruly::daemon::{Daemon, World};
+use crate::client::unruly::harm::{Fault, fault};
 use crate::client::{
     Client, EventQuery, Events, JobQuery, LogItem, LogOutput, LogQuery, News, StreamItem,
 };
@@ -40,7 +42,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => (0u64..5_000).prop_map(Deed::Killed),
         1 => (0u64..5_000).prop_map(Deed::OtherDatabase),
         1 => Just(Deed::Trimmed),
-        4 => proptest::collection::vec(daemon::fault(), 1..4).prop_map(Deed::Faults),
+        4 => proptest::collection::vec(fault(), 1..4).prop_map(Deed::Faults),
         4 => (0u64..60_000).prop_map(Deed::Quiet),
     ]
 }
@@ -277,7 +279,7 @@ proptest! {
 
     #[test]
     fn a_log_is_the_same_to_the_byte(
-        faults in proptest::collection::vec(daemon::fault(), 0..12),
+        faults in proptest::collection::vec(fault(), 0..12),
     ) {
         runtime().block_on(async {
             let daemon = Daemon::start(0);
