@@ -23,6 +23,13 @@ fn shown(bytes: &[u8], changes: &[Change], resizing: Resizing) -> Vec<String> {
     terminal.rows()
 }
 
+/// The end of what was drawn whole: a drawing comes in one piece, but may be heard in several.
+fn end_of_drawing(bytes: &[u8]) -> usize {
+    let end = b"\x1b[?7h";
+    let at = bytes.windows(end.len()).rposition(|it| it == end);
+    at.map_or(0, |at| at + end.len())
+}
+
 /// Whether each job has one bar, in a row of its own, and nothing is left of others.
 fn is_tidy(rows: &[String], percents: [&str; 2], width: u16) -> bool {
     let bars: Vec<&String> = rows.iter().filter(|row| row.contains('%')).collect();
@@ -54,7 +61,7 @@ fn bars_are_drawn_anew_when_the_terminal_changes_its_width() {
     });
     for width in [30, 20, 120, 45] {
         // What is said between both is cut by the terminal, and drawn again.
-        changes.push((watch.out.all().len(), width));
+        changes.push((end_of_drawing(&watch.out.all()), width));
         watch.resize(width);
         for resizing in [Resizing::Continues, Resizing::Cuts] {
             watch.out.until(&format!("bars at {width}"), |bytes| {
