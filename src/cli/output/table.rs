@@ -51,9 +51,10 @@ pub fn jobs(jobs: &[JobView], look: &Look) -> String {
             break;
         }
         if let Some(at) = columns.iter().position(|&it| it == column) {
-            match column {
-                Column::PhasedPercent => columns[at] = Column::Percent,
-                _ => drop(columns.remove(at)),
+            if column == Column::PhasedPercent {
+                columns[at] = Column::Percent;
+            } else {
+                columns.remove(at);
             }
             table = job_table(jobs, &columns, look);
         }
