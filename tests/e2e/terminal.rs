@@ -100,7 +100,7 @@ impl Terminal {
             line.resize(self.at.1 + 1, ' ');
         }
         line[self.at.1] = c;
-        if self.wraps || (self.at.1 + 1) % self.width != 0 {
+        if self.wraps || !(self.at.1 + 1).is_multiple_of(self.width) {
             self.at.1 += 1;
         }
     }
