@@ -348,7 +348,11 @@ mod tests {
         assert!(metric("loss=NaN").is_err() && metric("loss").is_err());
         assert_eq!(ratio("3/10"), Ok((3.0, Some(10.0))));
         assert_eq!(ratio("3"), Ok((3.0, None)));
-        assert!(ratio("3/").is_err());
+        for text in ["3/", "5/3", "0/0", "-1/3", "-1"] {
+            assert!(ratio(text).is_err(), "{text}");
+        }
+        assert!(step_name(" ").is_err());
+        assert_eq!(step_name("fit "), Ok("fit".to_owned()));
         assert_eq!(percent("45%"), Ok(45.0));
         assert!(percent("101").is_err());
         assert_eq!([priority("P0"), priority("9")], [Ok(0), Ok(9)]);

@@ -60,6 +60,21 @@ fn a_job_reports_through_the_client() {
     assert_eq!(shown["source"], "api");
 }
 
+/// A count of before does not stand for named steps that moved since.
+#[test]
+fn named_steps_take_over_from_a_count() {
+    let mut host = Host::start();
+    let script = "p=\"$STOKE progress\"; $p --percent 60 && $p --steps a,b && $p --step-fail b && $p --step-done a && \
+                  ! $p --step 5/3 2>$W/refused && read x < $W/go";
+    let shown = reported(&mut host, json!(["sh", "-c", script]), |it| *it == 1.0);
+    assert_eq!(
+        (&shown["percent"], &shown["total_steps"]),
+        (&json!(50.0), &json!(2.0)),
+        "{shown:#}"
+    );
+    assert_eq!(shown["phase_number"], 1, "it fell from 60: {shown:#}");
+}
+
 #[test]
 fn a_job_reports_in_a_file() {
     let mut host = Host::start();

@@ -317,3 +317,25 @@ fn instants_beyond_the_calendar_are_its_ends() {
     assert_eq!(timestamp(i64::MAX), jiff::Timestamp::MAX);
     assert_eq!(timestamp(i64::MIN), jiff::Timestamp::MIN);
 }
+
+#[test]
+fn a_message_says_when_counting_began_anew_and_what_is_not_kept() {
+    let mut progress = Progress::default();
+    for percent in [60.0, 30.0] {
+        let mut seen = Observation::new(Source::File);
+        seen.percent = Some(percent);
+        seen.metrics = (0..65).map(|n| (n.to_string(), 1.0)).collect();
+        progress.observe(seen, at(1));
+    }
+    let body = ProgressBody {
+        job: JobId(1),
+        name: "x".into(),
+        attempt: 1,
+        status: StateName::Running,
+        progress,
+    };
+    let message = progress_message(&body, 1, Audience::Owner);
+    assert_eq!((message.progress, message.phase_number), (Some(30.0), 1));
+    assert_eq!(message.left_out, ["metrics"]);
+    assert_eq!(message.into_view().phase_number, 1);
+}
