@@ -97,6 +97,11 @@ impl Samples {
             .map_or(0.0, |last| self.breaks.seconds_per_unit(last.done))
     }
 
+    /// The longest of the breaks that are remembered.
+    pub(super) fn longest_break_ms(&self) -> u64 {
+        self.breaks.longest_ms()
+    }
+
     /// Lets that one go whose neighbours are closest together, measured by how long ago it was.
     fn thin(&mut self) {
         let Some(last_ms) = self.last().map(|last| last.work_ms) else {
