@@ -15,7 +15,7 @@ const FIRST_LOOK_MS: u64 = 5_000;
 /// What counts down by earlier runs is shown anew when so much of it has gone by …
 const COUNTDOWN_SHARE: f64 = 0.1;
 /// … and at least so long.
-const COUNTDOWN_MIN_MS: u64 = 2_000;
+const COUNTDOWN_MIN_MS: u64 = 3_000;
 /// A total that grows by more than this at once belongs to something else that is counted.
 const GROWTH_OF_ONE_COUNT: f64 = 2.0;
 
