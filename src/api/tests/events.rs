@@ -591,6 +591,7 @@ async fn wrong_filters_are_named() {
     let many = "channel=a/b/c&".repeat(51);
     for (query, field) in [
         ("channel=job", "channel"),
+        ("channel=", "channel"),
         ("job=x", "job"),
         ("job=1&channel=*", "job"),
         (many.as_str(), "channel"),
