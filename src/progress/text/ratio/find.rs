@@ -76,15 +76,20 @@ pub(super) fn is_worth(line: &str) -> bool {
     })
 }
 
-/// Whether a line shows bytes to people: after a place, most words are pairs of hexadecimal digits or the like.
+/// Whether a line shows bytes to people: after a place, most words are hexadecimal digits or single signs.
 pub(super) fn is_dump(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace();
     let is_hex = |word: &str| word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let Some(place) = words.next().map(|word| word.trim_end_matches(':')) else {
         return false;
     };
-    let shown = words.take(DUMP_WORDS);
-    let shown = shown.filter(|word| (2..=4).contains(&word.len()) && is_hex(word));
+    let is_shown = |word: &&str| match word.len() {
+        // A byte as it is, as by `od -c`.
+        1 => true,
+        2..=4 => is_hex(word) || word.starts_with('\\'),
+        _ => false,
+    };
+    let shown = words.take(DUMP_WORDS).filter(is_shown);
     place.len() >= DUMP_PLACE && is_hex(place) && shown.count() >= DUMP_WORDS / 2
 }
 
