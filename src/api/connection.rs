@@ -156,6 +156,7 @@ async fn serve(
     let turn = Arc::new(Turn::default());
     let socket = WatchedSocket::new(stream, Arc::clone(&turn), &shared.limits);
     let presence = socket.presence();
+    let gone = presence.clone();
     let service = service_fn(|mut request: Request<Incoming>| {
         let turn = TurnGuard::begin(&turn);
         request.extensions_mut().insert(presence.clone());
@@ -164,11 +165,15 @@ async fn serve(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Whoever says that nothing more comes has asked and waits for the answer.
+        .half_close(true)
         .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
+        () = gone.over() => Ok(()),
         () = shared.stop.cancelled() => {
             turn.hurry();
             connection.as_mut().graceful_shutdown();

@@ -365,7 +365,11 @@ fn states(name: &str) -> Result<Vec<StateName>, Failure> {
 
 /// A job as the caller sees it, with its newest progress and the true reason why it waits.
 pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
-    let progress = newest_progress(&call.shared, job).map(|(_, progress)| progress);
+    let goes_on = matches!(job.state, JobState::Running { .. });
+    let progress = newest_progress(&call.shared, job).map(|(at_ms, progress)| {
+        let age_ms = u64::try_from(now_ms().saturating_sub(at_ms)).unwrap_or(0);
+        progress.aged(if goes_on { age_ms } else { 0 })
+    });
     let around = Surroundings {
         group: groups.iter().find(|group| group.name == job.spec.group),
         progress: progress.as_ref(),

@@ -59,7 +59,7 @@ pub(super) fn routes() -> Vec<Route> {
         "The output as the job wrote it; with `format=json` one LogPiece per line. While `format=json` is followed, an \
          empty line is a sign of life: one comes after so many milliseconds without output as the header \
          `stoked-heartbeat-ms` of the answer says. The bytes as they are leave no room for that. Whoever closes the \
-         connection, or the sending half of it, has left: nothing is kept for it, whether or not the job writes.",
+         connection has left: nothing is kept for it, whether or not the job writes.",
     );
     vec![
         Route::new(Method::GET, "/v1/jobs/{id}/logs", "job_logs", LOGS, logs)

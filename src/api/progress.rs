@@ -149,6 +149,9 @@ async fn history(call: Call) -> Answer {
 fn resolution_ms(call: &Call) -> Result<i64, Failure> {
     let wanted = "a length of time: seconds, or as in 10s or 5m";
     let span: Option<Span> = call.value("resolution", wanted)?;
+    if span.is_some_and(|span| span.ms == 0) {
+        return Err(invalid("resolution", "it is at least one millisecond, 1ms"));
+    }
     Ok(span.map_or(1, |span| i64::try_from(span.ms).unwrap_or(i64::MAX)))
 }
 

@@ -6,6 +6,7 @@
 use crate::api::limits::Limits;
 use crate::api::problem::last_words;
 use crate::wire::error::{Problem, ProblemKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,19 +53,36 @@ impl Turn {
 pub(crate) struct Presence(Option<Arc<UnixStream>>);
 
 impl Presence {
-    /// Ends when the client has closed the connection, or its half of it.
+    /// Ends when the client has closed the connection. One that says nothing more and still takes its answer
+    /// has not left.
     ///
-    /// The HTTP layer reads on while it answers and notices this too, but not where the client has sent more
-    /// already than this one request.
+    /// The HTTP layer does not tell the two apart: to it both are the end of what there is to read.
     pub(crate) async fn over(&self) {
-        let over = match &self.0 {
-            // Of what this asks for, a Unix socket has nothing but its end.
-            Some(stream) => stream.ready(Interest::PRIORITY).await.is_ok(),
-            None => false,
+        let Some(stream) = &self.0 else {
+            return std::future::pending().await;
         };
-        if !over {
-            std::future::pending::<()>().await;
+        // Of what this asks for, a Unix socket has nothing but the end of what it sends.
+        if stream.ready(Interest::PRIORITY).await.is_err() {
+            return std::future::pending().await;
         }
+        // There is no waiting for the rest without taking writing away from whoever answers.
+        while !is_closed(stream) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// How often a client that sends nothing more is looked at: whether it still takes what it is sent.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Whether nobody is at the other end any more.
+fn is_closed(stream: &UnixStream) -> bool {
+    let mut looked = [PollFd::new(stream, PollFlags::empty())];
+    let gone = PollFlags::HUP | PollFlags::ERR;
+    match poll(&mut looked, Some(&Timespec::default())) {
+        Ok(_) => looked.iter().any(|look| look.revents().intersects(gone)),
+        // It is looked at again.
+        Err(_) => false,
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn check(
     directory(&cwd, at)?;
     let mut spec = JobSpec::new(job.command, cwd);
     if let Some(name) = job.name {
-        word(&name, "name", MAX_NAME_CHARS, at)?;
+        job_name(&name, at)?;
         spec.name = name;
     }
     if let Some(group) = job.group {
@@ -62,7 +62,10 @@ pub(super) fn check(
         spec.group = group;
     }
     spec.kind = checked_word(job.kind, "kind", at)?;
-    spec.flow = checked_word(job.flow, "flow", at)?;
+    if let Some(flow) = &job.flow {
+        segment(flow, "flow", at)?;
+    }
+    spec.flow = job.flow;
     labels(&job.labels, at)?;
     spec.labels = job.labels;
     if let Some(urgency) = job.priority {
@@ -128,7 +131,7 @@ pub(super) fn check_edit(edit: JobEdit) -> Result<Edit, Failure> {
         command(argv, at)?;
     }
     if let Some(name) = &edit.name {
-        word(name, "name", MAX_NAME_CHARS, at)?;
+        job_name(name, at)?;
     }
     if let Some(group) = &edit.group {
         group_name(group, at)?;
@@ -208,10 +211,37 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Checks the name of a group; it stands in channels and paths.
 pub(super) fn group_name(name: &str, at: Place<'_>) -> Result<(), Failure> {
+    segment(name, "group", at)
+}
+
+/// Checks a name that stands between slashes.
+fn segment(name: &str, field: &str, at: Place<'_>) -> Result<(), Failure> {
     if name.contains('/') {
-        return Err(at.wrong("group", "the name of a group has no slash"));
+        return Err(at.wrong(field, format_args!("the name of a {field} has no slash")));
     }
-    word(name, "group", MAX_NAME_CHARS, at)
+    word(name, field, MAX_NAME_CHARS, at)
+}
+
+/// Checks the name of a job, by which people mean it: what reads as a number, a range, a list or `@` means others.
+fn job_name(name: &str, at: Place<'_>) -> Result<(), Failure> {
+    word(name, "name", MAX_NAME_CHARS, at)?;
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_range = name.split_once('-').is_some_and(|(from, to)| {
+        !from.is_empty() && !to.is_empty() && is_digits(from) && is_digits(to)
+    });
+    if is_digits(name) || is_range {
+        return Err(at.wrong(
+            "name",
+            "it reads as the number of a job: put a letter in it",
+        ));
+    }
+    if name.starts_with('@') || name.contains(',') {
+        return Err(at.wrong(
+            "name",
+            "@ at its beginning and commas have a meaning of their own where jobs are named",
+        ));
+    }
+    Ok(())
 }
 
 fn command(argv: &[String], at: Place<'_>) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
 //! Channels as somebody asked for them: which ones are meant.
 
+use std::collections::BTreeSet;
+
 /// Globs over channels, as the daemon understands them; none means every channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Channels {
@@ -23,6 +25,16 @@ impl Channels {
     #[must_use]
     pub fn globs(&self) -> &[String] {
         &self.globs
+    }
+
+    /// The jobs that were asked for by number, each once.
+    #[must_use]
+    pub fn only_jobs(&self) -> BTreeSet<u64> {
+        let number = |glob: &String| match parts(glob)? {
+            ["job", id, _] => id.parse().ok(),
+            _ => None,
+        };
+        self.globs.iter().filter_map(number).collect()
     }
 
     /// Whether the channel of this job and topic is among them.
@@ -94,6 +106,14 @@ mod tests {
             let written: Vec<_> = written.iter().map(|&it| it.to_owned()).collect();
             Channels::of(&written)
         };
+        let named = of(&[
+            "42",
+            "job/7/state",
+            "job/7/*",
+            "job/*/state",
+            "group/3/state",
+        ]);
+        assert_eq!(named.only_jobs().into_iter().collect::<Vec<_>>(), [7, 42]);
         assert!(of(&[]).has_job(4, "state") && of(&["*"]).has_job(4, "x"));
         assert_eq!(of(&["42", "a/b/c"]).globs(), ["job/42/*", "a/b/c"]);
         assert!(of(&["42"]).has_job(42, "progress") && !of(&["42"]).has_job(4, "progress"));

@@ -63,7 +63,7 @@ pub async fn follow(
     let outcome = following.run(stops).await;
     following.screen.erase();
     let Some(outcome) = outcome? else {
-        return Ok(ExitCode::from(130));
+        return Ok(ExitCode::from(Stops::STATUS));
     };
     if let Some(text) = outcome.explanation(id) {
         following.screen.note(&harmless(&text));
@@ -128,6 +128,7 @@ impl Following<'_> {
                 item = self.events.next(), if !has_ended && self.looking.is_none() => self.event(item)?,
                 job = awaited(&mut self.looking) => self.looked(job)?,
                 () = self.waits.look(), if !has_ended && self.looking.is_none() => self.look(),
+                () = self.screen.resized() => self.draw(),
                 _ = tick.tick(), if draws => self.draw(),
             }
         }

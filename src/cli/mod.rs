@@ -15,7 +15,7 @@ mod usage;
 pub mod values;
 pub mod waits;
 
-use crate::client::Client;
+use crate::client::{Client, OnWait};
 use crate::config::paths::Surroundings;
 use clap::Parser;
 use commands::Command;
@@ -89,7 +89,15 @@ impl Session {
     /// # Errors
     /// Where none answers and none can be started.
     pub async fn connect(&self) -> Result<Client, CliError> {
-        self.plan.connect().await
+        let client = self.plan.connect().await?;
+        self.tell_when_waiting(&client);
+        Ok(client)
+    }
+
+    /// A daemon that does not answer, perhaps because it is stopped, keeps nobody waiting without a word.
+    pub fn tell_when_waiting(&self, client: &Client) {
+        let output = self.output.clone();
+        client.tell_when_waiting(OnWait::new(move || output.waiting()));
     }
 }
 

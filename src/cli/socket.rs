@@ -97,11 +97,15 @@ impl Plan {
         let mut candidates = vec![Candidate {
             socket: own_dir.socket(),
             suspect_dir,
-            why: "your own daemon",
+            why: if around.stoked_runtime_dir.is_some() {
+                "in STOKED_RUNTIME_DIR"
+            } else {
+                "your own place"
+            },
         }];
         if around.stoked_runtime_dir.is_none() {
             let system = Path::new(SYSTEM_RUNTIME_DIR).join(SOCKET_NAME);
-            candidates.push(Candidate::trusted(&system, "the system's daemon"));
+            candidates.push(Candidate::trusted(&system, "the system's place"));
         }
         Self {
             candidates,

@@ -24,6 +24,9 @@ impl Stops {
         })
     }
 
+    /// Whoever is stopped so ends with this status, as shells count it.
+    pub const STATUS: u8 = 130;
+
     /// The next one.
     pub async fn next(&mut self) {
         tokio::select! {

@@ -10,13 +10,15 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio_util::task::TaskTracker;
 
 /// No answer takes longer, short of a store that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After so long without an answer somebody who waits is told so.
+const A_WHILE: Duration = Duration::from_secs(2);
 /// No answer is larger; a list has at most a thousand jobs.
 const LARGEST_ANSWER_BYTES: usize = 256 << 20;
 
@@ -83,6 +85,25 @@ pub(crate) struct Http {
     revival: Option<Revival>,
     kept: Mutex<Option<SendRequest<Full<Bytes>>>>,
     connections: TaskTracker,
+    /// Told once when an answer does not come for a while.
+    on_wait: Mutex<Option<OnWait>>,
+}
+
+/// What is done when an answer does not come for a while.
+pub struct OnWait(Box<dyn FnOnce() + Send>);
+
+impl OnWait {
+    /// Does this.
+    #[must_use]
+    pub fn new(tell: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+}
+
+impl std::fmt::Debug for OnWait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnWait")
+    }
 }
 
 /// What brings back a daemon that went away under its client: a process that is being killed may still
@@ -116,7 +137,16 @@ impl Http {
             revival,
             kept: Mutex::new(None),
             connections: TaskTracker::new(),
+            on_wait: Mutex::new(None),
         }
+    }
+
+    pub(crate) fn tell_when_waiting(&self, tell: OnWait) {
+        *self.to_tell() = Some(tell);
+    }
+
+    fn to_tell(&self) -> MutexGuard<'_, Option<OnWait>> {
+        self.on_wait.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn socket(&self) -> &Path {
@@ -132,6 +162,22 @@ impl Http {
 
     /// Asks, and reads the whole answer. A broken connection is tried once more where that is safe.
     pub(crate) async fn ask(&self, ask: &Ask) -> Result<Bytes, ClientError> {
+        self.telling(self.ask_patiently(ask)).await
+    }
+
+    /// Awaits an answer; who waits for it hears so after a while.
+    async fn telling<T>(&self, answer: impl Future<Output = T>) -> T {
+        let mut answer = std::pin::pin!(answer);
+        if let Ok(answer) = tokio::time::timeout(A_WHILE, answer.as_mut()).await {
+            return answer;
+        }
+        if let Some(OnWait(tell)) = self.to_tell().take() {
+            tell();
+        }
+        answer.await
+    }
+
+    async fn ask_patiently(&self, ask: &Ask) -> Result<Bytes, ClientError> {
         let kept = self.take();
         let was_kept = kept.is_some();
         match self.ask_once(ask, kept).await {
@@ -151,6 +197,8 @@ impl Http {
         ask: &Ask,
         patience: Option<Duration>,
     ) -> Result<Response<Incoming>, ClientError> {
+        // Who heard from the daemon before is told that the connection is lost.
+        let is_first = patience.is_none();
         let patience = patience.unwrap_or(PATIENCE);
         let asking = async {
             let mut sender = self.fresh().await?;
@@ -160,7 +208,12 @@ impl Http {
                 .await
                 .map_err(ClientError::broken)
         };
-        let response = patiently(patience, asking).await?;
+        let asking = patiently(patience, asking);
+        let response = if is_first {
+            self.telling(asking).await?
+        } else {
+            asking.await?
+        };
         if response.status().is_success() {
             return Ok(response);
         }

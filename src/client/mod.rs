@@ -16,7 +16,7 @@ pub mod sse;
 
 pub use error::ClientError;
 pub use events::{EventQuery, Events, StreamItem, message};
-pub use http::Revival;
+pub use http::{OnWait, Revival};
 pub use logs::{LogFollow, LogItem, LogOutput, LogQuery};
 pub use news::{JobStateBody, News};
 pub use query::{FlowQuery, JobQuery};

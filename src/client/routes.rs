@@ -3,7 +3,7 @@
 use crate::client::backoff::random_bits;
 use crate::client::error::ClientError;
 use crate::client::events::{EventQuery, Events};
-use crate::client::http::{Ask, Http, Revival};
+use crate::client::http::{Ask, Http, OnWait, Revival};
 use crate::client::logs::{LogFollow, LogQuery};
 use crate::client::query::{FlowQuery, JobQuery, Target, encode};
 use crate::wire::flow::{FlowList, FlowView};
@@ -62,6 +62,11 @@ impl Client {
     #[must_use]
     pub fn socket(&self) -> &Path {
         self.http.socket()
+    }
+
+    /// Says once, when an answer does not come for a while.
+    pub fn tell_when_waiting(&self, tell: OnWait) {
+        self.http.tell_when_waiting(tell);
     }
 
     pub(crate) fn http(&self) -> Arc<Http> {

@@ -70,6 +70,12 @@ impl Base {
         Cgroup::in_parent(&self.parent, name)
     }
 
+    /// Takes the directory away, unless attempts have their cgroups in it: then it stays for the next daemon.
+    pub fn leave(&self) {
+        // The kernel refuses what is in use, and whoever comes next makes it again.
+        let _kept = fs::remove_dir(&self.parent);
+    }
+
     /// Moves this process to where it is already, which moves nothing.
     ///
     /// Entering a cgroup waits for a grace period of the kernel (about 10 ms on an idle host), unless

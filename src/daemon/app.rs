@@ -301,5 +301,8 @@ impl App {
         let store = self.store;
         let stored = tokio::task::spawn_blocking(move || store.close());
         drop(tokio::time::timeout(DRAIN, stored).await);
+        if let Containing::Cgroup(base) = &self.launcher.context().containing {
+            base.leave();
+        }
     }
 }

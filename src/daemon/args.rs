@@ -1,7 +1,7 @@
 //! The daemon's command line.
 
 use clap::{CommandFactory, Parser};
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// What is added below the help, and is the end of the manual page.
@@ -45,10 +45,21 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// The command line of this process; ends it with help or a usage error where that is due.
-    #[must_use]
-    pub(super) fn of_process() -> Self {
-        Self::parse()
+    /// The command line of this process; nothing where help or the version was asked for, and given.
+    /// A usage error ends the process.
+    ///
+    /// # Errors
+    /// Where what was asked for cannot be written.
+    pub(super) fn of_process() -> io::Result<Option<Self>> {
+        match Self::try_parse() {
+            Ok(args) => Ok(Some(args)),
+            Err(wrong) if wrong.use_stderr() => wrong.exit(),
+            Err(asked) => {
+                asked.print()?;
+                io::stdout().flush()?;
+                Ok(None)
+            }
+        }
     }
 
     /// Writes the manual page.

@@ -47,14 +47,32 @@ const FIRST_PASSED: i32 = 3;
 /// Runs the daemon; returns what the process ends with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::of_process();
-    match run(&args) {
+    let args = match Args::of_process() {
+        Ok(args) => args,
+        Err(error) => return fail(false, &anyhow::Error::new(error).context(UNWRITTEN)),
+    };
+    match args.as_ref().map_or(Ok(()), run) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&args, &format!("stoked: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(args.is_some_and(|args| args.detach), &error),
     }
+}
+
+/// What went wrong where what was asked for does not get out.
+const UNWRITTEN: &str = "failed to write to standard output";
+
+/// As a shell reports a process that SIGPIPE ended.
+const NOT_READ: u8 = 141;
+
+fn fail(detached: bool, error: &anyhow::Error) -> ExitCode {
+    let cause = error.downcast_ref::<std::io::Error>();
+    if error.downcast_ref() == Some(&UNWRITTEN)
+        && cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    {
+        // Nobody reads on, which is no news to whoever did not.
+        return ExitCode::from(NOT_READ);
+    }
+    complain(detached, &format!("stoked: {error:#}"));
+    ExitCode::FAILURE
 }
 
 /// Says what keeps it from running: to who started it, and to the log where there is one.
@@ -62,8 +80,8 @@ pub fn main() -> ExitCode {
     clippy::print_stderr,
     reason = "the one place where the daemon's end is told"
 )]
-fn complain(args: &Args, message: &str) {
-    if args.detach {
+fn complain(detached: bool, message: &str) {
+    if detached {
         tell_starter(message);
     }
     if tracing::dispatcher::has_been_set() {
@@ -75,7 +93,7 @@ fn complain(args: &Args, message: &str) {
 
 fn run(args: &Args) -> Result<()> {
     if args.man {
-        return Args::write_manual(&mut std::io::stdout()).context("failed to write the manual");
+        return print(|out| Args::write_manual(out));
     }
     close_inherited();
     let around = Surroundings::of_process();
@@ -155,10 +173,12 @@ async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
 async fn apply(app: &App, old: &Settings, new: Settings) -> Arc<Settings> {
     let changes = Settings::live_changes(old, &new);
     app.apply(old, &new).await;
-    tracing::info!(
-        applied = changes.applied.join(", "),
-        "the configuration was read again"
-    );
+    if changes.applied.is_empty() {
+        tracing::info!("the configuration was read again; nothing in it counts anew");
+    } else {
+        let applied = changes.applied.join(", ");
+        tracing::info!(applied, "the configuration was read again");
+    }
     if !changes.needs_restart.is_empty() {
         let keys = changes.needs_restart.join(", ");
         tracing::warn!(keys, "these settings count after a restart of the daemon");
@@ -188,15 +208,17 @@ fn sources(args: &Args, mode: Mode, around: &Surroundings) -> Result<Sources> {
 }
 
 /// Prints what is in force and which files say so; fails where an adapter is wrong, which no start would.
-#[expect(clippy::print_stdout, reason = "it is what --check-config is for")]
 fn show_config(loaded: &Loaded, adapter_dirs: &[PathBuf]) -> Result<()> {
     let adapters = adapter_files::load(adapter_dirs);
-    for file in loaded.files.iter().chain(&adapters.files) {
-        println!("# {}", file.display());
-    }
-    for line in loaded.settings.lines() {
-        println!("{line}");
-    }
+    print(|out| {
+        for file in loaded.files.iter().chain(&adapters.files) {
+            writeln!(out, "# {}", file.display())?;
+        }
+        for line in loaded.settings.lines() {
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    })?;
     let problems = adapters.problems.iter().map(ToString::to_string);
     let problems = problems.collect::<Vec<_>>().join("\n");
     if problems.is_empty() {
@@ -204,6 +226,13 @@ fn show_config(loaded: &Loaded, adapter_dirs: &[PathBuf]) -> Result<()> {
     } else {
         bail!("failed to read some adapters, which would be left out:\n{problems}")
     }
+}
+
+/// Writes to standard output what was asked for, all of it or an error.
+fn print(write: impl FnOnce(&mut std::io::StdoutLock<'_>) -> std::io::Result<()>) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = write(&mut out).and_then(|()| out.flush());
+    written.context(UNWRITTEN)
 }
 
 fn mode(args: &Args, around: &Surroundings) -> Result<Mode> {

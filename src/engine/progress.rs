@@ -16,6 +16,8 @@ use crate::model::time::Stamp;
 
 /// A job is compared with earlier runs once it has run so long: most jobs are over before.
 const COMPARED_AFTER_MS: u64 = 5_000;
+/// A look that comes so late means that the daemon stood still: what jobs said meanwhile is still to be read.
+const LATE_MS: u64 = 2_000;
 
 /// The progress of one attempt, and what of it was told.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub(super) struct Watched {
     is_new: bool,
     /// Earlier runs were asked for.
     is_compared: bool,
+    /// When it is to be looked at next, on the boot clock.
+    look_at_ms: Option<u64>,
 }
 
 impl Engine {
@@ -82,6 +86,10 @@ impl Engine {
             let same = same_runs(&job);
             step.actions.push(Action::Recall { attempt, same });
         }
+        let look_at_ms = watched.look_at_ms.unwrap_or(now.boot_ms);
+        if now.boot_ms.saturating_sub(look_at_ms) > LATE_MS {
+            watched.tracker.excuse(now);
+        }
         watched.is_new |= watched.tracker.refresh(now);
         self.tell_progress(id, now, step);
     }
@@ -101,6 +109,7 @@ impl Engine {
                 told_at_ms: None,
                 is_new: false,
                 is_compared: false,
+                look_at_ms: None,
             }
         }))
     }
@@ -177,6 +186,7 @@ impl Engine {
             } else {
                 watched.tracker.resumed(now);
             }
+            watched.is_new |= watched.tracker.refresh(now);
         }
         self.schedule_beat(id, now);
     }
@@ -197,8 +207,12 @@ impl Engine {
             .filter(|it| it.is_new)
             .map(|it| it.told_at_ms.map_or(now.boot_ms, |at| at + self.pace_ms));
         let refresh = watched.and_then(|it| it.tracker.next_refresh(now));
-        if let Some(at) = compare.into_iter().chain(tell).chain(refresh).min() {
+        let next = compare.into_iter().chain(tell).chain(refresh).min();
+        if let Some(at) = next {
             self.beats.set(id, Due::Boot(at));
+        }
+        if let Some(watched) = self.watched.get_mut(&id) {
+            watched.look_at_ms = next;
         }
     }
 

@@ -57,7 +57,11 @@ pub fn job_view(job: &Job, audience: Audience, around: Surroundings<'_>) -> JobV
     let spec = &job.spec;
     let full = audience == Audience::Owner;
     let attempt = job.attempt.as_ref();
-    let stored = attempt.and_then(|attempt| attempt.progress.as_deref());
+    // While it waits to be tried again, how far the attempt before was says nothing of now.
+    let has_attempt = job.state.holds_place() || job.state.is_final();
+    let stored = attempt
+        .and_then(|attempt| attempt.progress.as_deref())
+        .filter(|_| has_attempt);
     let progress = around.progress.filter(|_| !job.state.is_final());
     let retry_at = if let JobState::Backoff { until, .. } = &job.state {
         Some(timestamp(until.wall_ms))

@@ -6,6 +6,7 @@ use crate::outside::Process;
 use serde_json::json;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 /// Bytes that no text has in this order, so that a lost or doubled block shows.
 pub(crate) fn noise(seed: u64, count: usize) -> Vec<u8> {
@@ -267,4 +268,25 @@ fn jobs_run_where_and_as_what_they_were_told() {
         !everything.contains("a b"),
         "a value of the environment is in a list"
     );
+}
+
+#[test]
+fn a_daemon_that_ends_leaves_a_cgroup_only_to_jobs_that_go_on() {
+    let mut host = Host::start();
+    let Some(cgroup) = host.cgroup().map(Path::to_owned) else {
+        return say_skipped("no cgroup can be written here");
+    };
+    let go = host.gate("go");
+    let id = host.sh("read x < $W/go");
+    host.reaches(id, "running");
+    host.stop();
+    assert!(cgroup.join(format!("{id}.1")).is_dir());
+    host.boot();
+    go.say("on");
+    host.ended(id);
+    host.stop();
+    assert!(!cgroup.exists());
+    host.boot();
+    let id = host.sh("exit 0");
+    assert_eq!(host.ended(id)["state"], "completed");
 }

@@ -78,6 +78,8 @@ pub(crate) struct Heard {
     child: Child,
     pub(crate) out: Ear,
     pub(crate) err: Ear,
+    /// Where it is at a terminal.
+    keyboard: Option<File>,
 }
 
 impl Heard {
@@ -88,7 +90,12 @@ impl Heard {
         let mut child = command.spawn().unwrap();
         let out = Ear::listen(child.stdout.take().unwrap());
         let err = Ear::listen(child.stderr.take().unwrap());
-        Self { child, out, err }
+        Self {
+            child,
+            out,
+            err,
+            keyboard: None,
+        }
     }
 
     /// The same at a terminal of 100 columns; what it says comes in `out`.
@@ -98,14 +105,22 @@ impl Heard {
         command.env("TERM", "xterm");
         command.stdin(keyboard.try_clone().unwrap());
         command.stdout(keyboard.try_clone().unwrap());
-        command.stderr(keyboard);
+        command.stderr(keyboard.try_clone().unwrap());
         let child = command.spawn().unwrap();
         let out = Ear::listen(screen);
         Self {
             child,
             err: out.clone(),
             out,
+            keyboard: Some(keyboard),
         }
+    }
+
+    /// Its terminal is so many columns wide now, and says so.
+    pub(crate) fn resize(&self, columns: u16) {
+        let keyboard = self.keyboard.as_ref().unwrap();
+        tcsetwinsize(keyboard, size(columns)).unwrap();
+        self.signal(Signal::WINCH);
     }
 
     pub(crate) fn process(&self) -> Process {
@@ -147,12 +162,15 @@ fn terminal() -> (File, File) {
         .write(true)
         .open(name.to_str().unwrap())
         .unwrap();
-    let size = Winsize {
+    tcsetwinsize(&keyboard, size(100)).unwrap();
+    (File::from(screen), keyboard)
+}
+
+fn size(columns: u16) -> Winsize {
+    Winsize {
         ws_row: 40,
-        ws_col: 100,
+        ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
-    };
-    tcsetwinsize(&keyboard, size).unwrap();
-    (File::from(screen), keyboard)
+    }
 }

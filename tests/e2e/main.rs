@@ -28,3 +28,5 @@ mod storm;
 mod stream;
 mod streams;
 mod system;
+mod terminal;
+mod watching;

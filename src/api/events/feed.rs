@@ -69,6 +69,8 @@ pub(super) struct Feed {
     read_at: Instant,
     /// The cursor that the client has.
     told: Option<Seq>,
+    /// The newest event that was left out because the snapshot shows what came after it.
+    passed: Option<Seq>,
     quiet_until: Instant,
     /// When the cursor of the client is to be moved on at the latest.
     bookmark_at: Instant,
@@ -109,6 +111,7 @@ impl Feed {
             detached: opening.after.is_some(),
             read_at: now,
             told: None,
+            passed: None,
             out: String::new(),
         }
     }
@@ -301,7 +304,7 @@ impl Feed {
 
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Event(event, _) if self.shown.supersedes(&event) => {}
+            Delivery::Event(event, _) if self.shown.supersedes(&event) => self.passed = event.seq,
             Delivery::Event(event, coalesced) => {
                 self.event(&event, coalesced);
                 if event.is_final && self.events.filter().single_job().is_some() {
@@ -325,7 +328,7 @@ impl Feed {
         if !quiet && !overdue {
             return;
         }
-        if let Some(seq) = self.events.bookmark() {
+        if let Some(seq) = self.events.bookmark().or(self.passed) {
             return self.bookmark(seq);
         }
         if quiet && self.out.is_empty() {
@@ -358,6 +361,7 @@ impl Feed {
 
     fn advance(&mut self, told: Option<Seq>) {
         self.told = told;
+        self.passed = None;
         self.bookmark_at = Instant::now() + self.shared.limits.bookmark;
     }
 

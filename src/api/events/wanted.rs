@@ -126,6 +126,10 @@ pub fn check_event_query(target: &str, most: usize) -> Result<Filter, Box<Proble
 fn channels(query: &Query, most: usize) -> Result<Filter, Failure> {
     let job: Option<u64> = query.value("job", "the number of a job")?;
     let mut channels = Vec::new();
+    if query.text("channel").is_some() && query.values("channel").next().is_none() {
+        let why = "it is empty: name a channel, as in job/42/state or job/*/state, or leave it out for everything";
+        return Err(invalid("channel", why));
+    }
     for text in query.values("channel") {
         let pattern: Pattern = text.parse().map_err(|error| invalid("channel", error))?;
         channels.push(pattern);

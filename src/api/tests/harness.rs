@@ -491,6 +491,11 @@ impl RawClient {
         client
     }
 
+    /// Says that nothing more comes; what comes back is still taken.
+    pub(super) async fn stop_sending(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     pub(super) async fn write(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }

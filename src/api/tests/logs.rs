@@ -242,6 +242,46 @@ async fn a_follower_that_left_costs_nothing_even_if_the_job_is_silent() {
 }
 
 #[tokio::test]
+async fn who_only_stops_sending_gets_its_answer_and_what_follows() {
+    let daemon = Daemon::start();
+    let job = daemon.submit("x").await;
+    daemon.started(job, 1).await;
+    for path in [
+        "/v1/jobs",
+        "/v1/health",
+        "/v1/groups",
+        "/v1/jobs/1/progress",
+        "/v1/nothing",
+    ] {
+        let mut client = RawClient::connect(&daemon).await;
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        client.write(&head).await;
+        client.stop_sending().await;
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 "), "{path}: {answer:?}");
+    }
+    let mut client = RawClient::connect(&daemon).await;
+    client
+        .write(&format!(
+            "GET /v1/jobs/{job}/logs?follow=1 HTTP/1.1\r\nhost: x\r\n\r\n"
+        ))
+        .await;
+    client.stop_sending().await;
+    client.until("\r\n\r\n").await;
+    let mut log = log(&daemon, job, 1);
+    log.append(Stream::Stdout, b"later", 1_000);
+    client.until("later").await;
+    drop(client);
+    soon(async {
+        while daemon.bus.subscribers() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    log.finish();
+}
+
+#[tokio::test]
 async fn a_daemon_that_goes_down_breaks_a_follower_off() {
     let daemon = Daemon::start();
     let job = daemon.submit("x").await;

@@ -88,6 +88,7 @@ async fn a_curve_has_the_points_and_the_fields_that_were_asked_for() {
         ("limit=20000", "limit"),
         ("points=5&limit=5", "limit"),
         ("resolution=soon", "resolution"),
+        ("resolution=0s", "resolution"),
         ("field=step", "field"),
     ] {
         let path = format!("/v1/jobs/{job}/progress?{query}");

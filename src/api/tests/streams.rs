@@ -295,7 +295,8 @@ impl Client {
             if knows && self.told >= head {
                 return;
             }
-            let message = raw.message().await;
+            // Heartbeats alone are no answer.
+            let message = soon(raw.message()).await;
             self.hear(&message, chronicle);
         }
     }

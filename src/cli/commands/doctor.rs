@@ -50,6 +50,7 @@ pub async fn run(session: &Session) -> Result<ExitCode, CliError> {
     };
     let client = look_for_sockets(session, &mut findings).await;
     if let Some(client) = &client {
+        session.tell_when_waiting(client);
         findings.ask(client).await;
     }
     findings.advise(session);

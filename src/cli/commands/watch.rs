@@ -12,6 +12,7 @@ use crate::cli::output::live::Live;
 use crate::cli::output::screen::{Screen, Target};
 use crate::cli::output::style;
 use crate::cli::output::terminal_height;
+use crate::cli::stops::Stops;
 use crate::client::{
     Client, ClientError, EventQuery, Events, JobQuery, JobStateBody, News, StreamItem,
 };
@@ -59,6 +60,12 @@ pub async fn run(session: &Session, args: WatchArgs) -> Result<ExitCode, CliErro
         );
     }
     let client = session.connect().await?;
+    if args.until_idle {
+        // Of a job that does not exist nobody would ever hear, and its end would seem to have come.
+        for id in channels.only_jobs() {
+            client.job(id).await?;
+        }
+    }
     let mut watching = Watching {
         session,
         events: client.events(EventQuery {
@@ -91,6 +98,13 @@ fn cursor(text: &str) -> Result<Cursor, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
+async fn stopped(stops: &mut Option<Stops>) {
+    match stops {
+        Some(stops) => stops.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Watching<'a> {
     session: &'a Session,
     client: Client,
@@ -121,14 +135,18 @@ impl Watching<'_> {
         let mut tick = interval(DRAW_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let draws = self.screen.has_line();
+        // Whoever leaves shall find no bars where the prompt comes.
+        let mut stops = draws.then(Stops::listen).transpose()?;
         while !(until_idle && self.live.is_empty()) {
             tokio::select! {
                 biased;
+                () = stopped(&mut stops) => return Ok(ExitCode::from(Stops::STATUS)),
                 () = self.connection.revived() => self.events.retry_now(),
                 item = self.events.next() => match item? {
                     Some(item) => self.take(item).await?,
                     None => break,
                 },
+                () = self.screen.resized() => self.draw(),
                 _ = tick.tick(), if draws => self.draw(),
             }
         }

@@ -1,9 +1,9 @@
 //! One job with everything that is known about it, and how to look further.
 
-use crate::cli::output::progress;
+use crate::cli::output::progress::{self, Head};
 use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::table::{plain, state_text, took};
-use crate::cli::output::text::{ago, bytes, command_line, duration, harmless, rough};
+use crate::cli::output::text::{ago, bytes, command_line, duration, harmless, rough, wrapped};
 use crate::wire::job::{AttemptView, ExitView, JobView};
 use jiff::Timestamp;
 
@@ -73,8 +73,10 @@ impl Page<'_> {
         let width = usize::from(self.look.width).saturating_sub(LABEL_WIDTH + 1);
         let mut brief = shown.clone();
         (brief.metrics, brief.message) = (std::collections::BTreeMap::new(), None);
-        let line = progress::line(self.look, "", &brief, width);
-        self.field("Progress", line.trim_start());
+        let line = progress::line(self.look, Head::default(), &brief, width);
+        if !line.is_empty() {
+            self.field("Progress", line.trim_start());
+        }
         if let Some(eta) = progress::eta(shown, true) {
             let basis = match shown.eta_basis.as_deref() {
                 Some("history") => ", by earlier runs",
@@ -83,12 +85,11 @@ impl Page<'_> {
             };
             self.field("Left", &format!("{eta}{basis}"));
         }
-        if !shown.metrics.is_empty() {
-            self.field("Metrics", &progress::metrics(shown).join("  "));
+        let mut label = "Metrics";
+        for line in wrapped(&progress::metrics(shown), width) {
+            self.field(std::mem::take(&mut label), &line);
         }
-        if let Some(message) = &shown.message {
-            self.field("Says", &harmless(message));
-        }
+        self.some("Says", shown.message.as_deref());
         for step in &shown.steps {
             let percent = step.percent.map(|it| format!(" {}", progress::percent(it)));
             let percent = percent.unwrap_or_default();
@@ -221,7 +222,7 @@ impl Page<'_> {
     }
 
     fn some(&mut self, label: &str, text: Option<&str>) {
-        if let Some(text) = text {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.field(label, &harmless(text));
         }
     }

@@ -1,6 +1,6 @@
 //! A job as it is now, on one line: what `run` shows below its output, and `watch` of each job.
 
-use crate::cli::output::progress;
+use crate::cli::output::progress::{self, Head};
 use crate::cli::output::style::{self, Look};
 use crate::cli::output::table::words_of;
 use crate::cli::output::text::{duration, harmless};
@@ -54,15 +54,19 @@ impl Live {
     #[must_use]
     pub fn line(&self, id: u64, look: &Look) -> String {
         let (glyph, _) = style::state(&self.state);
-        let mut head = format!("{glyph} {id} {}", harmless(&self.name));
-        match (&self.reason, self.running_since) {
-            (_, Some(since)) => head += &format!("  {}", duration(since.elapsed().as_secs_f64())),
+        let state = match (&self.reason, self.running_since) {
+            (_, Some(since)) => duration(since.elapsed().as_secs_f64()),
             (Some(reason), None) => {
-                head += &format!("  {} · {}", self.state, harmless(&words_of(reason)));
+                format!("{} · {}", self.state, harmless(&words_of(reason)))
             }
-            (None, None) => head += &format!("  {}", harmless(&style::state_words(&self.state))),
-        }
+            (None, None) => harmless(&style::state_words(&self.state)).into_owned(),
+        };
+        let head = Head {
+            mark: &format!("{glyph} {id}"),
+            name: &harmless(&self.name),
+            state: &state,
+        };
         let width = usize::from(look.width).saturating_sub(1);
-        progress::line(look, &head, &self.progress, width)
+        progress::line(look, head, &self.progress, width)
     }
 }

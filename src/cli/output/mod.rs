@@ -1,5 +1,6 @@
 //! The one place where anything is written: what a terminal may show, in which colours, and as what.
 
+pub mod count;
 pub mod detail;
 pub mod flow;
 pub mod live;
@@ -124,6 +125,21 @@ impl Output {
     pub fn note(&self, message: &str) {
         // Where standard error is gone there is nobody to tell.
         let _written = writeln!(io::stderr(), "stoke: {message}");
+    }
+
+    /// Says that an answer does not come.
+    pub fn waiting(&self) {
+        if self.json {
+            self.json_note(&serde_json::json!({"connection": "waiting"}));
+            return;
+        }
+        // Lines of progress may follow on the cursor.
+        let clear = if io::stderr().is_terminal() {
+            "\u{1b}[J"
+        } else {
+            ""
+        };
+        let _written = writeln!(io::stderr(), "{clear}stoke: waiting for the daemon…");
     }
 
     /// Says something to the program that reads the output, beside it: a line of JSON on standard error.

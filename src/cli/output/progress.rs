@@ -1,8 +1,14 @@
 //! How far a job is: the bar, and one line with everything that is known.
 
+use crate::cli::output::count;
 use crate::cli::output::style::{Look, Tone};
-use crate::cli::output::text;
+use crate::cli::output::text::{self, columns, cut};
 use crate::wire::progress::ProgressView;
+
+/// Columns of the bar of a line.
+const BAR_COLUMNS: usize = 16;
+/// A phase is not longer beside its percentage.
+const LONGEST_PHASE: usize = 12;
 
 /// A bar of `width` columns; eighths of a column are drawn.
 #[must_use]
@@ -40,6 +46,23 @@ pub fn percent_text(progress: &ProgressView) -> Option<String> {
     Some(format!("{mark}{}", percent(known_percent(progress)?)))
 }
 
+/// The name of the phase that the percentage is of, as many words of it as are short.
+#[must_use]
+pub fn short_phase(progress: &ProgressView) -> Option<String> {
+    let phase = text::harmless(progress.phase.as_deref()?.trim());
+    let mut short = String::new();
+    for word in phase.split(' ') {
+        let gap = usize::from(!short.is_empty());
+        if gap > 0 && columns(&short) + gap + columns(word) > LONGEST_PHASE {
+            break;
+        }
+        short.extend((gap > 0).then_some(' '));
+        short.push_str(word);
+    }
+    let short = cut(short.trim_end_matches([':', ',']), LONGEST_PHASE);
+    (!short.is_empty()).then(|| short.into_owned())
+}
+
 /// Percent as given, or from the steps.
 #[must_use]
 pub fn known_percent(progress: &ProgressView) -> Option<f64> {
@@ -57,15 +80,11 @@ pub fn facts(progress: &ProgressView) -> Vec<String> {
         facts.push(text::harmless(phase).into_owned());
     }
     if let Some(epoch) = progress.epoch {
-        facts.push(format!("epoch {}", ratio(epoch, progress.total_epochs)));
+        let ratio = count::ratio(epoch, progress.total_epochs);
+        facts.push(format!("epoch {ratio}"));
     }
-    if let Some(step) = progress.step {
-        facts.push(format!("step {}", ratio(step, progress.total_steps)));
-    }
-    if let Some(rate) = progress.rate {
-        let unit = progress.unit.as_deref().unwrap_or("it");
-        facts.push(format!("{} {}/s", text::rate(rate), text::harmless(unit)));
-    }
+    facts.extend(count::done(progress));
+    facts.extend(count::rate(progress));
     facts
 }
 
@@ -98,13 +117,48 @@ fn left(seconds: f64) -> String {
     text::duration(seconds)
 }
 
-/// Everything on one line, as much of it as fits into `width` columns.
+/// What a line of progress begins with; each part may be empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head<'a> {
+    /// Which job.
+    pub mark: &'a str,
+    /// Its name; cut where there is no room.
+    pub name: &'a str,
+    /// What else is to be said; left out where there is no room.
+    pub state: &'a str,
+}
+
+/// A name is not cut below this for what follows on it.
+const SHORTEST_NAME: usize = 6;
+
+impl Head<'_> {
+    /// As much of it as fits into `width` columns.
+    fn fitted(self, width: usize) -> String {
+        let gap = |text: &str, blanks| if text.is_empty() { 0 } else { blanks };
+        let taken = columns(self.mark) + gap(self.name, 1);
+        let state = columns(self.state) + gap(self.state, 2);
+        let shortest = columns(self.name).min(SHORTEST_NAME);
+        let has_state = taken + shortest + state <= width;
+        let room = width.saturating_sub(taken + if has_state { state } else { 0 });
+        let mut out = self.mark.to_owned();
+        if room > 0 && !self.name.is_empty() {
+            out += &format!(" {}", cut(self.name, room));
+        }
+        if has_state && !self.state.is_empty() {
+            out += &format!("  {}", self.state);
+        }
+        cut(&out, width).into_owned()
+    }
+}
+
+/// Everything on one line, as much of it as fits into `width` columns; the percentage before all else.
 #[must_use]
-pub fn line(look: &Look, head: &str, progress: &ProgressView, width: usize) -> String {
+pub fn line(look: &Look, head: Head<'_>, progress: &ProgressView, width: usize) -> String {
     let mut parts = Vec::new();
+    let percent = percent_text(progress);
+    let needed = percent.as_deref().map_or(0, |text| columns(text) + 2);
     if let Some(value) = known_percent(progress) {
-        parts.push((Tone::Active, bar(value, 16)));
-        parts.extend(percent_text(progress).map(|text| (Tone::Strong, text)));
+        parts.push((Tone::Active, bar(value, BAR_COLUMNS)));
     }
     if let Some(eta) = eta(progress, false) {
         parts.push((Tone::Plain, format!("{eta} left")));
@@ -115,34 +169,26 @@ pub fn line(look: &Look, head: &str, progress: &ProgressView, width: usize) -> S
     if let Some(message) = &progress.message {
         parts.push((Tone::Plain, text::harmless(message).into_owned()));
     }
-    fitted(look, head, &parts, width)
-}
-
-/// `head` and then the parts, two spaces apart, until the next one would not fit.
-fn fitted(look: &Look, head: &str, parts: &[(Tone, String)], width: usize) -> String {
-    let mut used = head.chars().count();
-    let mut out = if used > width {
-        return head.chars().take(width).collect();
-    } else {
-        head.to_owned()
-    };
-    for (tone, part) in parts {
-        let length = part.chars().count() + 2;
-        if used + length > width {
-            continue;
+    let has_room = columns(head.mark) + needed <= width;
+    let needed = if has_room { needed } else { 0 };
+    let mut out = head.fitted(width - needed.min(width));
+    let mut left = width.saturating_sub(columns(&out) + needed);
+    let percent = percent.filter(|_| has_room);
+    let shows_bar = parts.first().is_some_and(|(tone, _)| *tone == Tone::Active);
+    let mut add = |out: &mut String, (tone, part): &(Tone, String)| {
+        if let Some(rest) = left.checked_sub(columns(part) + 2) {
+            left = rest;
+            *out += &format!("  {}", look.paint(*tone, part));
         }
-        used += length;
-        out.push_str("  ");
-        out.push_str(&look.paint(*tone, part));
+    };
+    if shows_bar {
+        add(&mut out, &parts.remove(0));
     }
+    if let Some(percent) = percent {
+        out += &format!("  {}", look.paint(Tone::Strong, &percent));
+    }
+    parts.iter().for_each(|part| add(&mut out, part));
     out
-}
-
-fn ratio(part: f64, whole: Option<f64>) -> String {
-    match whole {
-        Some(whole) => format!("{}/{}", text::number(part), text::number(whole)),
-        None => text::number(part),
-    }
 }
 
 #[cfg(test)]
@@ -176,20 +222,55 @@ mod tests {
             metrics: [("loss".to_owned(), 0.21)].into(),
             ..ProgressView::default()
         };
-        let shown = |width| line(&look, "42 train", &progress, width);
+        let head = Head {
+            mark: "● 42",
+            name: "train-all",
+            state: "8s",
+        };
+        let shown = |width| line(&look, head, &progress, width);
         assert_eq!(
             shown(100),
-            "42 train  ████████▎░░░░░░░  52%  2m10s left  warm\\eup  step 520/1000  loss 0.21"
+            "● 42 train-all  8s  ████████▎░░░░░░░  52%  2m10s left  warm\\eup  step 520/1000  loss 0.21"
         );
         let estimated = ProgressView {
             estimated: true,
             ..progress.clone()
         };
         assert_eq!(percent_text(&estimated).as_deref(), Some("~52%"));
-        assert_eq!(shown(32), "42 train  ████████▎░░░░░░░  52%");
-        assert_eq!(shown(4), "42 t");
+        assert_eq!(shown(41), "● 42 train-all  8s  ████████▎░░░░░░░  52%");
+        assert_eq!(shown(23), "● 42 train-all  8s  52%");
+        assert_eq!(shown(21), "● 42 train-…  8s  52%");
+        assert_eq!(shown(19), "● 42 train-all  52%");
+        assert_eq!(shown(15), "● 42 trai…  52%");
+        assert_eq!(shown(9), "● 42  52%");
+        assert_eq!(shown(3), "● …");
         for width in 0..120 {
-            assert!(shown(width).chars().count() <= width);
+            assert!(columns(&shown(width)) <= width);
+            assert_eq!(shown(width).contains("52%"), width >= 9, "{width}");
+        }
+        let wide = Head {
+            name: "漢字の仕事",
+            ..head
+        };
+        assert_eq!(line(&look, wide, &progress, 16), "● 42 漢字…  52%");
+    }
+
+    #[test]
+    fn a_phase_is_named_in_short() {
+        let short = |phase: &str| {
+            short_phase(&ProgressView {
+                phase: Some(phase.into()),
+                ..ProgressView::default()
+            })
+        };
+        for (phase, shown) in [
+            ("Receiving objects", Some("Receiving")),
+            ("Step 3: unpack it", Some("Step 3")),
+            ("fit", Some("fit")),
+            ("incomprehensibilities", Some("incomprehen…")),
+            (" ", None),
+        ] {
+            assert_eq!(short(phase).as_deref(), shown);
         }
     }
 }

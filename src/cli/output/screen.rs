@@ -2,9 +2,14 @@
 //!
 //! The lines are erased before output is written, and drawn again only where the output's last line is
 //! complete: a job that draws a bar of its own keeps the bottom of the terminal for itself.
+//!
+//! While they are drawn the cursor rests at the start of the first one. However a terminal that changes its size puts
+//! the lines into new rows, all that has to go is then what follows on the cursor.
 
 use crate::cli::error::CliError;
+use crate::cli::output::terminal_height;
 use std::io::{self, IsTerminal, Write};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Duration, Instant};
 
 /// Not drawn more often than this: a flood of output costs no drawing.
@@ -28,19 +33,37 @@ pub struct Screen {
     drawn: Vec<String>,
     at_line_start: bool,
     drawn_at: Option<Instant>,
+    /// Says that the terminal has another size.
+    sizes: Option<Signal>,
 }
 
 impl Screen {
     /// The terminal of this process; without one there is no progress line.
     #[must_use]
     pub fn new(wants_line: bool) -> Self {
+        let has_line = wants_line && io::stderr().is_terminal();
+        // Without the signal lines are as wide as they should be only when they are drawn anew.
+        let sizes = has_line.then(|| signal(SignalKind::window_change()).ok());
         Self {
-            has_line: wants_line && io::stderr().is_terminal(),
+            has_line,
             stdout_shows: io::stdout().is_terminal(),
             drawn: Vec::new(),
             at_line_start: true,
             drawn_at: None,
+            sizes: sizes.flatten(),
         }
+    }
+
+    /// Returns when the terminal has another size, and the lines are to be drawn again. Safe to cancel.
+    pub async fn resized(&mut self) {
+        let Some(sizes) = &mut self.sizes else {
+            return std::future::pending().await;
+        };
+        if sizes.recv().await.is_none() {
+            self.sizes = None;
+        }
+        self.erase();
+        self.drawn_at = None;
     }
 
     /// Whether there is a progress line at all.
@@ -84,14 +107,25 @@ impl Screen {
     }
 
     /// Draws these lines instead of the ones before; what does not fit into a line is cut off.
-    pub fn draw_all(&mut self, lines: Vec<String>) {
+    pub fn draw_all(&mut self, mut lines: Vec<String>) {
+        // The way back to the first line does not lead beyond the top.
+        let rows = terminal_height(io::stderr()).map_or(usize::MAX, usize::from);
+        lines.truncate(rows);
         if !self.may_draw() || lines == self.drawn {
             return;
         }
         let erase = self.take_away();
         self.drawn_at = Some(Instant::now());
+        let back = match lines.len() {
+            0 | 1 => "\r".to_owned(),
+            count => format!("\r\u{1b}[{}A", count - 1),
+        };
         // A terminal that is gone shows nothing; the output is what counts.
-        let _written = write!(io::stderr(), "{erase}{NO_WRAP}{}{WRAP}", lines.join("\r\n"));
+        let _written = write!(
+            io::stderr(),
+            "{erase}{NO_WRAP}{}{back}{WRAP}",
+            lines.join("\r\n")
+        );
         self.drawn = lines;
     }
 
@@ -105,11 +139,10 @@ impl Screen {
     }
 
     /// Forgets what is drawn; what to write so that it is gone.
-    fn take_away(&mut self) -> String {
+    fn take_away(&mut self) -> &'static str {
         match std::mem::take(&mut self.drawn).len() {
-            0 => String::new(),
-            1 => ERASE.to_owned(),
-            lines => format!("\r\u{1b}[{}A\u{1b}[J", lines - 1),
+            0 => "",
+            _ => ERASE,
         }
     }
 
@@ -122,20 +155,21 @@ impl Screen {
     }
 
     /// What to write before `bytes`, and whether the terminal's cursor is at the start of a line after them.
-    fn around(&mut self, target: Target, bytes: &[u8]) -> (String, bool) {
+    fn around(&mut self, target: Target, bytes: &[u8]) -> (&'static str, bool) {
         let is_seen = match target {
             Target::Stdout => self.stdout_shows,
             Target::Stderr => true,
         };
         if !is_seen || bytes.is_empty() {
-            return (String::new(), self.at_line_start);
+            return ("", self.at_line_start);
         }
         (self.take_away(), bytes.ends_with(b"\n"))
     }
 }
 
-const ERASE: &str = "\r\x1b[2K";
-/// A line that is too long is cut off, not continued: what is erased later is one line again.
+/// All that follows on the cursor.
+const ERASE: &str = "\r\x1b[J";
+/// A line that is too long is cut off, not continued: lines are as many rows, and the way back to the first is known.
 const NO_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 
@@ -150,22 +184,17 @@ mod tests {
             drawn: vec!["x".to_owned()],
             at_line_start: true,
             drawn_at: None,
+            sizes: None,
         }
     }
 
     #[test]
     fn output_never_mixes_with_the_line() {
         let mut seen = screen(true);
-        assert_eq!(
-            seen.around(Target::Stdout, b"half"),
-            (ERASE.to_owned(), false)
-        );
+        assert_eq!(seen.around(Target::Stdout, b"half"), (ERASE, false));
         seen.at_line_start = false;
         assert!(!seen.may_draw(), "the output's last line is not complete");
-        assert_eq!(
-            seen.around(Target::Stderr, b" line\n"),
-            (String::new(), true)
-        );
+        assert_eq!(seen.around(Target::Stderr, b" line\n"), ("", true));
         seen.at_line_start = true;
         assert!(seen.may_draw());
         seen.drawn_at = Some(Instant::now());
@@ -175,12 +204,9 @@ mod tests {
     #[test]
     fn output_that_goes_elsewhere_leaves_the_line_alone() {
         let mut piped = screen(false);
-        assert_eq!(piped.around(Target::Stdout, b"half"), (String::new(), true));
+        assert_eq!(piped.around(Target::Stdout, b"half"), ("", true));
         assert!(!piped.drawn.is_empty());
-        assert_eq!(
-            piped.around(Target::Stderr, b"x"),
-            (ERASE.to_owned(), false)
-        );
+        assert_eq!(piped.around(Target::Stderr, b"x"), (ERASE, false));
     }
 
     #[test]
@@ -188,7 +214,7 @@ mod tests {
         let mut seen = screen(true);
         seen.drawn = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
         let (erase, _) = seen.around(Target::Stdout, b"x\n");
-        assert_eq!(erase, "\r\u{1b}[2A\u{1b}[J");
+        assert_eq!(erase, ERASE);
         assert_eq!(seen.take_away(), "");
     }
 }

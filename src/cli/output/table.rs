@@ -1,8 +1,9 @@
 //! Tables: one line per thing, fitted to the terminal by leaving out what matters least.
 
+use crate::cli::output::count;
 use crate::cli::output::progress;
 use crate::cli::output::style::{self, Look, Tone};
-use crate::cli::output::text::{ago, duration, harmless, rough};
+use crate::cli::output::text::{ago, cut, duration, harmless, rough};
 use crate::wire::group::GroupView;
 use crate::wire::job::JobView;
 use comfy_table::{
@@ -20,7 +21,10 @@ enum Column {
     Owner,
     Group,
     State,
+    /// The bar, or what is counted where nobody knows of how much.
     Bar,
+    /// With the phase it is of: the percentage of the next one begins anew.
+    PhasedPercent,
     Percent,
     Eta,
     Took,
@@ -28,11 +32,12 @@ enum Column {
 }
 
 /// Left out in this order until the rest fits.
-const LEAST_IMPORTANT_FIRST: [Column; 5] = [
+const LEAST_IMPORTANT_FIRST: [Column; 6] = [
     Column::Owner,
     Column::Group,
     Column::Bar,
     Column::When,
+    Column::PhasedPercent,
     Column::Eta,
 ];
 
@@ -46,7 +51,11 @@ pub fn jobs(jobs: &[JobView], look: &Look) -> String {
             break;
         }
         if let Some(at) = columns.iter().position(|&it| it == column) {
-            columns.remove(at);
+            if column == Column::PhasedPercent {
+                columns[at] = Column::Percent;
+            } else {
+                columns.remove(at);
+            }
             table = job_table(jobs, &columns, look);
         }
     }
@@ -145,8 +154,12 @@ fn useful_columns(jobs: &[JobView]) -> Vec<Column> {
         columns.push(Column::Group);
     }
     columns.push(Column::State);
-    if any(&|job| shown_percent(job).is_some()) {
-        columns.extend([Column::Bar, Column::Percent]);
+    let has_percent = any(&|job| shown_percent(job).is_some());
+    if has_percent || any(&|job| shown_count(job).is_some()) {
+        columns.push(Column::Bar);
+    }
+    if has_percent {
+        columns.push(Column::PhasedPercent);
     }
     if any(&|job| shown_eta(job).is_some()) {
         columns.push(Column::Eta);
@@ -169,7 +182,7 @@ fn job_table(jobs: &[JobView], columns: &[Column], look: &Look) -> Table {
     for (at, column) in columns.iter().enumerate() {
         let is_number = matches!(
             column,
-            Column::Id | Column::Percent | Column::Eta | Column::Took
+            Column::Id | Column::PhasedPercent | Column::Percent | Column::Eta | Column::Took
         );
         if let Some(column) = table.column_mut(at).filter(|_| is_number) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -220,7 +233,7 @@ impl Column {
             Self::Group => "GROUP",
             Self::State => "STATE",
             Self::Bar => "PROGRESS",
-            Self::Percent => "%",
+            Self::PhasedPercent | Self::Percent => "%",
             Self::Eta => "LEFT",
             Self::Took => "TIME",
             Self::When => "WHEN",
@@ -236,13 +249,11 @@ impl Column {
             Self::State => (style::state(&job.state).1, state_text(job)),
             Self::Bar => {
                 let bar = shown_percent(job).map(|value| progress::bar(value, 10));
+                let bar = bar.or_else(|| shown_count(job));
                 (Tone::Active, bar.unwrap_or_default())
             }
-            Self::Percent => {
-                let shown = shown_percent(job).and(job.progress.as_ref());
-                let percent = shown.and_then(progress::percent_text);
-                (Tone::Plain, percent.unwrap_or_default())
-            }
+            Self::PhasedPercent => (Tone::Plain, percent(job, true).unwrap_or_default()),
+            Self::Percent => (Tone::Plain, percent(job, false).unwrap_or_default()),
             Self::Eta => (Tone::Plain, shown_eta(job).unwrap_or_default()),
             Self::Took => (Tone::Plain, took(job, look).unwrap_or_default()),
             Self::When => (Tone::Faint, when(job, look)),
@@ -257,6 +268,30 @@ fn shown_percent(job: &JobView) -> Option<f64> {
         return None;
     }
     progress::known_percent(job.progress.as_ref()?)
+}
+
+/// The percentage of a job, with the phase it is of where `phased` and there is one.
+fn percent(job: &JobView, phased: bool) -> Option<String> {
+    let progress = job.progress.as_ref()?;
+    shown_percent(job)?;
+    let percent = progress::percent_text(progress)?;
+    let phase = progress::short_phase(progress).filter(|_| phased);
+    Some(match phase {
+        Some(phase) => format!("{phase} {percent}"),
+        None => percent,
+    })
+}
+
+/// A count is not longer beside bars.
+const LONGEST_COUNT: usize = 16;
+
+/// What was counted, where nobody knows of how much.
+fn shown_count(job: &JobView) -> Option<String> {
+    if job.state == "completed" || shown_percent(job).is_some() {
+        return None;
+    }
+    let count = count::done(job.progress.as_ref()?)?;
+    Some(cut(&count, LONGEST_COUNT).into_owned())
 }
 
 fn shown_eta(job: &JobView) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use unicode_width::UnicodeWidthStr;
 
 /// `text` with every character that could move the cursor, change the terminal or reorder the line written out
 /// as an escape. Whatever comes from a job or a submission goes through here before it is shown.
@@ -81,6 +82,43 @@ fn is_harmful(c: char) -> bool {
             '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
                 | '\u{feff}'
         )
+}
+
+/// Columns that harmless text takes on a terminal.
+#[must_use]
+pub fn columns(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// As much of `text` as fits into `width` columns, with a sign where it is cut.
+#[must_use]
+pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if columns(text) <= width {
+        return Cow::Borrowed(text);
+    }
+    let Some(room) = width.checked_sub(1) else {
+        return Cow::Borrowed("");
+    };
+    let fits = |at: &usize| columns(&text[..*at]) <= room;
+    let ends = text.char_indices().map(|(at, _)| at);
+    let end = ends.take_while(fits).last().unwrap_or(0);
+    Cow::Owned(format!("{}…", &text[..end]))
+}
+
+/// Parts two blanks apart, on as many lines of `width` columns as they need.
+#[must_use]
+pub fn wrapped(parts: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if columns(line) + 2 + columns(part) <= width => {
+                line.push_str("  ");
+                line.push_str(part);
+            }
+            Some(_) | None => lines.push(part.clone()),
+        }
+    }
+    lines
 }
 
 /// A command as it could be typed into a shell.

@@ -49,6 +49,12 @@ impl Breaks {
         self.in_a_row = 0;
     }
 
+    /// The longest that is remembered.
+    pub(super) fn longest_ms(&self) -> u64 {
+        let lengths_ms = self.known.iter().map(|it| it.length_ms);
+        lengths_ms.max().unwrap_or(0)
+    }
+
     /// The lengths of the newest ones, where they turn out to be no breaks. They are forgotten then.
     pub(super) fn no_breaks(&mut self) -> Option<Vec<u64>> {
         if self.in_a_row < IN_A_ROW {

@@ -24,14 +24,18 @@ const ENOUGH_SAMPLES: u32 = 5;
 const ENOUGH_SPAN_MS: u64 = 3_000;
 /// A job is stalled when it is silent for so many times its longest recent gap …
 const STALL_GAPS: u64 = 5;
+/// … and so many times its longest break …
+const STALL_BREAKS: u64 = 2;
 /// … and for at least so long.
-const STALL_MIN_MS: u64 = 30_000;
-/// Longer than ten years is not an estimate.
-const MAX_ETA_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;
+const STALL_MIN_MS: u64 = 10_000;
+/// Longer than ten years is not an estimate, whoever says so.
+pub const MAX_ETA_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;
 /// The 10th and 90th percentile of a bell curve lie so many deviations from its middle.
 const TENTH: f64 = 1.2816;
 /// Nobody knows the future better than this, as a deviation of a logarithm.
 const LEAST_DOUBT: f64 = 0.01;
+/// What one interval alone leaves open, as a deviation of a logarithm; with each further one it is less.
+const DOUBT_OF_ONE: f64 = 0.6;
 /// More doubt than this is no estimate's business any more.
 const MOST_DOUBT: f64 = 2.0;
 
@@ -61,6 +65,8 @@ pub struct Estimator {
     samples: Samples,
     record: Record,
     total: Option<f64>,
+    /// Until then nobody listened.
+    excused_ms: u64,
 }
 
 impl Estimator {
@@ -81,7 +87,7 @@ impl Estimator {
         if self.samples.push(active_ms, done)
             && self.has_enough()
             && self.record.is_due(&self.samples)
-            && let Some(pace) = window::choose(&self.samples, None)
+            && let Some(pace) = window::choose(&self.samples)
         {
             self.record.note(&self.samples, pace);
         }
@@ -101,24 +107,32 @@ impl Estimator {
         self.total.is_some()
     }
 
-    /// When something was last done; `None` before the first sample.
+    /// Since when the job is silent; `None` before the first sample.
     #[must_use]
-    pub fn last_ms(&self) -> Option<u64> {
-        self.samples.last().map(|last| last.active_ms)
+    pub fn silent_since_ms(&self) -> Option<u64> {
+        let last = self.samples.last()?;
+        Some(last.active_ms.max(self.excused_ms))
+    }
+
+    /// Nobody listened until `active_ms`: a silence up to then says nothing of the job.
+    pub fn excuse(&mut self, active_ms: u64) {
+        self.excused_ms = self.excused_ms.max(active_ms);
     }
 
     /// After how long a silence the job counts as stalled, once there are samples enough.
     #[must_use]
     pub fn stalls_after_ms(&self) -> Option<u64> {
         let gaps_ms = self.samples.longest_gap_ms().saturating_mul(STALL_GAPS);
-        self.has_enough().then(|| gaps_ms.max(STALL_MIN_MS))
+        let break_ms = self.samples.longest_break_ms().saturating_mul(STALL_BREAKS);
+        self.has_enough()
+            .then(|| gaps_ms.max(break_ms).max(STALL_MIN_MS))
     }
 
     /// What can be said at `active_ms`, if anything.
     #[must_use]
     pub fn estimate(&self, active_ms: u64) -> Option<Estimate> {
         let last = self.samples.last()?;
-        let silent_ms = active_ms.saturating_sub(last.active_ms);
+        let silent_ms = active_ms.saturating_sub(self.silent_since_ms()?);
         if silent_ms > self.stalls_after_ms()? {
             return Some(Estimate {
                 rate: 0.0,
@@ -126,8 +140,7 @@ impl Estimator {
             });
         }
         let gap_ms = self.samples.longest_gap_ms();
-        let now_ms = (silent_ms > gap_ms).then_some(last.work_ms + silent_ms);
-        let pace = window::choose(&self.samples, now_ms)?;
+        let pace = window::choose(&self.samples)?;
         let left = self.total.map(|total| (total - last.done).max(0.0));
         let eta = left.and_then(|left| self.eta(left, &pace, silent_ms, gap_ms));
         Some(Estimate {
@@ -150,18 +163,25 @@ impl Estimator {
         let point = (whole - unsaid).max(0.0);
         let own = pace.doubt_over(whole);
         let held = self.record.doubt(&self.samples, whole);
-        let doubt = own.hypot(held).clamp(LEAST_DOUBT, MOST_DOUBT);
-        let late = if gap_ms > 0 {
-            (seconds(silent_ms) / seconds(gap_ms)).max(1.0)
-        } else {
-            1.0
-        };
+        let doubt = own
+            .hypot(held)
+            .max(self.doubt_of_few())
+            .clamp(LEAST_DOUBT, MOST_DOUBT);
+        // Beyond it, it may as well be silent for as long again; how fast it works that does not say.
+        let late = seconds(silent_ms.saturating_sub(gap_ms));
         let spread = (TENTH * doubt).exp();
         (point.is_finite() && point <= MAX_ETA_SECONDS).then(|| Eta {
             seconds: point,
             low_seconds: (whole / spread - unsaid).max(0.0).min(point),
-            high_seconds: ((whole * spread - unsaid).max(point) * late).min(MAX_ETA_SECONDS),
+            high_seconds: ((whole * spread - unsaid).max(point) + late).min(MAX_ETA_SECONDS),
         })
+    }
+
+    /// Few intervals show less unevenness than there is.
+    #[expect(clippy::cast_precision_loss, reason = "a few dozen samples")]
+    fn doubt_of_few(&self) -> f64 {
+        let intervals = self.samples.len().saturating_sub(1).max(1) as f64;
+        DOUBT_OF_ONE / intervals.powf(1.5)
     }
 }
 

@@ -7,6 +7,8 @@ use super::seconds;
 pub(super) const MOST: usize = 128;
 /// What is usual is told from so many of the newest.
 const USUAL: usize = 12;
+/// What is told after a long time was worked through if it is so much of what that time usually brings.
+const WORKED_THROUGH: f64 = 0.5;
 /// Gaps among so many of the newest samples are recent ones.
 const RECENT: usize = 32;
 
@@ -40,12 +42,13 @@ impl Samples {
                 last.done = done;
                 return false;
             }
-            Some(last) => {
+            Some(&mut last) => {
                 let (before_ms, worked_ms) = (last.active_ms, last.work_ms);
                 let step_ms = active_ms - before_ms;
                 let usual_ms = self
                     .usual_step_ms()
-                    .filter(|usual| is_break(step_ms, *usual));
+                    .filter(|usual| is_break(step_ms, *usual))
+                    .filter(|_| !self.went_on(step_ms, done));
                 match usual_ms {
                     Some(usual_ms) => {
                         work_ms = worked_ms + usual_ms;
@@ -80,6 +83,18 @@ impl Samples {
         true
     }
 
+    /// Whether so much was done in `step_ms` that it was worked through, and only told late.
+    fn went_on(&self, step_ms: u64, done: f64) -> bool {
+        let Some(recent) = self.points.len().checked_sub(USUAL + 1) else {
+            return false;
+        };
+        let (Some(first), Some(last)) = (self.points.get(recent), self.points.last()) else {
+            return false;
+        };
+        let usual_rate = (last.done - first.done) / seconds(last.work_ms - first.work_ms);
+        done - last.done > usual_rate * seconds(step_ms) * WORKED_THROUGH
+    }
+
     /// The usual time between two of the newest, once it can be told.
     fn usual_step_ms(&self) -> Option<u64> {
         let recent = self.points.len().checked_sub(USUAL + 1)?;
@@ -95,6 +110,11 @@ impl Samples {
     pub(super) fn break_seconds_per_unit(&self) -> f64 {
         self.last()
             .map_or(0.0, |last| self.breaks.seconds_per_unit(last.done))
+    }
+
+    /// The longest of the breaks that are remembered.
+    pub(super) fn longest_break_ms(&self) -> u64 {
+        self.breaks.longest_ms()
     }
 
     /// Lets that one go whose neighbours are closest together, measured by how long ago it was.

@@ -37,11 +37,11 @@ impl Pace {
     }
 }
 
-/// The pace over the window that tells most; `now_ms` adds that nothing was done since.
-pub(super) fn choose(samples: &Samples, now_ms: Option<u64>) -> Option<Pace> {
+/// The pace over the window that tells most.
+pub(super) fn choose(samples: &Samples) -> Option<Pace> {
     let points = samples.points();
     let last = *points.last()?;
-    let end_ms = now_ms.unwrap_or(last.work_ms);
+    let end_ms = last.work_ms;
     let mut chosen = None;
     let (mut low, mut high) = (f64::NEG_INFINITY, f64::INFINITY);
     let roughness = roughness(points);

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::eta::MAX_ETA_SECONDS;
+
 use super::observation::{Observation, StepReport};
 
 /// Longest text kept, in characters.
@@ -34,7 +36,10 @@ pub(super) fn observation(seen: Observation) -> Observation {
         message: text(seen.message),
         rate: seen.rate.and_then(amount),
         unit: name(seen.unit),
-        eta_seconds: seen.eta_seconds.and_then(amount),
+        eta_seconds: seen
+            .eta_seconds
+            .and_then(amount)
+            .filter(|&left| left <= MAX_ETA_SECONDS),
         metrics: metrics(seen.metrics),
         status: text(seen.status),
         error: text(seen.error),

@@ -12,8 +12,10 @@ const RECALLED_SHARE: f64 = 0.25;
 const RECALLED_HOLDS_MAX_MS: u64 = 3_600_000;
 /// After so long a silence what is shown is looked at again, and then at every doubling of it.
 const FIRST_LOOK_MS: u64 = 5_000;
-/// What counts down by earlier runs is shown anew when so much of it has gone by.
+/// What counts down by earlier runs is shown anew when so much of it has gone by …
 const COUNTDOWN_SHARE: f64 = 0.1;
+/// … and at least so long.
+const COUNTDOWN_MIN_MS: u64 = 3_000;
 /// A total that grows by more than this at once belongs to something else that is counted.
 const GROWTH_OF_ONE_COUNT: f64 = 2.0;
 
@@ -128,7 +130,15 @@ impl Tracker {
             .counted_ms
             .is_some_and(|at_ms| now_ms.saturating_sub(at_ms) <= CLAIM_HOLDS_MS);
         let claimed_rate = self.progress.counting.claimed_rate;
-        let rate = claimed_rate.filter(|_| claim_holds).or(measured);
+        let is_stalled = estimate.is_some_and(|estimate| estimate.rate == 0.0);
+        let rate = if self.clock.stands_still() {
+            None
+        } else if is_stalled {
+            // What the job said of its pace holds no longer than what was measured of it.
+            (in_units || claimed_rate.is_some()).then_some(0.0)
+        } else {
+            claimed_rate.filter(|_| claim_holds).or(measured)
+        };
         let shown = &mut self.progress;
         let before = (shown.rate, shown.eta_seconds, shown.eta_high_seconds);
         shown.rate = rate;
@@ -145,19 +155,20 @@ impl Tracker {
         let silence = match shown.eta_basis {
             Some(EtaBasis::History) => return self.clock.boot_ms(self.next_countdown(now_ms)?),
             Some(EtaBasis::Claim) => (self.claimed_ms, CLAIM_HOLDS_MS),
-            Some(EtaBasis::Rate) if self.estimator.last_ms().is_none() => {
+            Some(EtaBasis::Rate) if self.estimator.silent_since_ms().is_none() => {
                 let recalled = self.recalled?;
                 (Some(recalled.at_ms), recalled.holds_ms())
             }
             Some(EtaBasis::Rate) | None if shown.rate.is_some_and(|rate| rate > 0.0) => {
                 match self.estimator.stalls_after_ms() {
-                    Some(ms) => (self.estimator.last_ms(), ms),
+                    Some(ms) => (self.estimator.silent_since_ms(), ms),
                     None => (self.counted_ms, CLAIM_HOLDS_MS),
                 }
             }
-            Some(EtaBasis::Rate) | None => {
-                (self.estimator.last_ms(), self.estimator.stalls_after_ms()?)
-            }
+            Some(EtaBasis::Rate) | None => (
+                self.estimator.silent_since_ms(),
+                self.estimator.stalls_after_ms()?,
+            ),
         };
         let (since_ms, until_ms) = (silence.0?, silence.1 + 1);
         let silent_ms = now_ms.saturating_sub(since_ms);
@@ -165,6 +176,12 @@ impl Tracker {
         let next = looks.chain([until_ms]).filter(|ms| *ms > silent_ms);
         let next_ms = next.min().filter(|ms| *ms <= until_ms)?;
         self.clock.boot_ms(since_ms + next_ms)
+    }
+
+    /// Nobody listened to the job until `at`, because the daemon itself was stopped: that it was silent says
+    /// nothing.
+    pub fn excuse(&mut self, at: Stamp) {
+        self.estimator.excuse(self.clock.active_ms(at.boot_ms));
     }
 
     /// The attempt was frozen: time stands still for its ETA.
@@ -293,7 +310,7 @@ impl Tracker {
             clippy::cast_sign_loss,
             reason = "a length of time, not negative; beyond any use it is cut"
         )]
-        let later = now_ms.saturating_add((left_ms as u64).max(FIRST_LOOK_MS));
+        let later = now_ms.saturating_add((left_ms as u64).max(COUNTDOWN_MIN_MS));
         let outlasted = self.past.next_change_ms(ran_ms)?;
         let outlasted = u64::try_from(began_ms.checked_add(signed(outlasted))?).ok()?;
         Some(later.min(outlasted.max(now_ms + 1)))
@@ -339,6 +356,18 @@ impl Series {
 }
 
 impl Progress {
+    /// The same `age_ms` later, where nothing was heard since: what counts down has gone on.
+    #[must_use]
+    pub fn aged(mut self, age_ms: u64) -> Self {
+        if matches!(self.eta_basis, Some(EtaBasis::History | EtaBasis::Claim)) {
+            let later = |left: f64| (left - seconds(age_ms)).max(0.0);
+            self.eta_seconds = self.eta_seconds.map(later);
+            self.eta_low_seconds = self.eta_low_seconds.map(later);
+            self.eta_high_seconds = self.eta_high_seconds.map(later);
+        }
+        self
+    }
+
     fn show_eta(&mut self, known: Option<(Eta, EtaBasis)>) {
         let has_range = |basis| basis != EtaBasis::Claim;
         let range = known.filter(|(_, basis)| has_range(*basis));

@@ -2,10 +2,10 @@
 
 use crate::cli::output::detail::exit_words;
 use crate::cli::output::flow;
-use crate::cli::output::progress;
+use crate::cli::output::progress::{self, Head};
 use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::table::words_of;
-use crate::cli::output::text::harmless;
+use crate::cli::output::text::{columns, harmless};
 use crate::client::{JobStateBody, News};
 use crate::wire::event::EventView;
 use crate::wire::flow::FlowView;
@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 
 /// A person reads one line of progress per job and second; a program gets them all, with --json.
 const PROGRESS_EVERY_SECONDS: f64 = 1.0;
+
+/// Columns of a percentage, with the gap before it.
+const SHORTEST_NEWS: usize = 7;
 
 /// Of so many jobs the name is remembered.
 const MOST_NAMES: usize = 10_000;
@@ -110,9 +113,11 @@ impl Lines {
         let name = self.names.get(&id).map_or("", String::as_str);
         let head = job_head(id, name, look);
         // Colour costs no columns, so the width is counted without it.
-        let taken = 10 + id.to_string().len() + 1 + harmless(name).chars().count();
+        let taken = 10 + id.to_string().len() + 1 + columns(&harmless(name));
+        // A line that is too long for a narrow terminal is continued; one without news is none.
         let width = usize::from(look.width).saturating_sub(taken);
-        let line = progress::line(look, "", &progress_of(body), width);
+        let width = width.max(SHORTEST_NEWS);
+        let line = progress::line(look, Head::default(), &progress_of(body), width);
         Some(format!("{head}{line}"))
     }
 }

@@ -84,3 +84,26 @@ fn a_failed_job_says_why_and_what_next() {
     ESC[2mFurther: stoke logs 42 · stoke retry 42 · stoke rm 42ESC[0m
     ");
 }
+
+#[test]
+fn many_metrics_take_many_lines_and_nothing_takes_none() {
+    let mut verbose = some_job();
+    let progress = verbose.progress.as_mut().unwrap();
+    progress.metrics = (0..12).map(|n| (format!("metric{n:02}"), 0.5)).collect();
+    progress.message = Some(String::new());
+    let page = job(&verbose, &look(false));
+    let begin = page.find("Metrics").unwrap();
+    let end = page.find("Reported").unwrap();
+    insta::assert_snapshot!(&page[begin..end], @r"
+    Metrics     metric00 0.5  metric01 0.5  metric02 0.5  metric03 0.5  metric04 0.5
+                metric05 0.5  metric06 0.5  metric07 0.5  metric08 0.5  metric09 0.5
+                metric10 0.5  metric11 0.5
+    ");
+    let mut overrun = some_job();
+    overrun.progress = Some(crate::wire::progress::ProgressView {
+        eta_basis: Some("history".into()),
+        ..Default::default()
+    });
+    let page = job(&overrun, &look(false));
+    assert!(!page.contains("Progress"), "{page}");
+}

@@ -103,6 +103,41 @@ fn sixty_columns_show_what_matters() {
 }
 
 #[test]
+fn a_percentage_is_that_of_its_phase_and_a_count_stands_for_the_bar() {
+    let with = |mut job: JobView, progress: ProgressView| {
+        job.progress = Some(progress);
+        job
+    };
+    let clone = ProgressView {
+        percent: Some(50.0),
+        phase: Some("Receiving objects".into()),
+        ..ProgressView::default()
+    };
+    let fetch = ProgressView {
+        step: Some(188_743_680.0),
+        unit: Some("B".into()),
+        ..ProgressView::default()
+    };
+    let list = [
+        with(job(3, "clone", "running"), clone),
+        with(job(2, "fetch", "running"), fetch.clone()),
+        with(job(1, "gone", "completed"), fetch),
+    ];
+    insta::assert_snapshot!(jobs(&list, &look(80, false)), @r"
+    ID  NAME   STATE        PROGRESS                %  TIME  WHEN
+     3  clone  ● running    █████░░░░░  Receiving 50%
+     2  fetch  ● running    180 MiB
+     1  gone   ✔ completed
+    ");
+    insta::assert_snapshot!(jobs(&list, &look(36, false)), @r"
+    ID  NAME   STATE          %  TIME
+     3  clone  ● running    50%
+     2  fetch  ● running
+     1  gone   ✔ completed
+    ");
+}
+
+#[test]
 fn colours_say_the_same_as_the_glyphs() {
     let coloured = jobs(&some_jobs()[1..3], &look(80, true));
     insta::assert_snapshot!(coloured.replace('\u{1b}', "ESC"), @r"

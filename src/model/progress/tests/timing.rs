@@ -28,7 +28,7 @@ fn a_silent_job_is_looked_at_seldom_until_it_is_stalled() {
     let mut tracker = Tracker::default();
     running(&mut tracker, 0..=60);
     let before = tracker.progress().eta_seconds.unwrap();
-    assert_eq!(looks(&mut tracker, 60), [65, 70, 80, 90]);
+    assert_eq!(looks(&mut tracker, 60), [65, 70, 70]);
     let progress = tracker.progress();
     assert_eq!((progress.eta_seconds, progress.rate), (None, Some(0.0)));
     assert!(before > 900.0);
@@ -58,6 +58,8 @@ fn time_stands_still_while_frozen() {
     running(&mut tracker, 0..=50);
     tracker.paused(at(50));
     assert_eq!(tracker.next_refresh(at(51)), None);
+    assert!(tracker.refresh(at(51)));
+    assert_eq!(tracker.progress().rate, None, "nothing is done now");
     assert!(!tracker.refresh(at(9000)));
     tracker.resumed(at(9000));
     assert!(tracker.next_refresh(at(9000)).is_some());
@@ -142,6 +144,41 @@ fn a_total_that_grows_costs_no_estimate() {
         phases = progress.phase_number;
     }
     assert!(phases > 0, "where percent fell, a new phase began");
+}
+
+#[test]
+fn a_rate_that_the_job_claimed_goes_when_it_falls_silent() {
+    let mut tracker = Tracker::default();
+    for second in 0..=20_u32 {
+        let said = Observation {
+            rate: Some(9.92),
+            ..bar(f64::from(second), 100.0)
+        };
+        tracker.observe(said, at(second.into()));
+    }
+    assert_eq!(tracker.progress().rate, Some(9.92));
+    looks(&mut tracker, 20);
+    let progress = tracker.progress();
+    assert_eq!((progress.rate, progress.eta_seconds), (Some(0.0), None));
+}
+
+#[test]
+fn nonsense_is_no_claim_and_a_countdown_goes_on() {
+    for nonsense in [99_999_999_999.0, 1e308, f64::INFINITY, f64::NAN] {
+        let mut tracker = Tracker::default();
+        let said = Observation {
+            eta_seconds: Some(nonsense),
+            ..bar(1.0, 100.0)
+        };
+        tracker.observe(said, at(0));
+        assert_eq!(tracker.progress().eta_seconds, None);
+    }
+    let mut tracker = Tracker::default();
+    tracker.compare(PastRuns::new(&[20_000, 20_000]), 5_000, at(5));
+    tracker.refresh(at(5));
+    let later = tracker.progress().clone().aged(4_000);
+    assert_eq!(later.eta_seconds, Some(11.0));
+    assert_eq!(later.aged(60_000).eta_seconds, Some(0.0));
 }
 
 #[test]
