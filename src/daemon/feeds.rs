@@ -12,6 +12,7 @@ mod looks;
 use crate::config::ProgressSettings;
 use crate::control::Handle;
 use crate::daemon::adapters::Reading;
+use crate::daemon::clock;
 use crate::engine::input::Input;
 use crate::logs::watch::Watcher;
 use crate::model::attempt::Process;
@@ -264,6 +265,11 @@ impl Feeds {
             }
             None => self.watch(&watched, &mut ends).await,
         };
+        let age = Duration::from_millis(clock::now().since_ms(watched.started));
+        if age >= SHORT && !watched.is_told.load(Ordering::Relaxed) {
+            // What it did since the last look is not known, and a guess must not stand as its last word.
+            self.observe(watched.attempt, open_files::withdrawal());
+        }
         end.into_iter().for_each(|end| self.control.report(end));
         while let Ok(again) = ends.try_recv() {
             self.control.report(again);

@@ -143,9 +143,7 @@ impl OpenFiles {
         if self.last.take().is_none() {
             return Sight::Nothing;
         }
-        let mut seen = Observation::new(Source::Adapter(SOURCE.to_owned()));
-        seen.estimated = true;
-        Sight::Moved(Box::new(seen))
+        Sight::Moved(Box::new(withdrawal()))
     }
 
     /// The largest file that is read, else the largest that is written.
@@ -238,6 +236,14 @@ impl Track {
     fn is_usable(&self) -> bool {
         self.rewinds <= MOST_REWINDS
     }
+}
+
+/// Takes back whatever was estimated.
+#[must_use]
+pub fn withdrawal() -> Observation {
+    let mut seen = Observation::new(Source::Adapter(SOURCE.to_owned()));
+    seen.estimated = true;
+    seen
 }
 
 #[expect(

@@ -118,7 +118,10 @@ fn finish(host: &Host, out: &Gate, id: u64) {
                 out.drain();
             }
         });
-        assert_eq!(host.ended(id)["state"], "completed");
+        let ended = host.ended(id);
+        assert_eq!(ended["state"], "completed");
+        // No look came after the last byte, and a guess of before would stand there as the last word.
+        assert!(ended["progress"]["estimated"].is_null(), "{ended:#}");
         done.store(true, std::sync::atomic::Ordering::Release);
     });
     fs::remove_file(out.path()).unwrap();
@@ -200,7 +203,11 @@ fn a_checksum_is_seen_to_get_on() {
         it["step"].as_f64().is_some_and(|it| it > step)
     });
     host.act_with(id, "cancel", &json!({"grace": 0}));
-    host.ended(id);
+    let shown = host.ended(id)["progress"].clone();
+    assert!(
+        shown["step"].is_null() && shown["percent"].is_null(),
+        "{shown:#}"
+    );
 }
 
 #[test]

@@ -41,7 +41,14 @@ mod tests {
 
     fn read_text(text: &str) -> Option<Observation> {
         let end = End::Newline;
-        read("json", Line { text, end })
+        read(
+            "json",
+            Line {
+                text,
+                end,
+                is_clean: true,
+            },
+        )
     }
 
     #[test]

@@ -4,8 +4,6 @@
 //! anew) or where the cursor is moved elsewhere. What a program says to the terminal itself (`ESC ] … ST`) is
 //! a line of its own sort. Chunks may split anything. Memory is bounded by [`MAX_LINE_BYTES`].
 
-use memchr::memchr3;
-
 /// How much of a line is looked at; the rest of it is skipped.
 pub const MAX_LINE_BYTES: usize = 8 << 10;
 
@@ -13,6 +11,12 @@ pub const MAX_LINE_BYTES: usize = 8 << 10;
 const MAX_STRING_BYTES: usize = 256;
 
 const ESCAPE: u8 = 0x1b;
+
+/// How much output after a byte that no text has is not taken for text either.
+const NOISE_BYTES: u64 = 4 << 10;
+
+/// So many bytes are looked at together.
+const BLOCK_BYTES: usize = 32;
 
 /// How a line ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +57,8 @@ pub(super) trait Reader {
     /// How many bytes of whole lines at the beginning of a text need not be shown.
     fn quiet(&mut self, bytes: &[u8]) -> usize;
 
-    /// A line that has ended, never an empty one.
-    fn see(&mut self, line: &[u8], end: End);
+    /// A line that has ended, never an empty one; `is_clean` where nothing near it is binary.
+    fn see(&mut self, line: &[u8], end: End, is_clean: bool);
 }
 
 /// The cutter.
@@ -66,6 +70,10 @@ pub(super) struct Lines {
     ended: u64,
     /// The string for the terminal, one byte more than allowed where it is too long.
     string: Vec<u8>,
+    /// How many bytes there were.
+    passed: u64,
+    /// Where the last of them stood that no text has.
+    noise_at: Option<u64>,
 }
 
 impl Lines {
@@ -73,16 +81,24 @@ impl Lines {
     pub(super) fn feed(&mut self, bytes: &[u8], reader: &mut impl Reader) {
         let mut rest = bytes;
         while let Some((&first, after)) = rest.split_first() {
+            let left = rest.len();
             if self.state == State::Text {
                 if self.open.is_empty() {
-                    rest = &rest[reader.quiet(rest)..];
+                    let quiet = reader.quiet(rest);
+                    self.passed += quiet as u64;
+                    rest = &rest[quiet..];
                 }
+                let left = rest.len();
                 rest = self.text(rest, reader);
-            } else if self.state == State::String && first >= 0x20 {
+                self.passed += (left - rest.len()) as u64;
+                continue;
+            }
+            if self.state == State::String && first >= 0x20 {
                 rest = self.string(rest);
             } else if self.escape(first, reader) {
                 rest = after;
             }
+            self.passed += (left - rest.len()) as u64;
         }
     }
 
@@ -93,19 +109,13 @@ impl Lines {
 
     /// Takes plain text up to the next byte that may end it, and that; returns what comes after.
     fn text<'a>(&mut self, bytes: &'a [u8], reader: &mut impl Reader) -> &'a [u8] {
-        let length = memchr3(b'\n', b'\r', ESCAPE, bytes).unwrap_or(bytes.len());
-        // Other control bytes are rare; whoever sends them waits a little longer.
-        let length = if has_control(&bytes[..length]) {
-            let is_control = |&byte: &u8| byte < 0x20 && byte != b'\t';
-            bytes.iter().position(is_control).unwrap_or(length)
-        } else {
-            length
-        };
+        let length = plain(bytes);
         let (run, rest) = bytes.split_at(length);
         let Some((&control, rest)) = rest.split_first() else {
             self.keep(run);
             return rest;
         };
+        let at = self.passed + run.len() as u64;
         let end = match control {
             b'\n' | 0x0b | 0x0c => Some(End::Newline),
             // Some programs go back by as many backspaces as their bar is wide.
@@ -117,21 +127,38 @@ impl Lines {
             Some(end) if self.open.is_empty() => {
                 let line = &run[..run.len().min(MAX_LINE_BYTES)];
                 if !line.is_empty() {
-                    reader.see(line, end);
+                    reader.see(line, end, self.is_clean(at));
                 }
             }
             Some(end) => {
                 self.keep(run);
-                self.end(end, reader);
+                self.end(end, at, reader);
             }
-            None => {
-                self.keep(run);
-                if control == ESCAPE {
+            None => self.keep(run),
+        }
+        match control {
+            ESCAPE => {
+                let coloured = colour(rest);
+                if coloured.is_none() {
                     self.state = State::Escape;
                 }
+                coloured.unwrap_or(rest)
             }
+            // Empty lines are nobody's, and what stands for nothing does so many times over.
+            _ if end.is_some() => skip(rest, |byte| matches!(byte, 0x08 | 0x0b..=0x0d)),
+            _ if is_noise(control) => {
+                let after = skip(rest, is_noise);
+                self.noise_at = Some(at + (rest.len() - after.len()) as u64);
+                after
+            }
+            _ => rest,
         }
-        rest
+    }
+
+    /// Whether what ends at this place is no part of binary output.
+    fn is_clean(&self, at: u64) -> bool {
+        self.noise_at
+            .is_none_or(|noise| at.saturating_sub(noise) > NOISE_BYTES)
     }
 
     fn keep(&mut self, run: &[u8]) {
@@ -139,9 +166,9 @@ impl Lines {
         self.open.extend_from_slice(&run[..run.len().min(room)]);
     }
 
-    fn end(&mut self, end: End, reader: &mut impl Reader) {
+    fn end(&mut self, end: End, at: u64, reader: &mut impl Reader) {
         if !self.open.is_empty() {
-            reader.see(&self.open, end);
+            reader.see(&self.open, end, self.is_clean(at));
             self.open.clear();
             self.ended += 1;
         }
@@ -158,7 +185,7 @@ impl Lines {
 
     fn end_string(&mut self, reader: &mut impl Reader) {
         if (1..=MAX_STRING_BYTES).contains(&self.string.len()) {
-            reader.see(&self.string, End::Terminal);
+            reader.see(&self.string, End::Terminal, self.is_clean(self.passed));
         }
         self.string.clear();
         self.state = State::Text;
@@ -179,8 +206,8 @@ impl Lines {
             (State::Control, final_byte) => {
                 self.state = State::Text;
                 match final_byte {
-                    b'A' => self.end(End::Up, reader),
-                    b'B' | b'E'..=b'H' | b'd' | b'f' => self.end(End::Moved, reader),
+                    b'A' => self.end(End::Up, self.passed, reader),
+                    b'B' | b'E'..=b'H' | b'd' | b'f' => self.end(End::Moved, self.passed, reader),
                     _ => {}
                 }
             }
@@ -202,7 +229,7 @@ impl Lines {
             // Restored cursor, next line, index, reverse index.
             (State::Escape | State::StringEscape, b'8' | b'D' | b'E' | b'M') => {
                 self.state = State::Text;
-                self.end(End::Moved, reader);
+                self.end(End::Moved, self.passed, reader);
             }
             (
                 State::Text | State::Escape | State::StringEscape | State::Intermediate,
@@ -219,11 +246,37 @@ impl Lines {
     }
 }
 
-/// Whether any byte steers a terminal. Without a way out in the middle, many bytes are looked at together.
-fn has_control(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .fold(false, |any, &byte| any | (byte < 0x20 && byte != b'\t'))
+/// How many bytes at the beginning steer no terminal. Blocks are looked at as a whole, and no further than to the first
+/// that has what ends it: where every other byte steers, a look at all of the rest would be one for each of them.
+fn plain(bytes: &[u8]) -> usize {
+    let mut blocks = bytes.chunks(BLOCK_BYTES);
+    let at = blocks.position(|block| block.iter().fold(false, |any, &byte| any | steers(byte)));
+    let start = at.map_or(bytes.len(), |at| at * BLOCK_BYTES);
+    let block = bytes[start..].iter();
+    start + block.take_while(|&&byte| !steers(byte)).count()
+}
+
+/// What comes after the bytes of this sort.
+fn skip(bytes: &[u8], is_skipped: impl Fn(u8) -> bool) -> &[u8] {
+    let end = bytes.iter().position(|&byte| !is_skipped(byte));
+    &bytes[end.unwrap_or(bytes.len())..]
+}
+
+/// What comes after a whole sequence that only sets colours, less its ESC: there are many, and they move nothing.
+fn colour(bytes: &[u8]) -> Option<&[u8]> {
+    let after = skip(bytes.strip_prefix(b"[")?, |byte| {
+        matches!(byte, 0x30..=0x3b)
+    });
+    after.strip_prefix(b"m")
+}
+
+/// Whether a byte is in no text, neither for people nor for terminals, which are rung and switched between sets of signs.
+fn is_noise(byte: u8) -> bool {
+    matches!(byte, 0x00..=0x06 | 0x10..=0x1a | 0x1c..=0x1f)
+}
+
+fn steers(byte: u8) -> bool {
+    byte < 0x20 && byte != b'\t'
 }
 
 #[cfg(test)]

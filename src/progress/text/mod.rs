@@ -27,6 +27,8 @@ struct Line<'a> {
     text: &'a str,
     /// How it ended.
     end: End,
+    /// It is text, and no binary output is near.
+    is_clean: bool,
 }
 
 /// What an adapter had to do with a stream.
@@ -165,23 +167,27 @@ impl Readers {
         open.scanned_bytes = line.len();
         if self.catalogue.wants(&self.open.found, &self.ranks) {
             std::mem::swap(&mut self.found, &mut self.open.found);
-            self.read(line, End::Open);
+            self.read(line, End::Open, true);
             std::mem::swap(&mut self.found, &mut self.open.found);
         }
     }
 
     /// Shows a line to the adapters that may know it.
-    fn read(&mut self, line: &[u8], end: End) {
+    fn read(&mut self, line: &[u8], end: End, is_clean: bool) {
         let mut candidates = std::mem::take(&mut self.candidates);
         self.catalogue
             .candidates(&self.found, &self.ranks, &mut candidates);
         if !candidates.is_empty() {
             // Nearly all output is good UTF-8, and that is found out faster than what is wrong with it.
-            let text = match std::str::from_utf8(line) {
-                Ok(text) => Cow::Borrowed(text),
-                Err(_) => String::from_utf8_lossy(line),
+            let (text, is_clean) = match std::str::from_utf8(line) {
+                Ok(text) => (Cow::Borrowed(text), is_clean),
+                Err(_) => (String::from_utf8_lossy(line), false),
             };
-            let line = Line { text: &text, end };
+            let line = Line {
+                text: &text,
+                end,
+                is_clean,
+            };
             for candidate in &candidates {
                 if self.try_one(*candidate, line) == Outcome::Read {
                     break;
@@ -243,13 +249,13 @@ impl Reader for Readers {
         self.catalogue.quiet(bytes, &mut self.found, &self.ranks)
     }
 
-    fn see(&mut self, line: &[u8], end: End) {
+    fn see(&mut self, line: &[u8], end: End, is_clean: bool) {
         self.found.clear();
         self.catalogue.scan(line, 0, &mut self.found);
         if !self.catalogue.wants(&self.found, &self.ranks) {
             return;
         }
-        self.read(line, end);
+        self.read(line, end, is_clean);
     }
 }
 

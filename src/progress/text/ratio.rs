@@ -2,8 +2,8 @@
 //!
 //! Text is full of numbers, so a reading needs evidence. A count in brackets, one with a word that says
 //! what it counts, a bar, or a line that is nothing else is evidence enough. A count that merely begins or ends
-//! its line is believed when it has risen: the second such line with the same total, or, for a
-//! percent, with the same words.
+//! its line is believed when it has risen, and so is a percent alone: the second such line with the same total, or, for
+//! a percent, with the same words. Nothing is read in binary output, or in what shows it to people.
 
 mod find;
 mod tokens;
@@ -46,6 +46,10 @@ impl Ratio {
     pub(super) fn read(&mut self, name: &str, line: Line<'_>) -> Option<Observation> {
         // More text would change what an open line says: `45%` may go on as `45% off`.
         if line.end == End::Open || line.text.len() > MAX_BYTES || !find::is_worth(line.text) {
+            return None;
+        }
+        // In megabytes of bytes, anything is said somewhere.
+        if !line.is_clean || find::is_dump(line.text) {
             return None;
         }
         let found = find::read(line.text)?;

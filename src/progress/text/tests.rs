@@ -303,6 +303,62 @@ fn objects_about_progress_are_read_and_logs_are_not() {
     assert!(readings([log.as_bytes()]).is_empty());
 }
 
+/// Bytes that are the same in every run.
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(count).collect()
+}
+
+/// The same as `hexdump -C` shows them.
+fn shown(bytes: &[u8]) -> String {
+    let line = |(at, bytes): (usize, &[u8])| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
+        let text = bytes.iter().map(|byte| match byte {
+            b' '..=b'~' => char::from(*byte),
+            _ => '.',
+        });
+        let text: String = text.collect();
+        format!("{:08x}  {hex} |{text}|\n", at * bytes.len())
+    };
+    (0..).zip(bytes.chunks(16)).map(line).collect()
+}
+
+#[test]
+fn bytes_that_are_no_text_say_nothing() {
+    let bytes = noise(1 << 20);
+    for size in [4 << 10, 64 << 10] {
+        assert_eq!(readings(bytes.chunks(size)), []);
+    }
+    // As in other sorts of noise, most is text here: seven bits of each byte, and few that steer.
+    let letters: Vec<u8> = bytes.iter().map(|byte| byte & 0x7f).collect();
+    assert_eq!(readings(letters.chunks(64 << 10)), []);
+    let shown = shown(&bytes[..256 << 10]);
+    assert_eq!(readings([shown.as_bytes()]), []);
+}
+
+#[test]
+fn a_count_next_to_binary_output_is_none_and_one_far_from_it_is() {
+    let far = [b"\0\n".as_slice(), &b"plain text\n".repeat(400), b"[1/2]\n"].concat();
+    for (text, count) in [
+        (b"\0\n[1/2]\n".as_slice(), 0),
+        (b"a\x01b [1/2]\n", 0),
+        (b"\xff [1/2]\n", 0),
+        (b"\x1b(B\x1b[m\x0f\x07[1/2]\n", 1),
+        (&far, 1),
+    ] {
+        for size in [1, 7, 64 << 10] {
+            let seen = last_words(readings(text.chunks(size)));
+            assert_eq!(seen.len(), count, "{text:?} by {size}");
+        }
+    }
+}
+
 /// Pieces that come near to what is recognised.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let bar = (0..12_u32, "[a-c]{0,2}").prop_map(|(n, words)| {

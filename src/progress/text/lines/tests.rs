@@ -8,7 +8,7 @@ impl<F: FnMut(&[u8], End)> Reader for F {
         0
     }
 
-    fn see(&mut self, line: &[u8], end: End) {
+    fn see(&mut self, line: &[u8], end: End, _: bool) {
         self(line, end);
     }
 }

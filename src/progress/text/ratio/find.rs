@@ -13,6 +13,10 @@ const MAX_LINE_METRICS: usize = 16;
 /// So many of the same sign in a row are a bar.
 const BAR_SIGNS: usize = 6;
 
+/// How long the place is at least that a dump of bytes begins each line with, and how many words of it are looked at.
+const DUMP_PLACE: usize = 6;
+const DUMP_WORDS: usize = 8;
+
 /// What is counted, as the word before or behind a count.
 const COUNTED: &str = "\
     step steps iter iters iteration iterations it batch batches file files item items sample \
@@ -70,6 +74,23 @@ pub(super) fn is_worth(line: &str) -> bool {
                 || (bytes[at..].starts_with(b"of ") && is_count(bytes.get(at + 3)))
         }
     })
+}
+
+/// Whether a line shows bytes to people: after a place, most words are hexadecimal digits or single signs.
+pub(super) fn is_dump(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let is_hex = |word: &str| word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let Some(place) = words.next().map(|word| word.trim_end_matches(':')) else {
+        return false;
+    };
+    let is_shown = |word: &&str| match word.len() {
+        // A byte as it is, as by `od -c`.
+        1 => true,
+        2..=4 => is_hex(word) || word.starts_with('\\'),
+        _ => false,
+    };
+    let shown = words.take(DUMP_WORDS).filter(is_shown);
+    place.len() >= DUMP_PLACE && is_hex(place) && shown.count() >= DUMP_WORDS / 2
 }
 
 /// Whether what follows a `%` leaves it one of a percent.
@@ -306,7 +327,7 @@ fn percent_at(tokens: &[Token<'_>], at: usize, has_bar: bool) -> Option<(f64, Tr
                 ..
             })
         );
-    if is_first && is_last || square || labelled || has_bar {
+    if square || labelled || has_bar {
         return Some((value, Trust::Plain));
     }
     doubtful.then_some((value, Trust::Doubtful))

@@ -4,7 +4,15 @@ use super::*;
 
 fn read(ratio: &mut Ratio, text: &str) -> Option<Observation> {
     let end = End::Newline;
-    ratio.read("ratio", Line { text, end })
+    let is_clean = true;
+    ratio.read(
+        "ratio",
+        Line {
+            text,
+            end,
+            is_clean,
+        },
+    )
 }
 
 fn alone(text: &str) -> Option<Observation> {
@@ -53,8 +61,6 @@ fn counts_with_evidence() {
 #[test]
 fn percents_with_evidence() {
     for (line, percent) in [
-        ("45%", 45.0),
-        ("45.2 %", 45.2),
         ("[ 45%] Building CXX object foo.o", 45.0),
         ("progress: 45%", 45.0),
         ("Progress = 45.5%", 45.5),
@@ -67,7 +73,6 @@ fn percents_with_evidence() {
             "/dev/null  10%[=>                  ] 306.00K  1.46MB/s",
             10.0,
         ),
-        ("100%", 100.0),
     ] {
         let seen = alone(line).unwrap_or_else(|| panic!("{line}"));
         assert_eq!((seen.percent, seen.step), (Some(percent), None), "{line}");
@@ -152,6 +157,12 @@ fn other_text_is_not_progress() {
         "line 5 of the 9 lines",
         "width: 45%;",
         "reduced by 45% since",
+        "45%",
+        "100%",
+        "00000000  5b 35 25 2e 2e 2e 2e 2e  2e 2e 35 25 9d c4 0a 00  |[5%.......5%....|",
+        "00000010  35 25 2e 2e 2e 2e 2e 2e  2e 2e 35 25 9d c4 0a 00  |5%......[1/2]...|",
+        "00000020: 3525 2e2e 2e2e 2e2e 2e2e 3525 9dc4 3435  ......[1/2] 3/45",
+        "0000040 377 376   [   5   %   ] 001 002 003 004",
         "epochs: none",
         "epoch 12/0",
         "took 5 s at 16:58:30",
@@ -172,6 +183,8 @@ fn a_doubtful_count_is_believed_when_it_rises() {
         Some(4.0)
     );
     assert_eq!(read(&mut ratio, "copied c.bin 5/11"), None);
+    assert_eq!(read(&mut ratio, "45.2 %"), None);
+    assert_eq!(read(&mut ratio, "46 %").unwrap().percent, Some(46.0));
     assert_eq!(read(&mut ratio, "disk use 45%"), None);
     assert_eq!(read(&mut ratio, "cpu use 46%"), None);
     assert_eq!(read(&mut ratio, "cpu use 47%").unwrap().percent, Some(47.0));
@@ -183,6 +196,7 @@ fn long_and_open_lines_are_left_alone() {
     let open = Line {
         text: "45%",
         end: End::Open,
+        is_clean: true,
     };
     assert_eq!(Ratio::default().read("ratio", open), None);
 }
