@@ -22,7 +22,7 @@ async fn a_flow_is_as_far_as_its_jobs_are_together() {
     let daemon = Daemon::start();
     assert_eq!(daemon.get("/v1/flows").await.json()["items"], json!([]));
     for name in ["fetch", "train", "evaluate", "publish"] {
-        submit(&daemon, name, "night ly/1").await;
+        submit(&daemon, name, "night ly%1").await;
     }
     daemon.submit("outside").await;
     daemon.run(1).await;
@@ -31,7 +31,7 @@ async fn a_flow_is_as_far_as_its_jobs_are_together() {
     daemon.ended(3, 1, 3).await;
     let report = json!({"step": 1, "total_steps": 5, "eta_seconds": 60});
     daemon.post("/v1/jobs/2/progress", report).await;
-    let flow = daemon.get("/v1/flows/night%20ly%2F1").await.json();
+    let flow = daemon.get("/v1/flows/night%20ly%251").await.json();
     assert_eq!(
         flow["counts"],
         json!({"total": 4, "pending": 0, "running": 2, "completed": 1, "failed": 1, "cancelled": 0, "skipped": 0})
@@ -54,7 +54,7 @@ async fn a_flow_is_as_far_as_its_jobs_are_together() {
         .collect();
     assert_eq!(jobs, [4, 3, 2, 1]);
     daemon.run(4).await;
-    let flow = daemon.get("/v1/flows/night%20ly%2F1?limit=1").await.json();
+    let flow = daemon.get("/v1/flows/night%20ly%251?limit=1").await.json();
     assert_eq!(
         (&flow["percent"], &flow["next"]),
         (&json!(55.0), &json!("4"))
@@ -64,7 +64,7 @@ async fn a_flow_is_as_far_as_its_jobs_are_together() {
         "{flow:#}"
     );
     let rest = daemon
-        .get("/v1/jobs?flow=night%20ly/1&cursor=4")
+        .get("/v1/jobs?flow=night%20ly%251&cursor=4")
         .await
         .json();
     assert_eq!(rest["items"][0]["id"], 3);
