@@ -171,7 +171,8 @@ def by_job(ctx, stoked, source, count, spacing):
 
 
 def settled(pid):
-    """Memory once it no longer changes: what is freed goes back to the system a little later."""
+    """Memory once it no longer changes: threads end when they had nothing to do for ten seconds, with what they kept."""
+    time.sleep(11)
     last, same = resident_bytes(pid), 0
     while same < 6:
         time.sleep(0.5)
