@@ -3,7 +3,6 @@
 
 use crate::api::problem::{Failure, internal, invalid, nearest, not_found};
 use crate::api::query::Query;
-use crate::api::socket::Presence;
 use crate::api::{Shared, Visit};
 use crate::auth::{Action, Decision, Subject, decide};
 use crate::control::CommandError;
@@ -33,8 +32,6 @@ pub(crate) struct Call {
     pub(crate) shared: Visit,
     pub(crate) subject: Arc<Subject>,
     pub(crate) headers: HeaderMap,
-    /// Whether the client is still there.
-    pub(crate) presence: Presence,
     path: Vec<(String, String)>,
     query: Query,
     /// Never locked: it only lets a call be looked at from several places at once, which a body alone does not.
@@ -70,7 +67,6 @@ impl Call {
         Ok(Self {
             shared: Visit { shared, uid },
             subject,
-            presence: parts.extensions.remove().unwrap_or_default(),
             headers: parts.headers,
             path,
             query,

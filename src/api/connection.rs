@@ -156,10 +156,8 @@ async fn serve(
     let turn = Arc::new(Turn::default());
     let socket = WatchedSocket::new(stream, Arc::clone(&turn), &shared.limits);
     let presence = socket.presence();
-    let gone = presence.clone();
-    let service = service_fn(|mut request: Request<Incoming>| {
+    let service = service_fn(|request: Request<Incoming>| {
         let turn = TurnGuard::begin(&turn);
-        request.extensions_mut().insert(presence.clone());
         let answer = answer(request, Arc::clone(&subject), &shared, router.clone());
         async move { Ok::<_, Infallible>(turn.hold(answer.await)) }
     });
@@ -173,7 +171,7 @@ async fn serve(
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = gone.over() => Ok(()),
+        () = presence.over() => Ok(()),
         () = shared.stop.cancelled() => {
             turn.hurry();
             connection.as_mut().graceful_shutdown();

@@ -79,16 +79,7 @@ async fn logs(call: Call) -> Answer {
     let owner = call.shared.read(move |archive| archive.owner(id)).await?;
     let owner = owner.ok_or_else(|| not_found(format_args!("job {id}")))?;
     call.permit(Action::ReadJob, Some(owner))?;
-    let feed = Feed::open(
-        &call.shared,
-        id,
-        wanted,
-        selection,
-        start,
-        format,
-        follow.then_some(call.presence),
-    )
-    .await?;
+    let feed = Feed::open(&call.shared, id, wanted, selection, start, format, follow).await?;
     let heartbeat = feed.heartbeat();
     let media_type = match format {
         Format::Text => "text/plain; charset=utf-8",

@@ -47,10 +47,8 @@ impl Turn {
 }
 
 /// Whether the client is still there: an answer to which nothing is added for long would not find out.
-///
-/// The default is a client that never leaves.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Presence(Option<Arc<UnixStream>>);
+#[derive(Debug)]
+pub(crate) struct Presence(Arc<UnixStream>);
 
 impl Presence {
     /// Ends when the client has closed the connection. One that says nothing more and still takes its answer
@@ -58,9 +56,7 @@ impl Presence {
     ///
     /// The HTTP layer does not tell the two apart: to it both are the end of what there is to read.
     pub(crate) async fn over(&self) {
-        let Some(stream) = &self.0 else {
-            return std::future::pending().await;
-        };
+        let stream = &self.0;
         // Of what this asks for, a Unix socket has nothing but the end of what it sends.
         if stream.ready(Interest::PRIORITY).await.is_err() {
             return std::future::pending().await;
@@ -117,9 +113,8 @@ impl WatchedSocket {
         }
     }
 
-    /// For those who answer.
     pub(crate) fn presence(&self) -> Presence {
-        Presence(Some(Arc::clone(&self.stream)))
+        Presence(Arc::clone(&self.stream))
     }
 
     fn poll_take(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -3,7 +3,6 @@
 use crate::api::logs::missing_attempt;
 use crate::api::problem::{Failure, internal, not_found};
 use crate::api::pull::Pull;
-use crate::api::socket::Presence;
 use crate::api::{Shared, Visit};
 use crate::events::Subscription;
 use crate::events::pattern::{Filter, Pattern};
@@ -67,7 +66,6 @@ pub(super) struct Feed {
 struct Follow {
     events: Subscription,
     watch: Watch,
-    presence: Presence,
     /// When a sign of life is due.
     quiet_until: Instant,
 }
@@ -115,9 +113,9 @@ impl Feed {
         selection: Selection,
         start: From,
         format: Format,
-        follow: Option<Presence>,
+        follow: bool,
     ) -> Result<Self, Failure> {
-        let events = follow.map(|presence| (subscribe(shared, id), presence));
+        let events = follow.then(|| subscribe(shared, id));
         let record = record(shared, id).await?;
         let newest = record
             .attempts
@@ -137,10 +135,9 @@ impl Feed {
             job: id,
             attempt: number,
         };
-        let follow = events.map(|(events, presence)| Follow {
+        let follow = events.map(|events| Follow {
             events,
             watch: shared.logs.watch(attempt),
-            presence,
             quiet_until: Instant::now() + shared.limits.heartbeat,
         });
         let dir = shared.logs.of(attempt);
@@ -252,7 +249,6 @@ impl Feed {
         let delivery = tokio::select! {
             () = follow.watch.changed() => return Ok(Woken::ToRead),
             () = self.shared.stop.cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
-            () = follow.presence.over() => return Err(io::ErrorKind::ConnectionAborted.into()),
             () = sleep_until(follow.quiet_until), if beats => return Ok(Woken::ToBeat),
             delivery = follow.events.next() => delivery,
         };
