@@ -25,16 +25,63 @@ const TAIL_BYTES: u64 = 64 << 10;
 /// Processes of one attempt whose files are looked at.
 const MOST_PROCESSES: usize = 256;
 
+/// What reads a trace, once or as often as it changes.
+pub(super) trait Eyes: Send + 'static {
+    /// Where the trace is.
+    fn place(&mut self) -> &mut Place;
+
+    /// Reads what is new.
+    fn read(&mut self) -> Vec<Observation>;
+
+    /// Watches on, then reads what is new.
+    fn look(&mut self) -> Vec<Observation> {
+        self.place().arm();
+        self.read()
+    }
+}
+
+/// A path that is watched from the first look on.
+pub(super) struct Place {
+    path: PathBuf,
+    watcher: Watcher,
+    watch: Option<Watch>,
+}
+
+impl Place {
+    pub(super) fn new(path: PathBuf, watcher: Watcher) -> Self {
+        Self {
+            path,
+            watcher,
+            watch: None,
+        }
+    }
+
+    fn arm(&mut self) {
+        match &mut self.watch {
+            Some(watch) => watch.arm(),
+            None => self.watch = Some(self.watcher.watch(&self.path)),
+        }
+    }
+
+    /// Waits until something changes after a look. The only thing here that does not block.
+    pub(super) async fn changed(&mut self) {
+        match &mut self.watch {
+            Some(watch) => watch.told().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Reads the output of an attempt.
 pub(super) struct OutputEyes {
-    log_dir: PathBuf,
+    log_dir: Place,
     reader: Option<Reader>,
     stdout: TextFeed,
     stderr: TextFeed,
 }
 
 impl OutputEyes {
-    pub(super) fn new(log_dir: PathBuf, catalogue: &Arc<Catalogue>, hints: &Hints) -> Self {
+    pub(super) fn new(log_dir: Place, catalogue: &Arc<Catalogue>, hints: &Hints) -> Self {
         let feed = || TextFeed::new(catalogue, hints);
         Self {
             log_dir,
@@ -44,20 +91,15 @@ impl OutputEyes {
         }
     }
 
-    /// Reads what is new, up to the end; of a flood, the beginning and the end.
-    pub(super) fn look(&mut self) -> Vec<Observation> {
-        let mut seen = Vec::new();
-        if let Err(error) = self.read_on(&mut seen) {
-            tracing::debug!(%error, dir = %self.log_dir.display(), "output cannot be read");
-        }
-        seen
-    }
-
     fn read_on(&mut self, seen: &mut Vec<Observation>) -> std::io::Result<()> {
         for _ in 0..2 {
             let mut reader = match self.reader.take() {
                 Some(reader) => reader,
-                None => read::open(&self.log_dir, Selection::Both, From::TailBytes(TAIL_BYTES))?,
+                None => read::open(
+                    &self.log_dir.path,
+                    Selection::Both,
+                    From::TailBytes(TAIL_BYTES),
+                )?,
             };
             let mut budget = LOOK_BYTES;
             while budget > 0 {
@@ -78,46 +120,45 @@ impl OutputEyes {
     }
 }
 
+impl Eyes for OutputEyes {
+    fn place(&mut self) -> &mut Place {
+        &mut self.log_dir
+    }
+
+    /// Reads up to the end; of a flood, the beginning and the end.
+    fn read(&mut self) -> Vec<Observation> {
+        let mut seen = Vec::new();
+        if let Err(error) = self.read_on(&mut seen) {
+            tracing::debug!(%error, dir = %self.log_dir.path.display(), "output cannot be read");
+        }
+        seen
+    }
+}
+
 /// Reads the progress file of an attempt.
 pub(super) struct FileEyes {
-    path: PathBuf,
+    file: Place,
     uid: u32,
-    watcher: Watcher,
-    watch: Option<Watch>,
     last: Option<Observation>,
 }
 
 impl FileEyes {
-    pub(super) fn new(path: PathBuf, uid: u32, watcher: Watcher) -> Self {
+    pub(super) fn new(file: Place, uid: u32) -> Self {
         Self {
-            path,
+            file,
             uid,
-            watcher,
-            watch: None,
             last: None,
         }
     }
+}
 
-    /// Waits until the file changes after a look. The only thing here that does not block.
-    pub(super) async fn changed(&mut self) {
-        match &mut self.watch {
-            Some(watch) => watch.told().await,
-            None => std::future::pending().await,
-        }
+impl Eyes for FileEyes {
+    fn place(&mut self) -> &mut Place {
+        &mut self.file
     }
 
-    /// Watches on, then reads what is there.
-    pub(super) fn look(&mut self) -> Vec<Observation> {
-        match &mut self.watch {
-            Some(watch) => watch.arm(),
-            None => self.watch = Some(self.watcher.watch(&self.path)),
-        }
-        self.read()
-    }
-
-    /// Reads what is there.
-    pub(super) fn read(&mut self) -> Vec<Observation> {
-        match file::read_owned(&self.path, self.uid) {
+    fn read(&mut self) -> Vec<Observation> {
+        match file::read_owned(&self.file.path, self.uid) {
             Ok(found) if found != self.last => {
                 self.last.clone_from(&found);
                 found.into_iter().collect()

@@ -1,7 +1,7 @@
 //! Looks at the traces of one attempt, when they change or when it is time.
 
 use crate::daemon::clock;
-use crate::daemon::feeds::eyes::{FileEyes, OpenFilesEyes, OutputEyes};
+use crate::daemon::feeds::eyes::{Eyes, FileEyes, OpenFilesEyes, OutputEyes, Place};
 use crate::daemon::feeds::{Feeds, Traces, Watched};
 use crate::engine::input::Input;
 use crate::model::id::AttemptId;
@@ -35,30 +35,26 @@ impl Feeds {
             log_dir,
             progress_file,
             is_named,
-            uid,
             reading,
             ..
         } = &watched.traces;
         let has_file = *is_named || progress_file.exists();
         let output = if log_dir.exists() {
             let catalogue = reading.catalogue().await;
-            catalogue.map(|it| OutputEyes::new(log_dir.clone(), &it, &reading.hints))
+            catalogue.map(|it| self.output_eyes(&watched.traces, &it))
         } else {
             None
         };
-        let file = has_file.then(|| {
-            let watcher = self.watcher.clone();
-            FileEyes::new(progress_file.clone(), *uid, watcher)
-        });
+        let file = has_file.then(|| self.file_eyes(&watched.traces));
         if output.is_none() && file.is_none() {
             return;
         }
         let looks = async {
             if let Some(mut eyes) = output {
-                self.see(watched.attempt, move || eyes.look()).await;
+                self.see(watched.attempt, move || eyes.read()).await;
             }
             if let Some(mut eyes) = file {
-                let permit = self.permit(watched).await;
+                let permit = self.permit(*is_named).await;
                 let read = move || {
                     let _permit = permit;
                     eyes.read()
@@ -111,44 +107,29 @@ impl Feeds {
         let Some(catalogue) = catalogue(&watched.traces, over).await else {
             return over.cancelled().await;
         };
-        let Traces {
-            log_dir, reading, ..
-        } = &watched.traces;
-        let mut eyes = OutputEyes::new(log_dir.clone(), &catalogue, &reading.hints);
-        let mut changes = self.watcher.watch(log_dir);
-        loop {
-            // What is looked at after the end is all there will be.
-            let is_last = over.is_cancelled();
-            let begun = Instant::now();
-            let look = move || {
-                let seen = eyes.look();
-                (eyes, seen)
-            };
-            let Some((again, seen)) = self.on_thread(watched.attempt, look).await else {
-                return over.cancelled().await;
-            };
-            eyes = again;
-            self.observe_all(watched.attempt, seen);
-            if is_last {
-                return;
-            }
-            rest(begun.elapsed(), over).await;
-            tokio::select! {
-                biased;
-                () = over.cancelled() => {}
-                () = changes.changed() => {}
-            }
-        }
+        let eyes = self.output_eyes(&watched.traces, &catalogue);
+        self.keep_looking(watched, over, eyes, false).await;
     }
 
     async fn watch_file(&self, watched: &Watched, over: &CancellationToken) {
-        let Traces {
-            progress_file, uid, ..
-        } = &watched.traces;
-        let mut eyes = FileEyes::new(progress_file.clone(), *uid, self.watcher.clone());
+        let eyes = self.file_eyes(&watched.traces);
+        self.keep_looking(watched, over, eyes, watched.traces.is_named)
+            .await;
+    }
+
+    /// Looks whenever something changed, and once more when it is over. A trace that `may_be_anywhere` may be on a disk
+    /// that does not answer.
+    async fn keep_looking<E: Eyes>(
+        &self,
+        watched: &Watched,
+        over: &CancellationToken,
+        mut eyes: E,
+        may_be_anywhere: bool,
+    ) {
         loop {
+            // What is looked at after the end is all there will be.
             let is_last = over.is_cancelled();
-            let permit = self.permit(watched).await;
+            let permit = self.permit(may_be_anywhere).await;
             let begun = Instant::now();
             let look = move || {
                 let _permit = permit;
@@ -167,9 +148,19 @@ impl Feeds {
             tokio::select! {
                 biased;
                 () = over.cancelled() => {}
-                () = eyes.changed() => {}
+                () = eyes.place().changed() => {}
             }
         }
+    }
+
+    fn output_eyes(&self, traces: &Traces, catalogue: &Arc<Catalogue>) -> OutputEyes {
+        let place = Place::new(traces.log_dir.clone(), self.watcher.clone());
+        OutputEyes::new(place, catalogue, &traces.reading.hints)
+    }
+
+    fn file_eyes(&self, traces: &Traces) -> FileEyes {
+        let place = Place::new(traces.progress_file.clone(), self.watcher.clone());
+        FileEyes::new(place, traces.uid)
     }
 
     /// Looks at open files for as long as nobody says how far the attempt is.
@@ -218,8 +209,8 @@ impl Feeds {
     }
 
     /// Whoever looks at a file that may be anywhere waits for its turn; `None` where the file is on a disk of ours.
-    async fn permit(&self, watched: &Watched) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        if !watched.traces.is_named {
+    async fn permit(&self, may_be_anywhere: bool) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        if !may_be_anywhere {
             return None;
         }
         // It is never closed.
