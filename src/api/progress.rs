@@ -22,6 +22,22 @@ mod check;
 
 const DEFAULT_POINTS: usize = 1_000;
 const MOST_POINTS: usize = 10_000;
+/// How many points may be asked for.
+pub(super) const POINTS: &str = "a number from 1 to 10000";
+
+pub(super) const SINCE: Param = Param {
+    name: "since",
+    of_type: "string",
+    repeatable: false,
+    summary: "From this time on (RFC 3339)",
+};
+
+pub(super) const UNTIL: Param = Param {
+    name: "until",
+    of_type: "string",
+    repeatable: false,
+    summary: "Up to this time (RFC 3339)",
+};
 
 const HISTORY: &[Param] = &[
     Param {
@@ -30,18 +46,8 @@ const HISTORY: &[Param] = &[
         repeatable: false,
         summary: "Which attempt; the newest unless given",
     },
-    Param {
-        name: "since",
-        of_type: "string",
-        repeatable: false,
-        summary: "From this time on (RFC 3339)",
-    },
-    Param {
-        name: "until",
-        of_type: "string",
-        repeatable: false,
-        summary: "Up to this time (RFC 3339)",
-    },
+    SINCE,
+    UNTIL,
     Param {
         name: "resolution",
         of_type: "string",
@@ -153,18 +159,22 @@ fn resolution_ms(call: &Call) -> Result<i64, Failure> {
 }
 
 fn most(call: &Call) -> Result<usize, Failure> {
-    let range = "a number from 1 to 10000";
-    let (points, limit) = (call.value("points", range)?, call.value("limit", range)?);
+    let (points, limit) = (call.value("points", POINTS)?, call.value("limit", POINTS)?);
     if points.is_some() && limit.is_some() {
         return Err(invalid(
             "limit",
             "it is the same as points: give one of them",
         ));
     }
-    let most = points.or(limit).unwrap_or(DEFAULT_POINTS);
+    let name = if points.is_some() { "points" } else { "limit" };
+    number_of_points(name, points.or(limit))
+}
+
+/// As many points as the parameter of that name wants.
+pub(super) fn number_of_points(name: &str, wanted: Option<usize>) -> Result<usize, Failure> {
+    let most = wanted.unwrap_or(DEFAULT_POINTS);
     if !(1..=MOST_POINTS).contains(&most) {
-        let name = if points.is_some() { "points" } else { "limit" };
-        return Err(invalid(name, format_args!("it is not {range}")));
+        return Err(invalid(name, format_args!("it is not {POINTS}")));
     }
     Ok(most)
 }

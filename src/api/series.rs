@@ -3,7 +3,7 @@
 use crate::api::call::{Call, Param, harmless};
 use crate::api::jobs::newest_progress;
 use crate::api::problem::{Failure, invalid, not_found};
-use crate::api::progress::newest;
+use crate::api::progress::{POINTS, SINCE, UNTIL, newest, number_of_points};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::auth::Action;
@@ -20,9 +20,6 @@ use std::str::FromStr;
 
 /// Most series of one request.
 const MOST_SERIES: usize = 50;
-const DEFAULT_POINTS: usize = 1_000;
-const MOST_POINTS: usize = 10_000;
-const POINTS: &str = "a number from 1 to 10000";
 
 const LIST: &[Param] = &[Param {
     name: "job",
@@ -38,18 +35,8 @@ const QUERY: &[Param] = &[
         repeatable: true,
         summary: "Names of series, as in job/42/metric.loss; at most 50",
     },
-    Param {
-        name: "since",
-        of_type: "string",
-        repeatable: false,
-        summary: "From this time on (RFC 3339)",
-    },
-    Param {
-        name: "until",
-        of_type: "string",
-        repeatable: false,
-        summary: "Up to this time (RFC 3339)",
-    },
+    SINCE,
+    UNTIL,
     Param {
         name: "points",
         of_type: "integer",
@@ -146,10 +133,7 @@ async fn query(call: Call) -> Answer {
     let names = names(&call)?;
     let since_ms = call.instant_ms("since")?.unwrap_or(i64::MIN);
     let until_ms = call.instant_ms("until")?.unwrap_or(i64::MAX);
-    let most = call.value("points", POINTS)?.unwrap_or(DEFAULT_POINTS);
-    if !(1..=MOST_POINTS).contains(&most) {
-        return Err(invalid("points", format_args!("it is not {POINTS}")));
-    }
+    let most = number_of_points("points", call.value("points", POINTS)?)?;
     let mut by_job: BTreeMap<JobId, Vec<usize>> = BTreeMap::new();
     for (place, name) in names.iter().enumerate() {
         by_job.entry(name.job).or_default().push(place);
