@@ -3,6 +3,8 @@
 //! Time is always an argument ([`time::Stamp`]); nothing here reads a clock, a file or a random number.
 
 pub mod attempt;
+pub mod attribution;
+pub mod cadence;
 pub mod change;
 pub mod curve;
 pub mod entity;
@@ -20,5 +22,6 @@ pub mod retry;
 pub mod sample;
 pub mod spec;
 pub mod state;
+pub mod tally;
 pub mod time;
 pub mod transition;
