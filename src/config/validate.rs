@@ -29,7 +29,8 @@ const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=64 << 10;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Keys that must go with another one.
-const OTHERS: [(&str, &str); 4] = [
+const OTHERS: [(&str, &str); 5] = [
+    ("retention.delete_archived_after", "retention.archive_after"),
     ("api.max_connections_per_uid", "api.max_connections"),
     ("api.max_reads_per_uid", "api.max_reads"),
     ("api.max_bodies_per_uid", "api.max_body"),
@@ -67,6 +68,7 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
             header_timeout(settings.api.header_timeout),
         ),
         ("events.ring", ring(settings)),
+        ("retention.delete_archived_after", deletion(settings)),
         (
             "progress.open_files_interval",
             interval(settings.progress.open_files_interval),
@@ -94,6 +96,17 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
         });
     }
     problems
+}
+
+fn deletion(settings: &Settings) -> Option<String> {
+    let (archived, deleted) = (
+        settings.retention.archive_after,
+        settings.retention.delete_archived_after,
+    );
+    (!deleted.is_zero() && deleted < archived).then(|| {
+        "what is archived cannot be deleted before it is: make it as long as retention.archive_after, or \"0s\" for never"
+            .to_owned()
+    })
 }
 
 fn absolute(path: &std::path::Path) -> Option<String> {
