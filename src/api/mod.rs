@@ -5,6 +5,7 @@ pub mod limits;
 pub mod openapi;
 pub mod ports;
 
+mod archive;
 mod bucket;
 mod call;
 mod connection;
@@ -33,7 +34,7 @@ pub use jobs::check_submission;
 
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
-use crate::api::ports::{HealthSource, Output};
+use crate::api::ports::{ArchiveDesk, HealthSource, Output};
 use crate::api::problem::{Failure, internal};
 use crate::api::turns::Turns;
 use crate::auth::Policy;
@@ -59,6 +60,8 @@ pub struct Api {
     pub bus: Bus,
     /// What is stored.
     pub archive: Reader,
+    /// The one who archives.
+    pub desk: ArchiveDesk,
     /// The output of attempts.
     pub logs: Output,
     /// How well the daemon is.
@@ -91,6 +94,7 @@ struct Shared {
     control: Handle,
     bus: Bus,
     archive: Reader,
+    desk: ArchiveDesk,
     logs: Output,
     health: Arc<dyn HealthSource>,
     policy: Policy,
@@ -116,6 +120,7 @@ impl Shared {
             control: api.control,
             bus: api.bus,
             archive: api.archive,
+            desk: api.desk,
             logs: api.logs,
             health: api.health,
             accounts: Accounts::new(api.policy.clone()),

@@ -63,6 +63,12 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The store is not well, and what can wait waits.
+    #[error("archive while the store is not well: {why}")]
+    Postponed {
+        /// What is wrong with the store.
+        why: String,
+    },
     /// Another process keeps it locked.
     #[error(
         "use {}: another process has locked it; close whatever else has it open (`fuser` names it)",

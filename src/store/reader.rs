@@ -114,6 +114,10 @@ impl Reader {
         }
     }
 
+    pub(crate) fn files(&self) -> &Files {
+        &self.shared.files
+    }
+
     /// Jobs of `filter` with smaller numbers than `after`, newest first, at most `limit`.
     ///
     /// # Errors

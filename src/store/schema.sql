@@ -175,3 +175,11 @@ CREATE TABLE archived_events (
 CREATE TABLE archive_going (
     month INTEGER PRIMARY KEY
 ) STRICT;
+
+-- Jobs whose rows are still in the file of a month that has them no more: they were removed or brought
+-- back. Whoever finds one here deletes it there.
+CREATE TABLE archived_left (
+    job   INTEGER NOT NULL,
+    month INTEGER NOT NULL,
+    PRIMARY KEY (job, month)
+) STRICT, WITHOUT ROWID;

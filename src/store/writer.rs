@@ -383,7 +383,10 @@ impl Writer {
     fn failed(&mut self, error: &StoreError) {
         match error {
             // The caller's doing: the store is as well as before.
-            StoreError::Rejected { .. } | StoreError::Stopped | StoreError::Archived { .. } => {
+            StoreError::Rejected { .. }
+            | StoreError::Stopped
+            | StoreError::Archived { .. }
+            | StoreError::Postponed { .. } => {
                 return;
             }
             StoreError::Corrupt { why, .. } => {

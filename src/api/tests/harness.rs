@@ -1,7 +1,7 @@
 //! A daemon without processes, and a client for it.
 
 use crate::api::limits::Limits;
-use crate::api::ports::{HealthSource, Output};
+use crate::api::ports::{ArchiveDesk, HealthSource, Output};
 use crate::api::routes::router;
 use crate::api::{Api, Shared, serve};
 use crate::auth::{Mode, Policy, Subject};
@@ -210,6 +210,7 @@ impl Daemon {
             control: control.clone(),
             bus: bus.clone(),
             archive: store.reader(),
+            desk: ArchiveDesk::new().0,
             logs: Output {
                 dir: directory.path().join("logs"),
                 watcher: Watcher::start().unwrap(),

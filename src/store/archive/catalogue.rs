@@ -48,6 +48,9 @@ pub(super) fn enter(connection: &Connection, id: i64, month: Month) -> rusqlite:
         ))?
         .execute(params![id, month.number()])?;
     connection
+        .prepare_cached("DELETE FROM archived_left WHERE job = ?1 AND month = ?2")?
+        .execute(params![id, month.number()])?;
+    connection
         .prepare_cached(
             "INSERT INTO archived_labels (job, name, value) \
              SELECT job, name, value FROM job_labels WHERE job = ?1",
@@ -93,8 +96,29 @@ pub(super) fn adopt(
     Ok(entered > 0)
 }
 
-/// Takes a job out; answers whether it was there.
+/// Takes a job out, and notes that its rows are left in the file of its month; answers whether it was there.
 pub(crate) fn forget(connection: &Connection, id: JobId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO archived_left (job, month) SELECT id, month FROM archived WHERE id = ?1",
+        )?
+        .execute([integer(id.0)?])?;
+    drop(connection, id)
+}
+
+/// Jobs whose rows are left in files, by number, at most `limit`.
+pub(super) fn left(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<(i64, Month)>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached("SELECT job, month FROM archived_left ORDER BY month, job LIMIT ?1")?
+        .query_map([limit], |row| {
+            Ok((row.get(0)?, Month::of_number(row.get(1)?)?))
+        })?
+        .collect()
+}
+
+/// Takes a job out whose month goes as well; answers whether it was there.
+pub(super) fn drop(connection: &Connection, id: JobId) -> rusqlite::Result<bool> {
     let gone = connection
         .prepare_cached("DELETE FROM archived WHERE id = ?1")?
         .execute([integer(id.0)?])?;

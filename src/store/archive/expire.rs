@@ -190,7 +190,7 @@ impl Archive {
             self.store.with_writer(move |writer| {
                 writer.write(|connection| {
                     for job in &part {
-                        catalogue::forget(connection, *job)?;
+                        catalogue::drop(connection, *job)?;
                     }
                     Ok(())
                 })
@@ -216,7 +216,7 @@ impl Archive {
         }
         self.store.with_writer(move |writer| {
             writer.write(|connection| {
-                for table in ["archived_events", "archive_going"] {
+                for table in ["archived_events", "archived_left", "archive_going"] {
                     connection
                         .prepare_cached(&format!("DELETE FROM {table} WHERE month = ?1"))?
                         .execute([month.number()])?;

@@ -3,7 +3,7 @@
 use crate::model::id::JobId;
 use crate::model::state::StateName;
 use crate::store::archive::carry::{OF_JOB, OF_PROGRESS};
-use crate::store::archive::{Archive, Month, catalogue, reader, writer};
+use crate::store::archive::{Archive, Month, catalogue, progress_back, reader, writer};
 use crate::store::error::StoreError;
 use crate::store::open;
 use crate::store::rows::integer;
@@ -153,8 +153,40 @@ impl Archive {
         Ok(moved)
     }
 
-    /// Deletes from the file of a month what it holds and the main database does not say it has: jobs that were
-    /// removed, or brought back, or whose move was cut short. Answers how many.
+    /// Deletes from the files what is noted as left in them: jobs that were removed or brought back.
+    ///
+    /// # Errors
+    /// [`StoreError`] where a file cannot be written; files that are missing are passed over.
+    pub fn clear_left(&self) -> Result<(), StoreError> {
+        loop {
+            let left = self
+                .store
+                .reader()
+                .read(|connection| catalogue::left(connection, SWEEP))?;
+            let Some((_, month)) = left.first().copied() else {
+                return Ok(());
+            };
+            let of_month = left.into_iter().filter(|(_, other)| *other == month);
+            let ids: Vec<i64> = of_month.map(|(id, _)| id).collect();
+            if month.path(&self.files).exists() {
+                self.clear(month, &ids)?;
+            }
+            self.store.with_writer(move |writer| {
+                writer.write(|connection| {
+                    let mut done = connection.prepare_cached(
+                        "DELETE FROM archived_left WHERE job = ?1 AND month = ?2",
+                    )?;
+                    for id in &ids {
+                        done.execute(params![id, month.number()])?;
+                    }
+                    Ok(())
+                })
+            })?;
+        }
+    }
+
+    /// Deletes from the file of a month whatever it holds and the main database does not say it has: also what a copy
+    /// left there that was cut short. Answers how many jobs that were.
     ///
     /// # Errors
     /// [`StoreError`] where the file cannot be read or written.
@@ -163,19 +195,77 @@ impl Archive {
         let path = month.path(&self.files);
         let held: BTreeSet<i64> = read_ids(&file).map_err(|error| StoreError::of(&error, &path))?;
         drop(file);
-        let left = self.store.reader().read(|connection| {
+        let left: Vec<i64> = self.store.reader().read(|connection| {
             let known = catalogue::of_month(connection, month, i64::MIN, usize::MAX)?;
             let known: BTreeSet<i64> = known.into_iter().collect();
-            Ok(held.difference(&known).copied().collect::<Vec<_>>())
+            Ok(held.difference(&known).copied().collect())
         })?;
-        if left.is_empty() {
-            return Ok(0);
-        }
-        let mut connection = writer(&self.files, month)?;
         for some in left.chunks(SWEEP) {
-            clear(&mut connection, some).map_err(|error| StoreError::of(&error, &path))?;
+            self.clear(month, some)?;
         }
         Ok(left.len())
+    }
+
+    /// Deletes the progress of archived jobs from where it was, where a crash has left it.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the progress history cannot be read.
+    pub fn clear_progress(&self) -> Result<(), StoreError> {
+        let path = &self.files.progress;
+        if !path.exists() {
+            return Ok(());
+        }
+        let read = || -> rusqlite::Result<Vec<i64>> {
+            let history = open::reader(path).map_err(|_| rusqlite::Error::InvalidQuery)?;
+            if !has_table(&history, "newest")? {
+                return Ok(Vec::new());
+            }
+            history
+                .prepare("SELECT DISTINCT job FROM newest")?
+                .query_map([], |row| row.get(0))?
+                .collect()
+        };
+        let known = read().map_err(|error| StoreError::of(&error, path))?;
+        let orphans: Vec<JobId> = self.store.reader().read(|connection| {
+            let mut orphans = Vec::new();
+            for id in known {
+                let id = JobId(u64::try_from(id).unwrap_or_default());
+                if catalogue::month_of(connection, id)?.is_some() {
+                    orphans.push(id);
+                }
+            }
+            Ok(orphans)
+        })?;
+        for some in orphans.chunks(MOST_OF_PART) {
+            let some = some.to_vec();
+            self.store.with_writer(move |writer| {
+                writer.forget_progress(&some);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows of jobs from a file. Whoever is back in the main database has its progress back first.
+    fn clear(&self, month: Month, ids: &[i64]) -> Result<(), StoreError> {
+        let back: Vec<i64> = self.store.reader().read(|connection| {
+            let mut is_here = connection.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?;
+            let mut back = Vec::new();
+            for id in ids {
+                if is_here.exists([id])? {
+                    back.push(*id);
+                }
+            }
+            Ok(back)
+        })?;
+        for id in back {
+            let job = JobId(u64::try_from(id).unwrap_or_default());
+            self.store
+                .with_writer(move |writer| progress_back(writer, job, month))?;
+        }
+        let mut connection = writer(&self.files, month)?;
+        clear_rows(&mut connection, ids)
+            .map_err(|error| StoreError::of(&error, &month.path(&self.files)))
     }
 }
 
@@ -185,7 +275,7 @@ fn read_ids(file: &Connection) -> rusqlite::Result<BTreeSet<i64>> {
         .collect()
 }
 
-fn clear(file: &mut Connection, ids: &[i64]) -> rusqlite::Result<()> {
+fn clear_rows(file: &mut Connection, ids: &[i64]) -> rusqlite::Result<()> {
     let transaction = file.transaction()?;
     for id in ids {
         for table in OF_JOB.iter().chain(&OF_PROGRESS) {

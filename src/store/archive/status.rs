@@ -1,7 +1,8 @@
 //! What the archive holds, month by month.
 
-use crate::store::archive::{Archive, Month, reader};
+use crate::store::archive::{Month, reader};
 use crate::store::error::StoreError;
+use crate::store::reader::Reader;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -38,17 +39,17 @@ pub struct MonthStatus {
     pub state: MonthState,
 }
 
-impl Archive {
-    /// Every month, oldest first. Each file is opened, and closed again.
+impl Reader {
+    /// Every month of the archive, oldest first. Each file is opened, and closed again.
     ///
     /// # Errors
     /// [`StoreError`] where the main database cannot be read.
-    pub fn months(&self) -> Result<Vec<MonthStatus>, StoreError> {
+    pub fn archive_months(&self) -> Result<Vec<MonthStatus>, StoreError> {
         let mut months = self.counted()?;
         for month in &mut months {
-            match reader(&self.files, month.month) {
+            match reader(self.files(), month.month) {
                 Ok(_) => {
-                    let size = fs::metadata(month.month.path(&self.files));
+                    let size = fs::metadata(month.month.path(self.files()));
                     month.bytes = size.map_or(0, |data| data.len());
                 }
                 Err(error) => {
@@ -61,23 +62,8 @@ impl Archive {
         Ok(months)
     }
 
-    /// Whether any file is missing or cannot be read; says which and why.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the main database cannot be read.
-    pub fn trouble(&self) -> Result<Option<String>, StoreError> {
-        let why = self
-            .months()?
-            .into_iter()
-            .find_map(|month| match month.state {
-                MonthState::Unreadable { why } => Some(why),
-                MonthState::Present => None,
-            });
-        Ok(why)
-    }
-
     fn counted(&self) -> Result<Vec<MonthStatus>, StoreError> {
-        self.store.reader().read(|connection| {
+        self.read(|connection| {
             let mut months: BTreeMap<Month, MonthStatus> = BTreeMap::new();
             let empty = |month| MonthStatus {
                 month,

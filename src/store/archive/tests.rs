@@ -269,7 +269,7 @@ fn what_is_archived_is_answered_as_before() {
         assert_eq!(answers(&store, last), before, "after {months} months");
     }
     assert_eq!(archive_all(&store, LATER), []);
-    let months = store.archive().months().unwrap();
+    let months = store.reader().archive_months().unwrap();
     assert_eq!(months.len(), 3);
     assert_eq!(months.iter().map(|month| month.jobs).sum::<u64>(), 6);
     assert_eq!(fetch_job(&store, 3).unwrap().id, JobId(3));

@@ -39,3 +39,9 @@ CREATE TABLE archived_events (
 CREATE TABLE archive_going (
     month INTEGER PRIMARY KEY
 ) STRICT;
+
+CREATE TABLE archived_left (
+    job   INTEGER NOT NULL,
+    month INTEGER NOT NULL,
+    PRIMARY KEY (job, month)
+) STRICT, WITHOUT ROWID;
