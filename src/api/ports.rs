@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// How well the parts of the daemon are.
 pub trait HealthSource: Send + Sync + 'static {
-    /// Every part but the API itself.
+    /// Every part but the API itself. May look at files, and belongs on a thread that may block.
     fn components(&self) -> Vec<ComponentView>;
 }
 
@@ -125,7 +125,7 @@ impl ArchiveDesk {
     pub async fn ask<T>(&self, errand: impl FnOnce(Answer<T>) -> Errand) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         // An errand that nobody takes drops its answer, and that is read as "stopped".
-        let _sent = self.errands.send(errand(answer));
+        drop(self.errands.send(errand(answer)));
         answered.await.unwrap_or(Err(StoreError::Stopped))
     }
 }

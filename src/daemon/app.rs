@@ -140,6 +140,7 @@ impl Parts {
         let (trouble, troubled) = watch::channel(None);
         let trim_due = Arc::new(Notify::new());
         let bells = Bells::default();
+        let (desk, errands, standing) = ArchiveDesk::new();
         let host = HostFacts {
             boot_id,
             default_parallelism: default_parallelism(&settings),
@@ -152,6 +153,8 @@ impl Parts {
             supervisor: supervisor.clone(),
             watcher: watcher.clone(),
             shelf: Arc::clone(&shelf),
+            desk: desk.clone(),
+            reader: store.reader(),
             state: dirs.state.clone(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
@@ -191,7 +194,6 @@ impl Parts {
             core.clone(),
         ));
         let (rules, ruled) = watch::channel(rules(&settings));
-        let (desk, errands, standing) = ArchiveDesk::new();
         let archivist = Archivist::new(
             &store,
             bus.clone(),

@@ -55,7 +55,7 @@ pub(crate) fn fetch(
             found.jobs.push(job);
         } else if let Some(month) = archive::month_of(connection, *id)? {
             match months.job(month, *id) {
-                Ok(job) => found.jobs.extend(job),
+                Ok(job) => found.jobs.push(job),
                 Err(error) => return Ok(Err(error)),
             }
         }

@@ -96,10 +96,13 @@ fn archived_job(
     let Some(month) = archive::month_of(connection, id)? else {
         return Ok(None);
     };
-    Ok(months.job(month, id).unwrap_or_else(|error| {
-        tracing::warn!(job = %id, %error, "left out of a list");
-        None
-    }))
+    match months.job(month, id) {
+        Ok(job) => Ok(Some(job)),
+        Err(error) => {
+            tracing::warn!(job = %id, %error, "left out of a list");
+            Ok(None)
+        }
+    }
 }
 
 /// A column with more values than this narrows without an index: SQLite allows 500 branches, and each

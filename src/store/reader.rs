@@ -145,7 +145,14 @@ impl Reader {
         })?;
         let found = match (here, month) {
             (Some(here), _) => Some(here),
-            (None, Some(month)) => self.archived(month, id)?,
+            (None, Some(month)) => match self.archived(month, id) {
+                Ok(found) => Some(found),
+                // It may have been removed or brought back since it was looked up.
+                Err(_) if self.read(|main| archive::month_of(main, id))? != Some(month) => {
+                    return self.job(id);
+                }
+                Err(error) => return Err(error),
+            },
             (None, None) => None,
         };
         Ok(found.map(|(job, attempts)| JobHistory {
@@ -155,12 +162,10 @@ impl Reader {
         }))
     }
 
-    fn archived(&self, month: Month, id: JobId) -> Result<Option<(Job, Vec<Attempt>)>, StoreError> {
+    fn archived(&self, month: Month, id: JobId) -> Result<(Job, Vec<Attempt>), StoreError> {
         let mut months = Months::new(&self.shared.files);
-        let Some(job) = months.job(month, id)? else {
-            return Ok(None);
-        };
-        Ok(Some((job, months.attempts(month, id)?)))
+        let job = months.job(month, id)?;
+        Ok((job, months.attempts(month, id)?))
     }
 
     /// Whose a job is, where it is stored.

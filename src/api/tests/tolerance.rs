@@ -2,6 +2,10 @@
 //! asked may not.
 
 use crate::api::openapi::document;
+use crate::wire::archive::{
+    ArchiveFault, ArchiveMonth, ArchiveNow, ArchiveRestore, ArchiveRestored, ArchiveRun,
+    ArchiveVerified, ArchiveVerify, ArchiveView,
+};
 use crate::wire::error::Problem;
 use crate::wire::event::{Bye, EventView, Gap, Hello};
 use crate::wire::flow::{FlowCountsView, FlowList, FlowView};
@@ -43,12 +47,14 @@ macro_rules! readers {
 /// Every type that a client reads, and every type that the daemon does.
 fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     let answers = readers! {
+        ArchiveFault ArchiveMonth ArchiveRestored ArchiveRun ArchiveVerified ArchiveView
         AttemptUsage AttemptView Bye ComponentView EventView ExitView FailureView FlowCountsView FlowList FlowView
         Gap GroupList GroupView HealthView Hello JobList JobView LogPiece MetricSpread OwnerView Problem
         ProgressHistory ProgressMessage ProgressPoint ProgressView Series SeriesData SeriesInfo SeriesList
         SeriesPoint StepView Submitted VersionView
     };
     let requests = readers! {
+        ArchiveNow ArchiveRestore ArchiveVerify
         GroupPut JobBatch JobEdit JobSubmit ProgressReport RetrySubmit SignalRequest StepSubmit StopRequest
     };
     [answers, requests]

@@ -57,15 +57,20 @@ impl<'a> Months<'a> {
         closed.map(|(month, _)| *month).collect()
     }
 
-    /// A job of a month.
-    pub(crate) fn job(&mut self, month: Month, id: JobId) -> Result<Option<Job>, StoreError> {
+    /// A job that the catalogue says is in a month.
+    pub(crate) fn job(&mut self, month: Month, id: JobId) -> Result<Job, StoreError> {
         let path = month.path(self.files);
-        let found = rows::find_job(self.open(month)?, id);
-        found.map_err(|error| {
-            // What cannot be read here cannot be read there either.
-            self.open.insert(month, None);
-            archived(&error, &path)
-        })
+        let error = match rows::find_job(self.open(month)?, id) {
+            Ok(Some(job)) => return Ok(job),
+            Ok(None) => StoreError::Archived {
+                path,
+                why: format!("job {id} is not in it, which should be"),
+            },
+            Err(error) => archived(&error, &path),
+        };
+        // What cannot be read here cannot be read there either.
+        self.open.insert(month, None);
+        Err(error)
     }
 
     /// Every attempt of a job of a month, oldest first.
@@ -97,7 +102,7 @@ pub(crate) fn past_runs(
     let mut took = Vec::new();
     for (id, month) in candidates {
         // An estimate does without what cannot be read.
-        if let Ok(Some(job)) = months.job(month, id)
+        if let Ok(job) = months.job(month, id)
             && same
                 .command
                 .as_ref()

@@ -1,6 +1,6 @@
 //! What the archive holds, month by month.
 
-use crate::store::archive::{Month, reader};
+use crate::store::archive::{Month, catalogue, reader};
 use crate::store::error::StoreError;
 use crate::store::reader::Reader;
 use std::collections::BTreeMap;
@@ -60,6 +60,18 @@ impl Reader {
             }
         }
         Ok(months)
+    }
+
+    /// Why some month of the archive cannot be read, where one cannot.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the main database cannot be read.
+    pub fn archive_trouble(&self) -> Result<Option<String>, StoreError> {
+        let months = self.read(catalogue::months)?;
+        let trouble = months
+            .into_iter()
+            .find_map(|month| reader(self.files(), month).err());
+        Ok(trouble.map(|error| format!("failed to {error}")))
     }
 
     fn counted(&self) -> Result<Vec<MonthStatus>, StoreError> {

@@ -1,5 +1,9 @@
 //! The archive from outside: whatever was moved where, and however often that was cut short, the answers are the same.
 
+mod cut_short;
+mod random;
+mod trouble;
+
 use super::*;
 use crate::model::attempt::Attempt;
 use crate::model::change::{Change, Environment};
@@ -127,7 +131,7 @@ fn answers(store: &Store, last: u64) -> Answers {
         let mut after = Seq(0);
         loop {
             let page = reader.events(after, 4, filter).unwrap();
-            assert_eq!(page.oldest, Seq(1));
+            assert_eq!(page.oldest, Seq(1), "no event is out of reach");
             all.extend(page.events);
             after = page.reached;
             if after == page.head {
