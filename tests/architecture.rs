@@ -55,6 +55,7 @@ const HOMES: &[(&str, &str)] = &[
     ("regex_syntax", "progress/adapters/"),
     ("rusqlite", "store/"),
     ("tikv_jemallocator", "bin/stoked.rs"),
+    ("zstd", "logs/"),
     ("toml", "config/ progress/adapters/ cli/commands/submit.rs"),
 ];
 

@@ -165,7 +165,7 @@ pub struct ApiSettings {
 pub struct EventSettings {
     /// Durable events kept in memory for replay.
     pub ring: u32,
-    /// Durable events kept on disk.
+    /// Durable events kept in the main database.
     pub keep: u64,
 }
 
