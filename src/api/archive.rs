@@ -173,12 +173,10 @@ fn may_take_in(call: &Call) -> Result<(), Failure> {
 }
 
 fn failure(error: StoreError) -> Failure {
-    match error {
-        StoreError::Archived { .. } => {
-            Problem::new(ProblemKind::WrongState, "the archive cannot do this")
-                .detail(format!("failed to {error}"))
-                .into()
-        }
-        other => other.into(),
+    if matches!(error, StoreError::Archived { .. }) {
+        return Problem::new(ProblemKind::WrongState, "the archive cannot do this")
+            .detail(format!("failed to {error}"))
+            .into();
     }
+    error.into()
 }

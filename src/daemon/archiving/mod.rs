@@ -275,12 +275,22 @@ fn verify(tools: &Tools, logs: bool) -> Result<ArchiveVerified, StoreError> {
                 what: fault.what,
             }));
     }
+    if logs {
+        verify_logs(tools, &mut verified)?;
+    }
+    Ok(verified)
+}
+
+/// Unpacks every compressed log.
+fn verify_logs(tools: &Tools, verified: &mut ArchiveVerified) -> Result<(), StoreError> {
     let mut after = JobId(0);
-    while logs {
+    loop {
         let some = tools
             .archive
             .logs(LogState::Compressed, i64::MAX, after, SOME)?;
-        let Some(last) = some.last() else { break };
+        let Some(last) = some.last() else {
+            return Ok(());
+        };
         after = last.job;
         for attempt in some.iter().flat_map(|logs| &logs.attempts) {
             if tools.stop.is_cancelled() {
@@ -289,7 +299,6 @@ fn verify(tools: &Tools, logs: bool) -> Result<ArchiveVerified, StoreError> {
             verified.faults.extend(log_fault(&tools.log_dir(*attempt)));
         }
     }
-    Ok(verified)
 }
 
 fn log_fault(dir: &Path) -> Option<ArchiveFault> {

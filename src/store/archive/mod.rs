@@ -227,6 +227,10 @@ fn known(connection: &Connection, path: &Path) -> Result<(), StoreError> {
 
 /// What an error about a month means to somebody who only reads: that month alone cannot be read.
 fn archived(error: &rusqlite::Error, path: &Path) -> StoreError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other one means the same here"
+    )]
     match StoreError::of(error, path) {
         StoreError::Corrupt { path, why } => StoreError::Archived { path, why },
         StoreError::Rejected { why } => StoreError::Archived {

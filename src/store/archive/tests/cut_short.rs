@@ -20,8 +20,8 @@ const STEPS: [Step; 9] = [
     // Copied, and nothing more.
     |store| {
         by_month(store, |archive, month, jobs| {
-            archive.copy(month, jobs).unwrap()
-        })
+            archive.copy(month, jobs).unwrap();
+        });
     },
     // Copied once more, and handed over in part.
     |store| {
@@ -39,8 +39,8 @@ const STEPS: [Step; 9] = [
     // Handed over although nothing is due any more.
     |store| {
         by_month(store, |archive, month, jobs| {
-            drop(archive.hand_over(month, jobs).unwrap())
-        })
+            drop(archive.hand_over(month, jobs).unwrap());
+        });
     },
     |store| assert!(store.archive().move_events(LATER, u64::MAX).unwrap() > 0),
     |store| {
