@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 /// What about the archive.
 #[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
 pub struct ArchiveArgs {
     #[command(subcommand)]
     what: Option<What>,
