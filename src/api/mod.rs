@@ -8,12 +8,15 @@ pub mod ports;
 mod archive;
 mod bucket;
 mod call;
+mod compare;
 mod connection;
 mod events;
 mod flows;
 mod groups;
 mod jobs;
 mod logs;
+mod metrics;
+mod operations;
 mod problem;
 mod progress;
 mod pull;
@@ -34,7 +37,7 @@ pub use jobs::check_submission;
 
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
-use crate::api::ports::{ArchiveDesk, HealthSource, Output};
+use crate::api::ports::{ArchiveDesk, Gauges, HealthSource, Output};
 use crate::api::problem::{Failure, internal};
 use crate::api::turns::Turns;
 use crate::auth::Policy;
@@ -64,6 +67,8 @@ pub struct Api {
     pub desk: ArchiveDesk,
     /// The output of attempts.
     pub logs: Output,
+    /// What is measured.
+    pub gauges: Arc<dyn Gauges>,
     /// How well the daemon is.
     pub health: Arc<dyn HealthSource>,
     /// Whose daemon this is, and who administers.
@@ -96,6 +101,7 @@ struct Shared {
     archive: Reader,
     desk: ArchiveDesk,
     logs: Output,
+    gauges: Arc<dyn Gauges>,
     health: Arc<dyn HealthSource>,
     policy: Policy,
     stop_policy: watch::Receiver<StopPolicy>,
@@ -122,6 +128,7 @@ impl Shared {
             archive: api.archive,
             desk: api.desk,
             logs: api.logs,
+            gauges: api.gauges,
             health: api.health,
             accounts: Accounts::new(api.policy.clone()),
             policy: api.policy,

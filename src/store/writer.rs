@@ -477,10 +477,17 @@ fn outcomes(
             Entry::Commit(changes, _) => {
                 let mut events = Vec::with_capacity(changes.len());
                 for change in changes {
-                    if let Some(job) = may_be_archived(change)
-                        && let Some(month) = archive::ensure_here(connection, files, job)?
-                    {
-                        returned.push((job, month));
+                    if let Some(job) = may_be_archived(change) {
+                        let month = match archive::ensure_here(connection, files, job) {
+                            // Totals are not worth refusing everything else.
+                            Err(StoreError::Archived { .. })
+                                if matches!(change, Change::Tallied { .. }) =>
+                            {
+                                None
+                            }
+                            month => month?,
+                        };
+                        returned.extend(month.map(|month| (job, month)));
                     }
                     events.extend(apply::apply(connection, change).map_err(fail)?);
                 }
@@ -505,6 +512,8 @@ fn outcomes(
 fn may_be_archived(change: &Change) -> Option<JobId> {
     match change {
         Change::JobMoved { job, from, .. } if from.is_final() => Some(job.id),
+        // What an attempt used in all may be known late.
+        Change::Tallied { attempt, .. } => Some(attempt.job),
         Change::JobMoved { .. }
         | Change::EnvironmentSeen { .. }
         | Change::JobAdded { .. }
@@ -513,7 +522,8 @@ fn may_be_archived(change: &Change) -> Option<JobId> {
         | Change::JobRemoved { .. }
         | Change::GroupSet { .. }
         | Change::GroupRemoved { .. }
-        | Change::KeyUsed { .. } => None,
+        | Change::KeyUsed { .. }
+        | Change::GpuFailed { .. } => None,
     }
 }
 

@@ -4,17 +4,22 @@
 //! [`convert`] is the only place where one becomes the other, so the inside may change freely.
 
 pub mod archive;
+pub mod comparison;
 pub mod convert;
 pub mod error;
 pub mod event;
 pub mod flow;
 pub mod group;
+pub mod host;
 pub mod job;
 pub mod log;
+pub mod measured;
 pub mod message;
 pub mod progress;
 pub mod request;
 pub mod series;
 pub mod service;
 pub mod shim;
+pub mod usage;
 pub mod values;
+pub mod words;

@@ -2,10 +2,10 @@
 
 use crate::cli::output::style::{Look, Tone};
 use crate::cli::output::table;
-use crate::cli::output::text::{bytes, duration, harmless};
 use crate::wire::archive::{
     ArchiveMonth, ArchiveRestored, ArchiveRun, ArchiveVerified, ArchiveView,
 };
+use crate::wire::words::{bytes, duration, harmless};
 
 /// The months, and how the last run went.
 #[must_use]

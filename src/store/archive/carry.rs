@@ -41,7 +41,7 @@ pub(super) const OF_JOB: [Table; 5] = [
         name: "attempts",
         job: "job",
         columns: "job, attempt, boot_id, claimed_wall_ms, claimed_boot_ms, started_wall_ms, started_boot_ms, \
-                  ended_wall_ms, ended_boot_ms, pid, start_ticks, containment, ending, usage, progress",
+                  ended_wall_ms, ended_boot_ms, pid, start_ticks, containment, ending, usage, progress, tally",
     },
 ];
 
@@ -102,6 +102,11 @@ impl Table {
             ),
         )?;
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn columns(&self) -> Vec<&str> {
+        self.columns.split(',').map(str::trim).collect()
     }
 
     /// Deletes the rows of a job.

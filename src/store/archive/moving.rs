@@ -31,8 +31,10 @@ pub struct Due {
     pub job: JobId,
     /// When it finished, on the wall clock: another time means that it ran again since.
     pub finished_ms: i64,
-    /// Points of its progress.
+    /// Points of its progress that were copied.
     points: usize,
+    /// How many of its attempts were copied with their totals: these may come late.
+    tallied: i64,
 }
 
 impl Due {
@@ -82,6 +84,7 @@ impl Archive {
                         job: JobId(id),
                         finished_ms: row.get(1)?,
                         points: 0,
+                        tallied: 0,
                     })
                 })?
                 .collect()
@@ -107,8 +110,11 @@ impl Archive {
             None => false,
         };
         let mut copy = |main: &Connection| -> rusqlite::Result<()> {
+            // Every job as it was at one moment.
+            let moment = main.unchecked_transaction()?;
             let transaction = to.transaction()?;
             for due in jobs.iter_mut() {
+                due.tallied = tallied(main, integer(due.job.0)?)?;
                 for table in &OF_JOB {
                     table.carry(main, &transaction, due.job)?;
                 }
@@ -121,7 +127,8 @@ impl Archive {
                     }
                 }
             }
-            transaction.commit()
+            transaction.commit()?;
+            moment.commit()
         };
         let main = open::reader(&self.files.database)?;
         copy(&main).map_err(|error| StoreError::of(&error, &path))
@@ -311,6 +318,13 @@ fn next_size(count: usize, took: Duration) -> usize {
         .clamp(4, MOST_OF_PART)
 }
 
+/// How many attempts of a job have their totals.
+fn tallied(connection: &Connection, id: i64) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("SELECT count(tally) FROM attempts WHERE job = ?1")?
+        .query_row([id], |row| row.get(0))
+}
+
 /// Inside the writer's transaction: what is still as it was copied goes.
 fn hand_over(connection: &Connection, month: Month, jobs: &[Due]) -> rusqlite::Result<Vec<JobId>> {
     let mut still = connection.prepare_cached(&format!(
@@ -320,7 +334,7 @@ fn hand_over(connection: &Connection, month: Month, jobs: &[Due]) -> rusqlite::R
     let mut gone = Vec::with_capacity(jobs.len());
     for due in jobs {
         let id = integer(due.job.0)?;
-        if still.exists(params![id, due.finished_ms])? {
+        if still.exists(params![id, due.finished_ms])? && tallied(connection, id)? == due.tallied {
             catalogue::enter(connection, id, month)?;
             apply::take_out(connection, due.job)?;
             gone.push(due.job);

@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS attempts (
     ending          TEXT,
     usage           TEXT,
     progress        TEXT,
+    tally           TEXT,
     PRIMARY KEY (job, attempt)
 ) STRICT, WITHOUT ROWID;
 

@@ -260,6 +260,41 @@ fn populated(store: &Store) -> u64 {
 }
 
 #[test]
+fn a_month_has_every_column_of_the_main_database() {
+    let columns = |sql: &str, table: &str| -> Vec<(String, String)> {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(sql).unwrap();
+        let mut columns: Vec<_> = connection
+            .prepare(&format!(
+                "SELECT name, type FROM pragma_table_info('{table}')"
+            ))
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        columns.retain(|(name, _): &(String, String)| name != "environment");
+        columns.sort();
+        columns
+    };
+    let main = include_str!("../schema.sql");
+    for table in carry::OF_JOB
+        .iter()
+        .map(|table| table.name)
+        .chain(["events"])
+    {
+        assert_eq!(columns(main, table), columns(SCHEMA, table), "{table}");
+    }
+    for table in carry::OF_JOB.iter().chain(&OF_PROGRESS) {
+        let mut carried = table.columns();
+        carried.sort_unstable();
+        let found = columns(SCHEMA, table.name);
+        let there: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(carried, there, "{}", table.name);
+    }
+}
+
+#[test]
 fn what_is_archived_is_answered_as_before() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).store;
