@@ -198,15 +198,6 @@ impl Cgroup {
         self.write("cgroup.freeze", "0")
     }
 
-    /// Whether the kernel's OOM killer has struck here; `false` where memory is not accounted.
-    #[must_use]
-    pub fn oom_killed(&self) -> bool {
-        fs::read_to_string(self.dir.join("memory.events"))
-            .ok()
-            .and_then(|text| value(&text, "oom_kill"))
-            .is_some_and(|count| count > 0)
-    }
-
     /// Remove it and all below it, waiting for the last processes to leave. One that is gone is
     /// removed.
     pub fn remove(&self, within: Duration) -> Result<(), ContainError> {

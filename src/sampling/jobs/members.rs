@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::contain::account::Io;
 use crate::model::metric::{Metric, Readings};
 use crate::model::time::Stamp;
 use crate::sampling::files::Source;
 use crate::sampling::processes::Process;
-use crate::sampling::processes::stat::{Io, Stat};
+use crate::sampling::processes::stat::Stat;
 use crate::sampling::rates::Meter;
 
 use super::shares::Shares;
