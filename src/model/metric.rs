@@ -179,7 +179,7 @@ metrics! {
     /// Memory that a job uses
     MemoryBytes = "memory.bytes", Bytes, Gauge, 0, Series;
     /// The most memory that a job used at once
-    MemoryPeakBytes = "memory.peak.bytes", Bytes, Gauge, 0, Newest;
+    MemoryPeakBytes = "memory.peak.bytes", Bytes, Gauge, 0, Series;
     /// The most memory that a job may use
     MemoryLimitBytes = "memory.limit.bytes", Bytes, Gauge, 0, Newest;
     /// Memory that holds no file

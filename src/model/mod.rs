@@ -3,7 +3,10 @@
 //! Time is always an argument ([`time::Stamp`]); nothing here reads a clock, a file or a random number.
 
 pub mod attempt;
+pub mod attribution;
+pub mod cadence;
 pub mod change;
+pub mod comparison;
 pub mod curve;
 pub mod entity;
 pub mod eta;
@@ -15,10 +18,12 @@ pub mod group;
 pub mod id;
 pub mod job;
 pub mod metric;
+pub mod phases;
 pub mod progress;
 pub mod retry;
 pub mod sample;
 pub mod spec;
 pub mod state;
+pub mod tally;
 pub mod time;
 pub mod transition;

@@ -99,6 +99,11 @@ impl Processes {
         }
     }
 
+    /// So many of the busiest that are no job's are told from now on.
+    pub fn name_busiest(&mut self, most_busy: usize) {
+        self.most_busy = most_busy;
+    }
+
     /// What keeps descriptors to files of processes and jobs.
     #[must_use]
     pub fn descriptors(&self) -> &Descriptors {

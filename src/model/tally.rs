@@ -1,0 +1,318 @@
+//! What attempts have used of GPUs, and of energy, since they began.
+//!
+//! Between two samples of a GPU, its energy and time are shared out among those that were on it (see
+//! [`shares`]), each for as much of that time as its attempt lived. So what an attempt used
+//! between its last sample and its end counts too, once the next sample is there.
+
+use crate::model::attribution::{Share, shares};
+use crate::model::gpu::{GpuSample, GpuUuid};
+use crate::model::id::AttemptId;
+use crate::model::metric::{Metric, Readings};
+use crate::model::sample::{GpuShare, Holder};
+use crate::model::time::Stamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Power says how much energy was used only when it is asked for often enough, milliseconds.
+const MOST_WITHOUT_COUNTER_MS: u64 = 70_000;
+
+/// What an attempt has used of one GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GpuTally {
+    /// How long it was on it.
+    pub seconds: f64,
+    /// For how long of that what it computes was known.
+    pub known_seconds: f64,
+    /// How long it computed, of the known time.
+    pub busy_seconds: f64,
+    /// The most memory that it held.
+    pub memory_peak_bytes: u64,
+    /// Its part of the energy; absent where the GPU tells neither energy nor power.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_joules: Option<f64>,
+}
+
+/// What an attempt has used that the kernel does not count.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Of each GPU.
+    pub gpus: BTreeMap<GpuUuid, GpuTally>,
+    /// Its part of the energy of the CPUs; absent where that cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_energy_joules: Option<f64>,
+}
+
+impl GpuTally {
+    /// As what is measured of a job on a GPU.
+    fn readings(&self) -> Readings {
+        let mut readings = Readings::default();
+        readings.set(Metric::GpuSeconds, self.seconds);
+        if self.known_seconds > 0.0 {
+            readings.set(Metric::GpuBusySeconds, self.busy_seconds);
+        }
+        if self.memory_peak_bytes > 0 {
+            readings.set(Metric::MemoryPeakBytes, self.memory_peak_bytes as f64);
+        }
+        readings.set_if(Metric::EnergyJoules, self.energy_joules);
+        readings
+    }
+
+    /// What was there before, from what was stored of it.
+    #[must_use]
+    pub fn of_readings(readings: &Readings) -> Self {
+        let get = |metric| readings.get(metric);
+        let busy = get(Metric::GpuBusySeconds);
+        let seconds = get(Metric::GpuSeconds).unwrap_or(0.0);
+        Self {
+            seconds,
+            known_seconds: busy.map_or(0.0, |_| seconds),
+            busy_seconds: busy.unwrap_or(0.0),
+            // A size in bytes is no larger than 2^53.
+            memory_peak_bytes: get(Metric::MemoryPeakBytes).unwrap_or(0.0) as u64,
+            energy_joules: get(Metric::EnergyJoules),
+        }
+    }
+}
+
+impl Tally {
+    /// Whether it used none of all this.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.gpus.is_empty() && self.cpu_energy_joules.is_none()
+    }
+
+    /// All of it together, as what is measured of a job.
+    #[must_use]
+    pub fn readings(&self) -> Readings {
+        let mut readings = Readings::default();
+        let all = self.gpus.values();
+        if !self.gpus.is_empty() {
+            readings.set(Metric::GpuSeconds, all.clone().map(|it| it.seconds).sum());
+        }
+        if all.clone().any(|it| it.known_seconds > 0.0) {
+            let busy = all.clone().map(|it| it.busy_seconds).sum();
+            readings.set(Metric::GpuBusySeconds, busy);
+        }
+        readings.set_if(Metric::CpuEnergyJoules, self.cpu_energy_joules);
+        readings.set_if(Metric::EnergyJoules, self.energy_joules());
+        readings
+    }
+
+    /// Energy of GPUs and CPUs, as far as it is known.
+    #[must_use]
+    pub fn energy_joules(&self) -> Option<f64> {
+        let gpus = self.gpus.values().filter_map(|it| it.energy_joules);
+        gpus.chain(self.cpu_energy_joules).reduce(|a, b| a + b)
+    }
+}
+
+/// How a GPU was when it was looked at last.
+#[derive(Clone, Debug)]
+struct Seen {
+    at_ms: u64,
+    energy_joules: Option<f64>,
+    power_watts: Option<f64>,
+    index: u32,
+    /// The whole board that it is a part of.
+    part_of: Option<GpuUuid>,
+    shares: BTreeMap<AttemptId, Share>,
+}
+
+#[derive(Clone, Debug)]
+struct Life {
+    began_ms: u64,
+    ended_ms: Option<u64>,
+    /// GPUs that have to be looked at once more before all is known.
+    awaited: Vec<GpuUuid>,
+    tally: Tally,
+}
+
+/// The tallies of all attempts that run, and of those that ended a moment ago.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    gpus: BTreeMap<GpuUuid, Seen>,
+    lives: BTreeMap<AttemptId, Life>,
+}
+
+impl Ledger {
+    /// An attempt runs since `began`, and had used `before` when somebody looked last.
+    pub fn begin(&mut self, attempt: AttemptId, began: Stamp, before: Tally) {
+        let life = Life {
+            began_ms: began.boot_ms,
+            ended_ms: None,
+            awaited: Vec::new(),
+            tally: before,
+        };
+        self.lives.insert(attempt, life);
+    }
+
+    /// An attempt ended. Answers what it used as far as that is known now, and whether a look at its GPUs is awaited
+    /// that will tell more: see [`settled`](Self::settled).
+    pub fn end(&mut self, attempt: AttemptId, ended: Stamp) -> (Tally, bool) {
+        let holds = |seen: &Seen| seen.shares.contains_key(&attempt);
+        let awaited = self.gpus.iter().filter(|(_, seen)| holds(seen));
+        let awaited: Vec<GpuUuid> = awaited.map(|(uuid, _)| uuid.clone()).collect();
+        let Some(life) = self.lives.get_mut(&attempt) else {
+            return (Tally::default(), false);
+        };
+        life.ended_ms = Some(ended.boot_ms);
+        life.awaited = awaited;
+        if life.awaited.is_empty() {
+            let life = self.lives.remove(&attempt);
+            return (life.map(|it| it.tally).unwrap_or_default(), false);
+        }
+        (life.tally.clone(), true)
+    }
+
+    /// Attempts that ended and of which all is known now.
+    pub fn settled(&mut self) -> Vec<(AttemptId, Tally)> {
+        let is_settled = |life: &Life| life.ended_ms.is_some() && life.awaited.is_empty();
+        let settled = self.lives.extract_if(.., |_, life| is_settled(life));
+        settled
+            .map(|(attempt, life)| (attempt, life.tally))
+            .collect()
+    }
+
+    /// What an attempt used so far.
+    #[must_use]
+    pub fn tally(&self, attempt: AttemptId) -> Option<&Tally> {
+        self.lives.get(&attempt).map(|life| &life.tally)
+    }
+
+    /// Takes a look at a GPU. `holders` says whose its processes are, in their order.
+    pub fn look(&mut self, at: Stamp, sample: &GpuSample, holders: &[Holder]) {
+        let uuid = &sample.identity.uuid;
+        let now = Seen {
+            at_ms: at.boot_ms,
+            energy_joules: sample.readings.get(Metric::EnergyJoules),
+            power_watts: sample.readings.get(Metric::PowerWatts),
+            index: sample.identity.index,
+            part_of: sample.identity.part_of.clone(),
+            shares: shares(sample, holders),
+        };
+        for (attempt, share) in &now.shares {
+            if let Some(life) = self.lives.get_mut(attempt) {
+                let gpu = life.tally.gpus.entry(uuid.clone()).or_default();
+                let held = share.memory_bytes.unwrap_or(0);
+                gpu.memory_peak_bytes = gpu.memory_peak_bytes.max(held);
+            }
+        }
+        if let Some(before) = self.gpus.remove(uuid) {
+            self.share_out(uuid, &before, &now);
+        }
+        for life in self.lives.values_mut() {
+            life.awaited.retain(|awaited| awaited != uuid);
+        }
+        self.gpus.insert(uuid.clone(), now);
+    }
+
+    /// A GPU does not answer, or is gone: what happens until it is looked at again is nobody's.
+    pub fn lose(&mut self, uuid: &GpuUuid) {
+        self.gpus.remove(uuid);
+        for life in self.lives.values_mut() {
+            life.awaited.retain(|awaited| awaited != uuid);
+        }
+    }
+
+    fn share_out(&mut self, uuid: &GpuUuid, before: &Seen, now: &Seen) {
+        let span_ms = now.at_ms.saturating_sub(before.at_ms);
+        let energy_joules = energy(before, now, span_ms);
+        // Of a board in parts, time is counted on its parts.
+        let is_board = self
+            .gpus
+            .values()
+            .any(|it| it.part_of.as_ref() == Some(uuid));
+        // Who is gone now was there for a part of the time, as it was before.
+        let gone = before.shares.iter();
+        let gone = gone.filter(|(attempt, _)| !now.shares.contains_key(attempt));
+        let parties: Vec<(AttemptId, &Share, u64)> = now
+            .shares
+            .iter()
+            .chain(gone)
+            .filter_map(|(attempt, share)| {
+                let life = self.lives.get(attempt)?;
+                let from_ms = life.began_ms.max(before.at_ms);
+                let to_ms = life.ended_ms.unwrap_or(now.at_ms).min(now.at_ms);
+                Some((*attempt, share, to_ms.saturating_sub(from_ms)))
+            })
+            .collect();
+        let part_of = |share: &Share, lived_ms: u64| share.energy_part * lived_ms as f64;
+        let parts = parties.iter().map(|(_, share, ms)| part_of(share, *ms));
+        // One that came and one that went may both count for the time between; then there is too much.
+        let whole = parts.sum::<f64>().max(span_ms as f64);
+        for (attempt, share, lived_ms) in parties {
+            let Some(life) = self.lives.get_mut(&attempt) else {
+                continue;
+            };
+            let seconds = lived_ms as f64 / 1_000.0;
+            let gpu = life.tally.gpus.entry(uuid.clone()).or_default();
+            if !is_board {
+                gpu.seconds += seconds;
+            }
+            if let Some(percent) = share.utilization_percent.filter(|_| !is_board) {
+                gpu.known_seconds += seconds;
+                gpu.busy_seconds += seconds * percent / 100.0;
+            }
+            if let Some(joules) = energy_joules
+                && whole > 0.0
+            {
+                let part = part_of(share, lived_ms) / whole;
+                *gpu.energy_joules.get_or_insert(0.0) += joules * part;
+            }
+        }
+    }
+
+    /// Shares `joules` of the CPUs out, by the CPU time that each attempt used of `all_seconds`.
+    pub fn cpu(&mut self, joules: f64, all_seconds: f64, used: &BTreeMap<AttemptId, f64>) {
+        for (attempt, seconds) in used {
+            if let Some(life) = self.lives.get_mut(attempt)
+                && all_seconds > 0.0
+            {
+                let part = (seconds / all_seconds).clamp(0.0, 1.0);
+                *life.tally.cpu_energy_joules.get_or_insert(0.0) += joules * part;
+            }
+        }
+    }
+
+    /// What an attempt uses of each GPU, by index; of a board in parts, of its parts.
+    #[must_use]
+    pub fn shares_of(&self, attempt: AttemptId) -> Vec<GpuShare> {
+        let tally = self.tally(attempt);
+        let boards: Vec<&GpuUuid> = self
+            .gpus
+            .values()
+            .filter_map(|it| it.part_of.as_ref())
+            .collect();
+        let mut found = Vec::new();
+        for (uuid, seen) in self.gpus.iter().filter(|(uuid, _)| !boards.contains(uuid)) {
+            let Some(share) = seen.shares.get(&attempt) else {
+                continue;
+            };
+            let gpu = tally.and_then(|tally| tally.gpus.get(uuid));
+            let mut readings = gpu.map(GpuTally::readings).unwrap_or_default();
+            readings.set_if(Metric::UtilizationPercent, share.utilization_percent);
+            readings.set_if(Metric::MemoryBytes, share.memory_bytes.map(|it| it as f64));
+            found.push(GpuShare {
+                uuid: uuid.clone(),
+                index: seen.index,
+                quality: share.quality,
+                readings,
+                pids: share.pids.clone(),
+            });
+        }
+        found.sort_by(|a, b| (a.index, &a.uuid).cmp(&(b.index, &b.uuid)));
+        found
+    }
+}
+
+/// Energy that a GPU used between two looks: from its counter, unless that began anew; else from its power.
+fn energy(before: &Seen, now: &Seen, span_ms: u64) -> Option<f64> {
+    if let (Some(earlier), Some(later)) = (before.energy_joules, now.energy_joules) {
+        return (later >= earlier).then_some(later - earlier);
+    }
+    let mean = (before.power_watts? + now.power_watts?) / 2.0;
+    (span_ms <= MOST_WITHOUT_COUNTER_MS).then_some(mean * span_ms as f64 / 1_000.0)
+}
+
+#[cfg(test)]
+mod tests;

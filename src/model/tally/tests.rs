@@ -1,0 +1,214 @@
+//! Tallies: what is shared out is what was used, and each gets its part for as long as it was there.
+
+use super::*;
+use crate::model::gpu::{GpuCondition, GpuIdentity, GpuProcess, GpuProcessKind};
+use crate::model::id::JobId;
+use proptest::prelude::*;
+
+fn attempt(job: u64) -> AttemptId {
+    AttemptId {
+        job: JobId(job),
+        attempt: 1,
+    }
+}
+
+fn at(ms: u64) -> Stamp {
+    Stamp {
+        wall_ms: i64::try_from(ms).unwrap() + 1_000_000,
+        boot_ms: ms,
+    }
+}
+
+/// A GPU with a process of each of `jobs`, which computes so much.
+fn gpu(uuid: &str, readings: &[(Metric, f64)], jobs: &[(u64, f64)]) -> (GpuSample, Vec<Holder>) {
+    let processes = jobs.iter().map(|(job, percent)| GpuProcess {
+        pid: u32::try_from(*job).unwrap(),
+        kind: GpuProcessKind::Compute,
+        memory_bytes: Some(1 << 30),
+        utilization_percent: Some(*percent),
+        encoder_percent: None,
+        decoder_percent: None,
+    });
+    let sample = GpuSample {
+        identity: GpuIdentity {
+            uuid: GpuUuid(uuid.into()),
+            index: 0,
+            name: "Test".to_owned(),
+            vendor: "nvidia".to_owned(),
+            pci_bus_id: None,
+            driver: None,
+            part_of: None,
+        },
+        condition: GpuCondition::Ok,
+        readings: readings.iter().copied().collect(),
+        processes: processes.collect(),
+        measures_processes: true,
+    };
+    let holders = jobs.iter().map(|(job, _)| Holder::Job(attempt(*job)));
+    (sample, holders.collect())
+}
+
+fn energy_at(joules: f64) -> [(Metric, f64); 1] {
+    [(Metric::EnergyJoules, joules)]
+}
+
+#[test]
+fn time_and_energy_go_to_who_used_them() {
+    let mut ledger = Ledger::default();
+    ledger.begin(attempt(1), at(0), Tally::default());
+    ledger.begin(attempt(2), at(0), Tally::default());
+    let (sample, holders) = gpu("GPU-1", &energy_at(5_000.0), &[(1, 60.0), (2, 20.0)]);
+    ledger.look(at(1_000), &sample, &holders);
+    let nothing = ledger.tally(attempt(1)).unwrap().readings();
+    assert_eq!(
+        nothing.get(Metric::EnergyJoules),
+        None,
+        "what was before is nobody's"
+    );
+    let (sample, holders) = gpu("GPU-1", &energy_at(5_800.0), &[(1, 60.0), (2, 20.0)]);
+    ledger.look(at(3_000), &sample, &holders);
+    let first = ledger.tally(attempt(1)).unwrap().readings();
+    assert_eq!(first.get(Metric::EnergyJoules), Some(600.0));
+    assert_eq!(first.get(Metric::GpuSeconds), Some(2.0));
+    assert_eq!(first.get(Metric::GpuBusySeconds), Some(1.2));
+    let second = ledger.tally(attempt(2)).unwrap().readings();
+    assert_eq!(second.get(Metric::EnergyJoules), Some(200.0));
+    let share = &ledger.shares_of(attempt(2))[0];
+    assert_eq!(share.readings.get(Metric::UtilizationPercent), Some(20.0));
+    assert_eq!(
+        share.readings.get(Metric::MemoryPeakBytes),
+        Some((1_u64 << 30) as f64)
+    );
+}
+
+#[test]
+fn who_ended_gets_its_part_of_the_last_stretch() {
+    let mut ledger = Ledger::default();
+    ledger.begin(attempt(1), at(0), Tally::default());
+    let (sample, holders) = gpu("GPU-1", &energy_at(100.0), &[(1, 50.0)]);
+    ledger.look(at(0), &sample, &holders);
+    let (_, is_awaited) = ledger.end(attempt(1), at(1_500));
+    assert!(is_awaited);
+    assert!(ledger.settled().is_empty());
+    let (sample, holders) = gpu("GPU-1", &energy_at(500.0), &[]);
+    ledger.look(at(2_000), &sample, &holders);
+    let settled = ledger.settled();
+    let [(id, tally)] = &settled[..] else {
+        panic!("{settled:?}")
+    };
+    assert_eq!(*id, attempt(1));
+    assert_eq!(tally.energy_joules(), Some(300.0));
+    assert_eq!(tally.gpus[&GpuUuid("GPU-1".into())].seconds, 1.5);
+    assert!(ledger.tally(attempt(1)).is_none());
+}
+
+#[test]
+fn who_began_late_gets_nothing_of_what_was_before() {
+    let mut ledger = Ledger::default();
+    let (sample, holders) = gpu("GPU-1", &energy_at(0.0), &[]);
+    ledger.look(at(0), &sample, &holders);
+    ledger.begin(attempt(1), at(599_000), Tally::default());
+    let (sample, holders) = gpu("GPU-1", &energy_at(600.0), &[(1, 100.0)]);
+    ledger.look(at(600_000), &sample, &holders);
+    assert_eq!(ledger.tally(attempt(1)).unwrap().energy_joules(), Some(1.0));
+}
+
+#[test]
+fn a_lost_gpu_or_a_new_driver_leaves_a_gap() {
+    let mut ledger = Ledger::default();
+    ledger.begin(attempt(1), at(0), Tally::default());
+    let (sample, holders) = gpu("GPU-1", &energy_at(900.0), &[(1, 50.0)]);
+    ledger.look(at(0), &sample, &holders);
+    let (sample, holders) = gpu("GPU-1", &energy_at(10.0), &[(1, 50.0)]);
+    ledger.look(at(1_000), &sample, &holders);
+    assert_eq!(ledger.tally(attempt(1)).unwrap().energy_joules(), None);
+    ledger.lose(&GpuUuid("GPU-1".into()));
+    assert_eq!(ledger.shares_of(attempt(1)), []);
+    let (_, is_awaited) = ledger.end(attempt(1), at(2_000));
+    assert!(!is_awaited, "nothing more will be known");
+}
+
+#[test]
+fn power_serves_where_there_is_no_counter() {
+    let mut ledger = Ledger::default();
+    ledger.begin(attempt(1), at(0), Tally::default());
+    for (ms, watts) in [(0, 100.0), (2_000, 300.0), (200_000, 300.0)] {
+        let (sample, holders) = gpu("GPU-1", &[(Metric::PowerWatts, watts)], &[(1, 50.0)]);
+        ledger.look(at(ms), &sample, &holders);
+    }
+    let tally = ledger.tally(attempt(1)).unwrap();
+    assert_eq!(
+        tally.energy_joules(),
+        Some(400.0),
+        "not over a gap of minutes"
+    );
+}
+
+#[test]
+fn what_was_stored_is_gone_on_with() {
+    let mut ledger = Ledger::default();
+    ledger.begin(attempt(1), at(0), Tally::default());
+    for (ms, joules) in [(0, 0.0), (10_000, 1_000.0)] {
+        let (sample, holders) = gpu("GPU-1", &energy_at(joules), &[(1, 50.0)]);
+        ledger.look(at(ms), &sample, &holders);
+    }
+    let share = ledger.shares_of(attempt(1)).remove(0);
+    let again = GpuTally::of_readings(&share.readings);
+    assert_eq!(again, ledger.tally(attempt(1)).unwrap().gpus[&share.uuid]);
+}
+
+#[test]
+fn the_energy_of_cpus_goes_by_their_time() {
+    let mut ledger = Ledger::default();
+    ledger.begin(attempt(1), at(0), Tally::default());
+    ledger.cpu(50.0, 4.0, &[(attempt(1), 1.0), (attempt(2), 2.0)].into());
+    let tally = ledger.tally(attempt(1)).unwrap();
+    assert_eq!(tally.readings().get(Metric::CpuEnergyJoules), Some(12.5));
+    assert_eq!(tally.energy_joules(), Some(12.5));
+}
+
+proptest! {
+    /// Whatever comes and goes: no more energy is shared out than the counter counted, and nobody is on a GPU longer
+    /// than it lived.
+    #[test]
+    fn nothing_is_made_of_nothing(
+        steps in prop::collection::vec((1_u64..5_000, 0.0_f64..1_000.0, prop::collection::btree_map(0_u64..4, 0.0_f64..100.0, 0..4), 0_u64..8), 1..40),
+    ) {
+        let mut ledger = Ledger::default();
+        let (mut now_ms, mut joules) = (0, 0.0);
+        let mut lives: BTreeMap<AttemptId, u64> = BTreeMap::new();
+        let mut ended: BTreeMap<AttemptId, Tally> = BTreeMap::new();
+        for (wait_ms, used, jobs, turn) in steps {
+            now_ms += wait_ms;
+            let id = attempt(turn % 4);
+            let is_known = lives.contains_key(&id);
+            if !is_known {
+                ledger.begin(id, at(now_ms - wait_ms / 2), Tally::default());
+                lives.insert(id, now_ms - wait_ms / 2);
+            } else if turn > 5 && !ended.contains_key(&id) {
+                let (tally, _) = ledger.end(id, at(now_ms - wait_ms / 3));
+                ended.insert(id, tally);
+            }
+            joules += used;
+            let jobs: Vec<(u64, f64)> = jobs
+                .into_iter()
+                .filter(|(job, _)| lives.contains_key(&attempt(*job)) && !ended.contains_key(&attempt(*job)))
+                .collect();
+            let (sample, holders) = gpu("GPU-1", &energy_at(joules), &jobs);
+            ledger.look(at(now_ms), &sample, &holders);
+            ended.extend(ledger.settled());
+        }
+        let running = lives.keys().filter_map(|id| Some((*id, ledger.tally(*id)?.clone())));
+        let mut all: BTreeMap<AttemptId, Tally> = running.collect();
+        all.extend(ended);
+        let sum: f64 = all.values().filter_map(Tally::energy_joules).sum();
+        prop_assert!(sum <= joules + 1e-6, "{} of {}", sum, joules);
+        for (id, tally) in &all {
+            let lived = (now_ms - lives[id]) as f64 / 1_000.0;
+            for gpu in tally.gpus.values() {
+                prop_assert!(gpu.seconds <= lived + 1e-6);
+                prop_assert!(gpu.busy_seconds <= gpu.known_seconds + 1e-9 && gpu.known_seconds <= gpu.seconds + 1e-9);
+            }
+        }
+    }
+}
