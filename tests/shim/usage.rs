@@ -122,14 +122,14 @@ fn input_and_output_are_exact() {
 
 #[test]
 fn the_most_memory_of_one_process_is_that_of_a_known_size() {
-    let bytes: u64 = 64 << 20;
+    let bytes: u64 = 256 << 20;
     let script = format!("dd if=/dev/zero of=/dev/null bs={bytes} count=1");
     in_both(
         || Attempt::shell(&script),
         |_, record| {
             let used = record.memory_peak_bytes.unwrap_or(record.max_rss_bytes);
             // What dd itself takes comes on top.
-            assert!((bytes..bytes + (4 << 20)).contains(&used), "{record:?}");
+            assert!((bytes..bytes + bytes / 50).contains(&used), "{record:?}");
         },
     );
 }

@@ -322,7 +322,7 @@ fn load() {
             println!("\nused {all}");
             std::io::stdin().read_line(&mut String::new()).unwrap();
         }
-        Ok(_) => burn(60_000),
+        Ok(_) => burn(160_000),
         Err(_) => {}
     }
 }
