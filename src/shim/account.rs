@@ -7,8 +7,8 @@ use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
-use crate::contain::account::{Io, Totals, io_of};
-use crate::contain::{Cgroup, Containment};
+use crate::contain::Containment;
+use crate::contain::account::{Io, IoStat, Totals, io_of};
 use crate::wire::shim::ExitRecord;
 
 /// Sums of the children that have ended.
@@ -17,20 +17,11 @@ pub(super) struct Account {
     io: Io,
     /// The kernel did not tell of all of them.
     has_gaps: bool,
-    /// A cgroup has counted for us, and better; decided at the first child.
-    is_counted: Option<bool>,
 }
 
 impl Account {
     /// The next child to be reaped, after a look at what it leaves behind; none where any will do.
-    pub(super) fn next_child(&mut self, containment: &Containment) -> Option<u32> {
-        let is_counted = *self.is_counted.get_or_insert_with(|| match containment {
-            Containment::Cgroup(cgroup) => cgroup.dir().join("io.stat").exists(),
-            Containment::Tree(_) => false,
-        });
-        if is_counted {
-            return None;
-        }
+    pub(super) fn next_child(&mut self) -> Option<u32> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         match waitid(Id::All, flags) {
             Ok(status) => {
@@ -55,13 +46,23 @@ impl Account {
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) {
             enter_rusage(&usage, record);
         }
-        if !self.has_gaps {
-            record.io_read_bytes = Some(self.io.read);
-            record.io_write_bytes = Some(self.io.written);
+        let totals = match containment {
+            Containment::Cgroup(cgroup) => Totals::of(cgroup),
+            Containment::Tree(_) => Totals::default(),
+        };
+        enter_totals(&totals, record);
+        self.enter_io(totals.io, record);
+    }
+
+    /// Neither counts all: processes of other users may not be asked, and a cgroup learns of what is written when it
+    /// is, which may be after its end, and not at all where another had written to the same file before.
+    fn enter_io(&self, counted: Option<IoStat>, record: &mut ExitRecord) {
+        if self.has_gaps && counted.is_none() {
+            return;
         }
-        if let Containment::Cgroup(cgroup) = containment {
-            enter_cgroup(cgroup, record);
-        }
+        let counted = counted.unwrap_or_default();
+        record.io_read_bytes = Some(self.io.read.max(counted.read_bytes));
+        record.io_write_bytes = Some(self.io.written.max(counted.written_bytes));
     }
 }
 
@@ -76,8 +77,7 @@ fn enter_rusage(usage: &Usage, record: &mut ExitRecord) {
 }
 
 /// A cgroup also counts those that nobody waited for.
-fn enter_cgroup(cgroup: &Cgroup, record: &mut ExitRecord) {
-    let totals = Totals::of(cgroup);
+fn enter_totals(totals: &Totals, record: &mut ExitRecord) {
     let cpu = totals.cpu;
     if let (Some(usage), Some(user), Some(system)) = (cpu.usage, cpu.user, cpu.system) {
         record.user_cpu_ms = user / 1000;
@@ -88,10 +88,6 @@ fn enter_cgroup(cgroup: &Cgroup, record: &mut ExitRecord) {
     record.memory_peak_bytes = totals.memory_peak;
     record.oom_kills = totals.oom_kills;
     record.oom_killed = totals.oom_kills.is_some_and(|kills| kills > 0);
-    if let Some(io) = totals.io {
-        record.io_read_bytes = Some(io.read_bytes);
-        record.io_write_bytes = Some(io.written_bytes);
-    }
 }
 
 fn micros(time: TimeVal) -> u64 {

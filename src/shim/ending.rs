@@ -97,7 +97,7 @@ impl Shim {
     /// any child is left.
     pub(super) fn reap_children(&mut self) -> bool {
         loop {
-            let next = self.account.next_child(&self.containment);
+            let next = self.account.next_child();
             let next = next
                 .and_then(|pid| i32::try_from(pid).ok())
                 .and_then(Pid::from_raw);
