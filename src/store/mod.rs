@@ -21,6 +21,7 @@ mod reader;
 mod recover;
 mod rows;
 mod salvage;
+mod samples;
 mod trim;
 mod writer;
 
@@ -32,6 +33,7 @@ pub use history::{ProgressPoint, Stretch};
 pub use list::{JobFilter, Page};
 pub use reader::{EventFilter, EventPage, GroupCount, JobHistory, Reader};
 pub use recover::Recovered;
+pub use samples::{Range, Retention, SamplePoint, Samples, Tier};
 pub use trim::{TrimPolicy, Trimmed};
 
 use crate::model::change::Change;

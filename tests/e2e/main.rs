@@ -30,4 +30,5 @@ mod stream;
 mod streams;
 mod system;
 mod terminal;
+mod usage;
 mod watching;

@@ -7,6 +7,7 @@ pub mod adapters;
 pub mod catalogue;
 pub mod cursor;
 pub mod job_spec;
+pub mod kernel_files;
 pub mod log_order;
 pub mod progress_file;
 pub mod sd_notify;
