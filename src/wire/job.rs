@@ -209,6 +209,9 @@ pub struct JobList {
     pub next: Option<String>,
     /// The state the list shows: a watch that starts after this misses nothing.
     pub as_of: Cursor,
+    /// Months of the archive that cannot be read: their jobs are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_months: Vec<String>,
 }
 
 /// Answer of `POST /v1/jobs`.

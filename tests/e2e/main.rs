@@ -7,6 +7,7 @@
 )]
 
 mod adapters;
+mod archive;
 mod away;
 mod bad_input;
 mod bad_jobs;
