@@ -16,6 +16,7 @@ pub mod contain;
 pub mod events;
 pub mod logs;
 pub mod progress;
+pub mod sampling;
 pub mod store;
 
 pub mod shim;

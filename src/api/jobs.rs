@@ -370,7 +370,12 @@ pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
         let age_ms = u64::try_from(now_ms().saturating_sub(at_ms)).unwrap_or(0);
         progress.aged(if goes_on { age_ms } else { 0 })
     });
+    let gauges = call.shared.gauges.newest();
+    let attempt = job.attempt.as_ref();
     let around = Surroundings {
+        usage: attempt
+            .and_then(|it| gauges.jobs.get(&it.id))
+            .map(|it| &**it),
         group: groups.iter().find(|group| group.name == job.spec.group),
         progress: progress.as_ref(),
         now_wall_ms: now_ms(),

@@ -7,12 +7,15 @@ pub mod ports;
 
 mod bucket;
 mod call;
+mod compare;
 mod connection;
 mod events;
 mod flows;
 mod groups;
 mod jobs;
 mod logs;
+mod metrics;
+mod operations;
 mod problem;
 mod progress;
 mod pull;
@@ -33,7 +36,7 @@ pub use jobs::check_submission;
 
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
-use crate::api::ports::{HealthSource, Output};
+use crate::api::ports::{Gauges, HealthSource, Output};
 use crate::api::problem::{Failure, internal};
 use crate::api::turns::Turns;
 use crate::auth::Policy;
@@ -61,6 +64,8 @@ pub struct Api {
     pub archive: Reader,
     /// The output of attempts.
     pub logs: Output,
+    /// What is measured.
+    pub gauges: Arc<dyn Gauges>,
     /// How well the daemon is.
     pub health: Arc<dyn HealthSource>,
     /// Whose daemon this is, and who administers.
@@ -92,6 +97,7 @@ struct Shared {
     bus: Bus,
     archive: Reader,
     logs: Output,
+    gauges: Arc<dyn Gauges>,
     health: Arc<dyn HealthSource>,
     policy: Policy,
     stop_policy: watch::Receiver<StopPolicy>,
@@ -117,6 +123,7 @@ impl Shared {
             bus: api.bus,
             archive: api.archive,
             logs: api.logs,
+            gauges: api.gauges,
             health: api.health,
             accounts: Accounts::new(api.policy.clone()),
             policy: api.policy,

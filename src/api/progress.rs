@@ -180,7 +180,7 @@ pub(super) fn number_of_points(name: &str, wanted: Option<usize>) -> Result<usiz
 }
 
 /// The number of the attempt that is meant.
-fn attempt_of(record: &JobHistory, wanted: Option<u32>) -> Result<u32, Failure> {
+pub(super) fn attempt_of(record: &JobHistory, wanted: Option<u32>) -> Result<u32, Failure> {
     let id = record.job.id;
     let numbers = record.attempts.iter().map(|attempt| attempt.id.attempt);
     match wanted {

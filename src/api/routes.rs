@@ -4,7 +4,10 @@
 use crate::api::Shared;
 use crate::api::call::{Call, Param};
 use crate::api::problem::{Failure, nearest};
-use crate::api::{events, flows, groups, jobs, logs, progress, series, service, verbs};
+use crate::api::{
+    compare, events, flows, groups, jobs, logs, metrics, operations, progress, series, service,
+    verbs,
+};
 use crate::wire::error::{Problem, ProblemKind};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -138,6 +141,9 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(series::routes());
     table.extend(flows::routes());
     table.extend(groups::routes());
+    table.extend(operations::routes());
+    table.extend(metrics::routes());
+    table.extend(compare::routes());
     table.extend(events::routes());
     table
 }

@@ -1,12 +1,15 @@
 //! The API as clients see it: over a socket, with the real engine, store and log files behind it.
 //! Only the processes are missing; the tests report what a supervisor would.
 
+mod client;
+mod dials;
 mod events;
 mod flows;
 mod harness;
 mod jobs;
 mod limits;
 mod logs;
+mod operations;
 mod routes;
 mod series;
 mod streams;

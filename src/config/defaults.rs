@@ -2,7 +2,7 @@
 
 use crate::config::{
     ApiSettings, ContainmentChoice, DaemonSettings, EventSettings, JobSettings, ProgressSettings,
-    Settings, StoreSettings,
+    SamplingSettings, Settings, StoreSettings,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -202,6 +202,20 @@ impl Settings {
                 open_files_programs: COPYING_PROGRAMS.map(str::to_owned).to_vec(),
                 open_files_kinds: COPYING_KINDS.map(str::to_owned).to_vec(),
                 interval: Duration::from_millis(50),
+            },
+            sampling: SamplingSettings {
+                enabled: true,
+                host_interval: Duration::from_secs(2),
+                job_interval: Duration::from_secs(2),
+                gpu_interval: Duration::from_secs(2),
+                watched_interval: Duration::from_secs(1),
+                idle_interval: Duration::from_secs(10),
+                battery_interval: Duration::from_secs(20),
+                gpus: true,
+                gpu_timeout: Duration::from_secs(5),
+                nvml_library: String::new(),
+                busiest: 5,
+                mounts: Vec::new(),
             },
             api: ApiSettings::of_system(),
             events: EventSettings {

@@ -73,6 +73,36 @@ pub(super) const KEYS: &[Key] = &[
     at_start("progress.interval", |s| {
         Field::Time(&mut s.progress.interval)
     }),
+    live("sampling.enabled", |s| Field::Flag(&mut s.sampling.enabled)),
+    live("sampling.host_interval", |s| {
+        Field::Time(&mut s.sampling.host_interval)
+    }),
+    live("sampling.job_interval", |s| {
+        Field::Time(&mut s.sampling.job_interval)
+    }),
+    live("sampling.gpu_interval", |s| {
+        Field::Time(&mut s.sampling.gpu_interval)
+    }),
+    live("sampling.watched_interval", |s| {
+        Field::Time(&mut s.sampling.watched_interval)
+    }),
+    live("sampling.idle_interval", |s| {
+        Field::Time(&mut s.sampling.idle_interval)
+    }),
+    live("sampling.battery_interval", |s| {
+        Field::Time(&mut s.sampling.battery_interval)
+    }),
+    live("sampling.gpus", |s| Field::Flag(&mut s.sampling.gpus)),
+    live("sampling.gpu_timeout", |s| {
+        Field::Time(&mut s.sampling.gpu_timeout)
+    }),
+    at_start("sampling.nvml_library", |s| {
+        Field::Text(&mut s.sampling.nvml_library)
+    }),
+    live("sampling.busiest", |s| {
+        Field::Count(&mut s.sampling.busiest, 0)
+    }),
+    live("sampling.mounts", |s| Field::Names(&mut s.sampling.mounts)),
     at_start("api.max_body", |s| Field::Bytes(&mut s.api.max_body_bytes)),
     at_start("api.max_bodies_per_uid", |s| {
         Field::Bytes(&mut s.api.max_bodies_per_uid_bytes)

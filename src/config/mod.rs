@@ -29,6 +29,8 @@ pub struct Settings {
     pub groups: BTreeMap<String, GroupSettings>,
     /// How progress is told, and found where a job says nothing.
     pub progress: ProgressSettings,
+    /// What is measured, and how often.
+    pub sampling: SamplingSettings,
     /// The socket API.
     pub api: ApiSettings,
     /// Events.
@@ -99,6 +101,35 @@ pub struct ProgressSettings {
     pub open_files_kinds: Vec<String>,
     /// Shortest time between two events of one job's progress.
     pub interval: Duration,
+}
+
+/// What is measured, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SamplingSettings {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// Time between two samples of the host while jobs run.
+    pub host_interval: Duration,
+    /// Time between two samples of the attempts that run.
+    pub job_interval: Duration,
+    /// Time between two samples of the GPUs while jobs run.
+    pub gpu_interval: Duration,
+    /// The same, of everything, while somebody looks.
+    pub watched_interval: Duration,
+    /// The same while no job runs and nobody looks.
+    pub idle_interval: Duration,
+    /// The same on battery, while nobody looks.
+    pub battery_interval: Duration,
+    /// Whether GPUs are looked for.
+    pub gpus: bool,
+    /// How long a GPU may take to answer.
+    pub gpu_timeout: Duration,
+    /// The library that speaks to NVIDIA's driver; empty is where the host has it.
+    pub nvml_library: String,
+    /// How many of the busiest processes that belong to no job are named.
+    pub busiest: u32,
+    /// File systems whose space is looked at instead of the local ones; none is the local ones.
+    pub mounts: Vec<String>,
 }
 
 /// The socket API.

@@ -1,6 +1,6 @@
 //! What the keys must hold together: each may be right alone, and wrong with the others.
 
-use crate::config::{Place, Problem, Settings};
+use crate::config::{Place, Problem, SamplingSettings, Settings};
 use crate::model::group::is_name;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -27,6 +27,10 @@ const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=64 << 10;
 
 /// More looks than this at the files of a job would be felt.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often things may be sampled: more would be felt, less would not be a curve.
+const SAMPLED_EVERY: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(60);
 
 /// Keys that must go with another one.
 const OTHERS: [(&str, &str); 4] = [
@@ -72,8 +76,9 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
             interval(settings.progress.open_files_interval),
         ),
     ];
+    let cadences = cadences(&settings.sampling);
     let mut problems = Vec::new();
-    for (key, found) in checks {
+    for (key, found) in checks.into_iter().chain(cadences) {
         let Some(what) = found else { continue };
         // Where a default does not go with what is written, what is written is the place to look.
         let other = OTHERS.iter().find(|(one, _)| *one == key);
@@ -189,6 +194,29 @@ fn heartbeat(time: Duration) -> Option<String> {
 fn interval(time: Duration) -> Option<String> {
     (time < SHORTEST_INTERVAL)
         .then(|| "looking so often would slow the job down: use \"100ms\" or more".to_owned())
+}
+
+/// Everything is sampled between ten times a second and once a minute; who waits longer for a GPU waits in vain.
+fn cadences(sampling: &SamplingSettings) -> [(&'static str, Option<String>); 7] {
+    let cadence = |time: Duration| {
+        let is_right = SAMPLED_EVERY.contains(&time);
+        (!is_right).then(|| "use \"100ms\" to \"60s\"".to_owned())
+    };
+    [
+        ("sampling.host_interval", cadence(sampling.host_interval)),
+        ("sampling.job_interval", cadence(sampling.job_interval)),
+        ("sampling.gpu_interval", cadence(sampling.gpu_interval)),
+        (
+            "sampling.watched_interval",
+            cadence(sampling.watched_interval),
+        ),
+        ("sampling.idle_interval", cadence(sampling.idle_interval)),
+        (
+            "sampling.battery_interval",
+            cadence(sampling.battery_interval),
+        ),
+        ("sampling.gpu_timeout", cadence(sampling.gpu_timeout)),
+    ]
 }
 
 fn header_timeout(time: Duration) -> Option<String> {

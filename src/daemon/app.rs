@@ -15,6 +15,7 @@ use crate::daemon::flows::flows;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
+use crate::daemon::measuring::{self, Owners, SamplerGauges};
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
@@ -27,6 +28,9 @@ use crate::events::{Bus, BusOptions};
 use crate::logs::watch::Watcher;
 use crate::model::group::{DEFAULT_GROUP, Group};
 use crate::model::spec::StopPolicy;
+use crate::sampling::Sampler;
+use crate::sampling::files::Roots;
+use crate::sampling::senses::HostSenses;
 use crate::store::Store;
 use crate::supervise::{Containing, Listener, Supervisor};
 use anyhow::{Context, Result};
@@ -78,6 +82,7 @@ pub(super) struct App {
     control: Handle,
     dirs: Dirs,
     launcher: Arc<Launcher>,
+    sampler: Sampler,
     feeds: Arc<Feeds>,
     shelf: Arc<Shelf>,
     stopping: watch::Sender<StopPolicy>,
@@ -120,9 +125,20 @@ impl Parts {
             Containing::Tree { .. } | Containing::Nothing { .. } => None,
         };
         let launcher = Arc::new(Launcher::new(context, store.reader()));
+        let owners = Owners::default();
+        let sink = measuring::sink(bus.clone(), control.clone(), Arc::clone(&owners));
+        let senses = |_waker| HostSenses::new(Roots::default());
+        let sampler = Sampler::start(
+            measuring::rules(&settings.sampling),
+            clock::now,
+            senses,
+            sink,
+        );
+        let sampler = sampler.context("failed to start sampling")?;
         let feeds = Arc::new(Feeds::new(
             control.clone(),
             watcher.clone(),
+            (sampler.clone(), owners),
             core_tasks.clone(),
             estimating(&settings, &dirs),
         ));
@@ -158,6 +174,7 @@ impl Parts {
             bus: bus.clone(),
             supervisor,
             launcher: Arc::clone(&launcher),
+            sampler: sampler.clone(),
             feeds: Arc::clone(&feeds),
             shelf: Arc::clone(&shelf),
             logs: dirs.logs(),
@@ -195,6 +212,7 @@ impl Parts {
                 dir: dirs.logs(),
                 watcher,
             },
+            gauges: Arc::new(SamplerGauges(sampler.clone())),
             health: Arc::new(vitals),
             policy,
             stop_policy: stopping_now,
@@ -216,6 +234,7 @@ impl Parts {
             control,
             dirs,
             launcher,
+            sampler,
             feeds,
             shelf,
             stopping,
@@ -241,6 +260,9 @@ impl App {
         self.keeping.send_replace(keeping_of(new));
         self.stopping.send_replace(stop_policy(new));
         self.feeds.set_estimating(estimating(new, &self.dirs));
+        if old.sampling != new.sampling {
+            self.sampler.set_rules(measuring::rules(&new.sampling));
+        }
         let open_files = self.launcher.context().open_files;
         self.launcher
             .set_context(launch_context(new, &self.dirs, open_files));
@@ -298,6 +320,9 @@ impl App {
         }
         self.core.cancel();
         drop(tokio::time::timeout(DRAIN, self.engine).await);
+        let sampler = self.sampler;
+        let stopped = tokio::task::spawn_blocking(move || sampler.stop());
+        drop(tokio::time::timeout(DRAIN, stopped).await);
         let store = self.store;
         let stored = tokio::task::spawn_blocking(move || store.close());
         drop(tokio::time::timeout(DRAIN, stored).await);

@@ -8,6 +8,7 @@ use crate::daemon::feeds::{Feeds, Traces};
 use crate::daemon::flows::FlowFeed;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::launch::Launcher;
+use crate::daemon::measuring::gpu_figures;
 use crate::daemon::reports;
 use crate::daemon::upkeep;
 use crate::engine::command::SignalTarget;
@@ -22,13 +23,17 @@ use crate::model::event::Event;
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
 use crate::model::progress::SameRuns;
+use crate::model::sample::JobSample;
 use crate::model::state::JobState;
 use crate::model::time::Stamp;
+use crate::sampling::Sampler;
 use crate::store::{Condition, Fetch, ProgressPoint, Recovered, Store, StoreError};
 use crate::supervise::{Containing, Supervisor};
 use crate::wire::shim;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
@@ -80,6 +85,8 @@ pub(super) struct Adapters {
     pub alarm: Alarm,
     /// What the engine needs besides the stored rows.
     pub host: HostFacts,
+    /// Who knows what running attempts use.
+    pub sampler: Sampler,
     /// Who reads the progress of running attempts.
     pub feeds: Arc<Feeds>,
     /// Where trouble with the store is shown.
@@ -147,7 +154,7 @@ impl Effects for Adapters {
 
     fn publish(&mut self, events: &[Event]) {
         self.keep_history(events);
-        self.bus.publish(events);
+        self.bus.publish(&self.with_gpus(events));
         self.flows.take(events);
         self.published += events.iter().filter(|event| event.seq.is_some()).count();
         if self.published >= upkeep::TRIM_EVERY {
@@ -227,6 +234,31 @@ impl Adapters {
                 .and_then(|progress| Some(progress.counting.lead.as_ref()?.source.clone())),
         };
         self.feeds.expect(attempt, traces);
+    }
+
+    /// Progress is told together with what the job uses of GPUs.
+    fn with_gpus<'e>(&self, events: &'e [Event]) -> Cow<'e, [Event]> {
+        let newest = self.sampler.newest();
+        let on_gpus: BTreeMap<JobId, &Arc<JobSample>> = newest
+            .jobs
+            .values()
+            .filter(|job| !job.gpus.is_empty())
+            .map(|job| (job.attempt.job, job))
+            .collect();
+        if on_gpus.is_empty() {
+            return Cow::Borrowed(events);
+        }
+        let events = events.iter().cloned();
+        let events = events.map(|event| match point_of(&event) {
+            Some(point) if &*event.kind == "progress" => {
+                let job = on_gpus.get(&point.attempt.job);
+                let figures = job.filter(|job| job.attempt == point.attempt);
+                let figures = figures.map(|job| gpu_figures(job)).unwrap_or_default();
+                event.with_gpus(&figures)
+            }
+            Some(_) | None => event,
+        });
+        Cow::Owned(events.collect())
     }
 
     /// Stores progress as history, what of it is kept being the store's to know, and shows it to the feeds.

@@ -13,14 +13,17 @@ use crate::config::ProgressSettings;
 use crate::control::Handle;
 use crate::daemon::adapters::Reading;
 use crate::daemon::clock;
+use crate::daemon::measuring::Owners;
 use crate::engine::input::Input;
 use crate::logs::watch::Watcher;
 use crate::model::attempt::Process;
 use crate::model::id::AttemptId;
 use crate::model::progress::{Counting, Observation, Source};
+use crate::model::tally::Tally;
 use crate::model::time::Stamp;
 use crate::progress::notify;
 use crate::progress::open_files::{self, Scope};
+use crate::sampling::{self, Sampler, Watch};
 use crate::supervise::Report;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -70,6 +73,8 @@ pub(super) struct Traces {
 pub(super) struct Feeds {
     control: Handle,
     watcher: Watcher,
+    sampler: Sampler,
+    owners: Owners,
     tasks: TaskTracker,
     estimating: Mutex<Arc<Estimating>>,
     doubtful: Arc<Semaphore>,
@@ -117,12 +122,15 @@ impl Feeds {
     pub(super) fn new(
         control: Handle,
         watcher: Watcher,
+        (sampler, owners): (Sampler, Owners),
         tasks: TaskTracker,
         estimating: Estimating,
     ) -> Self {
         Self {
             control,
             watcher,
+            sampler,
+            owners,
             tasks,
             estimating: Mutex::new(Arc::new(estimating)),
             doubtful: Arc::new(Semaphore::new(DOUBTFUL_LOOKS)),
@@ -263,7 +271,12 @@ impl Feeds {
                 self.look_once(&watched).await;
                 end
             }
-            None => self.watch(&watched, &mut ends).await,
+            None => {
+                self.sample(&watched);
+                let end = self.watch(&watched, &mut ends).await;
+                self.sample_no_more(&watched, end.as_ref());
+                end
+            }
         };
         let age = Duration::from_millis(clock::now().since_ms(watched.started));
         if age >= SHORT && !watched.is_told.load(Ordering::Relaxed) {
@@ -274,6 +287,41 @@ impl Feeds {
         while let Ok(again) = ends.try_recv() {
             self.control.report(again);
         }
+    }
+
+    /// Has it sampled what the attempt uses.
+    fn sample(&self, watched: &Watched) {
+        self.lock_owners()
+            .insert(watched.attempt, watched.traces.uid);
+        let sampled = sampling::Watched {
+            watch: Watch {
+                attempt: watched.attempt,
+                main: Some(watched.main),
+                cgroup: watched.traces.cgroup.clone(),
+                ..Watch::default()
+            },
+            started: watched.started,
+        };
+        self.sampler.watch(sampled, Tally::default());
+    }
+
+    /// What it used of GPUs and energy is told before its end, so that it is stored with it.
+    fn sample_no_more(&self, watched: &Watched, end: Option<&Input>) {
+        let attempt = watched.attempt;
+        let ended = match end {
+            Some(Input::Ended { at, .. }) => *at,
+            Some(_) | None => clock::now(),
+        };
+        let tally = self.sampler.end(attempt, ended);
+        if !tally.is_empty() {
+            let tally = Box::new(tally);
+            self.control.report(Input::Tallied { attempt, tally });
+        }
+        self.lock_owners().remove(&attempt);
+    }
+
+    fn lock_owners(&self) -> MutexGuard<'_, BTreeMap<AttemptId, u32>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attempts(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Feed>> {

@@ -13,6 +13,7 @@ mod hasten;
 mod health;
 mod launch;
 mod logging;
+mod measuring;
 mod recovery;
 mod reports;
 mod strays;

@@ -2,8 +2,10 @@
 
 use crate::model::attempt::{Process, Usage};
 use crate::model::failure::Ending;
+use crate::model::gpu::GpuFault;
 use crate::model::id::AttemptId;
 use crate::model::progress::Observation;
+use crate::model::tally::Tally;
 use crate::model::time::Stamp;
 
 /// One report. Reports about an attempt that is no longer the present one change nothing.
@@ -49,6 +51,19 @@ pub enum Input {
         attempt: AttemptId,
         /// Their active times, milliseconds, in any order.
         active_ms: Vec<u64>,
+    },
+    /// What an attempt used of GPUs and energy, as far as that is known. Comes before its end, and again when more is
+    /// known after it.
+    Tallied {
+        /// Which.
+        attempt: AttemptId,
+        /// What it used.
+        tally: Box<Tally>,
+    },
+    /// The driver of a GPU told of an error.
+    GpuFailed {
+        /// What it told.
+        fault: GpuFault,
     },
     /// Time passed, or the wall clock was set: look again at what is due.
     Tick,

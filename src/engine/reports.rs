@@ -10,6 +10,7 @@ use crate::model::failure::{Ending, Failure, FailureClass};
 use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Job;
 use crate::model::state::{JobState, StateName, StopCause};
+use crate::model::tally::Tally;
 use crate::model::time::Stamp;
 use crate::model::transition::JobEvent;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ impl Engine {
             Input::PastRuns { attempt, active_ms } => {
                 self.compare(attempt, &active_ms, now, &mut step);
             }
+            Input::Tallied { attempt, tally } => self.tallied(attempt, tally, &mut step),
+            Input::GpuFailed { fault } => step.changes.push(Change::GpuFailed { fault }),
             Input::Tick => {}
         }
         self.settle(now, &mut step);
@@ -52,6 +55,23 @@ impl Engine {
         self.jobs
             .get(&attempt.job)
             .filter(|job| job.live_attempt() == Some(attempt))
+    }
+
+    /// What is known of an attempt that runs is stored with its end; what is known later, at once.
+    fn tallied(&mut self, attempt: AttemptId, tally: Box<Tally>, step: &mut Step) {
+        let is_live = self.present(attempt).is_some();
+        let job = self.jobs.get(&attempt.job);
+        let is_newest = job.and_then(|job| job.attempt.as_ref()).map(|it| it.id) == Some(attempt);
+        if is_newest {
+            self.mutate(attempt.job, |job| {
+                if let Some(attempt) = &mut job.attempt {
+                    attempt.tally = Some(tally.clone());
+                }
+            });
+        }
+        if !is_live {
+            step.changes.push(Change::Tallied { attempt, tally });
+        }
     }
 
     fn started(

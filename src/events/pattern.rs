@@ -7,10 +7,11 @@ use std::str::FromStr;
 
 /// A pattern over channels: `job/*/state`, `job/42/*`, `group/train*/state`, or `*` for everything.
 ///
-/// A star stands for any characters of one part, a slash never among them.
+/// A star stands for any characters of one part, a slash never among them. What is measured comes all the time, so
+/// that `*` leaves it out: `*/*/metrics` and `*/*/*` ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// Entity, id and topic; `None` is the pattern that matches everything.
+    /// Entity, id and topic; `None` is the pattern that matches everything but what is measured.
     parts: Option<[Box<str>; 3]>,
 }
 
@@ -37,12 +38,19 @@ impl Pattern {
     #[must_use]
     pub fn matches(&self, channel: &str) -> bool {
         let Some(parts) = &self.parts else {
-            return true;
+            return !is_measured(channel);
         };
         parts
             .iter()
             .zip(split(shown_channel(channel)))
             .all(|(pattern, part)| part_matches(pattern, part))
+    }
+
+    /// Whether it asks for what is measured, and for nothing else.
+    #[must_use]
+    pub fn is_of_metrics(&self) -> bool {
+        let parts = self.parts.as_ref();
+        parts.is_some_and(|[.., topic]| &**topic == METRICS)
     }
 
     /// The one job whose channels this pattern matches, where it is about exactly one.
@@ -88,6 +96,13 @@ impl fmt::Display for Pattern {
             Some([entity, id, topic]) => write!(f, "{entity}/{id}/{topic}"),
         }
     }
+}
+
+/// The topic of what is measured.
+const METRICS: &str = "metrics";
+
+fn is_measured(channel: &str) -> bool {
+    split(channel)[2] == METRICS
 }
 
 /// Entity, id and topic of a channel. An id may contain slashes, so it is what is left in the middle.
@@ -208,6 +223,12 @@ impl Filter {
             && (owners.is_empty() || event.uid.is_some_and(|uid| owners.contains(&uid)))
     }
 
+    /// Whether somebody who wants this looks at what is measured.
+    #[must_use]
+    pub fn asks_for_metrics(&self) -> bool {
+        self.channels.iter().any(Pattern::is_of_metrics)
+    }
+
     /// Whether it can admit anything of such entities (`job`, `group`, …).
     #[must_use]
     pub fn reaches(&self, entity: &str) -> bool {
@@ -236,6 +257,10 @@ mod tests {
         for (pattern, channel, wanted) in [
             ("*", "job/42/state", true),
             ("*", "daemon/self/health", true),
+            ("*", "host/cpu/metrics", false),
+            ("*/*/*", "host/cpu/metrics", true),
+            ("*/*/metrics", "job/42/metrics", true),
+            ("job/42/*", "job/42/metrics", true),
             ("job/*/state", "job/42/state", true),
             ("job/*/state", "job/42/progress", false),
             ("job/*/state", "group/train/state", false),

@@ -3,6 +3,7 @@
 use crate::model::failure::Ending;
 use crate::model::id::AttemptId;
 use crate::model::progress::Progress;
+use crate::model::tally::Tally;
 use crate::model::time::Stamp;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,9 @@ pub struct Attempt {
     /// What it used, known at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What it used that the kernel does not count: GPUs and energy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Box<Tally>>,
     /// Its last progress; while it runs the newest is in the engine, not here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Box<Progress>>,
@@ -76,6 +80,7 @@ impl Attempt {
             containment: None,
             ending: None,
             usage: None,
+            tally: None,
             progress: None,
         }
     }

@@ -36,12 +36,8 @@ struct Use {
 pub fn shares(sample: &GpuSample, holders: &[Holder]) -> BTreeMap<AttemptId, Share> {
     let mut parties: BTreeMap<Option<AttemptId>, BTreeMap<u32, Use>> = BTreeMap::new();
     for (process, holder) in sample.processes.iter().zip(holders) {
-        let attempt = match holder {
-            Holder::Job(attempt) => Some(*attempt),
-            Holder::Foreign { .. } | Holder::Unknown => None,
-        };
         // Who computes and draws is listed twice, with the same memory.
-        let it = parties.entry(attempt).or_default();
+        let it = parties.entry(holder.attempt()).or_default();
         let it = it.entry(process.pid).or_default();
         it.memory_bytes = it.memory_bytes.max(process.memory_bytes);
         let utilization = process.utilization_percent.unwrap_or(0.0);

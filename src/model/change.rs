@@ -1,10 +1,12 @@
 //! Changes: facts to store. The only input of the store, and the only source of durable events.
 
+use crate::model::gpu::GpuFault;
 use crate::model::group::Group;
-use crate::model::id::{EnvId, JobId};
+use crate::model::id::{AttemptId, EnvId, JobId};
 use crate::model::job::Job;
 use crate::model::spec::JobSpec;
 use crate::model::state::StateName;
+use crate::model::tally::Tally;
 use crate::model::time::Stamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +57,18 @@ pub enum Change {
         before: Arc<JobSpec>,
         /// When.
         at: Stamp,
+    },
+    /// What an attempt used of GPUs and energy is known, which ended before that. No event.
+    Tallied {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What it used.
+        tally: Box<Tally>,
+    },
+    /// The driver of a GPU told of an error.
+    GpuFailed {
+        /// What it told.
+        fault: GpuFault,
     },
     /// A dependency of a waiting job completed. No event: it is seen when it starts.
     DependencyMet {

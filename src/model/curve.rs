@@ -176,6 +176,15 @@ impl Spread {
         self.count += 1;
     }
 
+    /// Takes the values of another, which are newer.
+    pub fn merge(&mut self, newer: &Self) {
+        self.last = newer.last;
+        self.min = self.min.min(newer.min);
+        self.max = self.max.max(newer.max);
+        self.sum += newer.sum;
+        self.count += newer.count;
+    }
+
     /// Their mean.
     #[must_use]
     pub fn mean(&self) -> f64 {

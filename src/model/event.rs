@@ -4,6 +4,7 @@ use crate::model::attempt::Process;
 use crate::model::change::Change;
 use crate::model::failure::{Exit, Failure};
 use crate::model::flow::FlowKey;
+use crate::model::gpu::GpuUuid;
 use crate::model::id::{JobId, Seq};
 use crate::model::job::{Job, QueueReason};
 use crate::model::progress::Progress;
@@ -233,9 +234,39 @@ pub struct ProgressBody {
     pub status: StateName,
     /// What is known of how far it is.
     pub progress: Progress,
+    /// What it uses of GPUs, where it uses any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuFigures>,
+}
+
+/// What a job uses of a GPU, beside its progress.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GpuFigures {
+    /// Index of the GPU.
+    pub index: u32,
+    /// Its identity.
+    pub uuid: GpuUuid,
+    /// How much it computes for the job, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utilization_percent: Option<f64>,
+    /// Memory that the job holds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 impl Event {
+    /// The event that shows how far a job is, with what it uses of GPUs: one more field at the end of its body.
+    #[must_use]
+    pub fn with_gpus(self, gpus: &[GpuFigures]) -> Self {
+        match self.body.strip_suffix('}') {
+            Some(open) if !gpus.is_empty() && open.len() > 1 => Self {
+                body: format!("{open},\"gpus\":{}}}", json(&gpus)).into(),
+                ..self
+            },
+            Some(_) | None => self,
+        }
+    }
+
     /// The event that shows the state of `job`, without a number.
     #[must_use]
     pub fn state(job: &Job, from: Option<StateName>, at_ms: i64) -> Self {
@@ -260,6 +291,7 @@ impl Event {
             attempt: attempt.id.attempt,
             status: job.state.name(),
             progress: attempt.progress.as_deref()?.clone(),
+            gpus: Vec::new(),
         };
         Some(Self {
             seq: None,
@@ -282,11 +314,13 @@ impl Change {
             | Self::JobMoved { .. }
             | Self::JobEdited { .. }
             | Self::JobRemoved { .. }
+            | Self::GpuFailed { .. }
             | Self::GroupSet { .. }
             | Self::GroupRemoved { .. } => true,
-            Self::EnvironmentSeen { .. } | Self::DependencyMet { .. } | Self::KeyUsed { .. } => {
-                false
-            }
+            Self::EnvironmentSeen { .. }
+            | Self::Tallied { .. }
+            | Self::DependencyMet { .. }
+            | Self::KeyUsed { .. } => false,
         }
     }
 
@@ -337,9 +371,18 @@ impl Change {
                 true,
                 json(&serde_json::json!({ "name": name })),
             )),
-            Self::EnvironmentSeen { .. } | Self::DependencyMet { .. } | Self::KeyUsed { .. } => {
-                None
-            }
+            Self::GpuFailed { fault } => Some(draft(
+                fault.channel(),
+                "xid",
+                None,
+                fault.xid.at_ms,
+                false,
+                json(fault),
+            )),
+            Self::EnvironmentSeen { .. }
+            | Self::Tallied { .. }
+            | Self::DependencyMet { .. }
+            | Self::KeyUsed { .. } => None,
         }
     }
 }

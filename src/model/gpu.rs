@@ -1,5 +1,7 @@
 //! GPUs as the core sees them: what they are, how they are, and who uses them.
 
+use crate::model::event::Channel;
+use crate::model::id::AttemptId;
 use crate::model::metric::Readings;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -158,4 +160,33 @@ pub struct Xid {
     /// The name of that process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
+}
+
+/// An error of a driver, with whose it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuFault {
+    /// What the driver told.
+    #[serde(flatten)]
+    pub xid: Xid,
+    /// Index of the GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// The attempt that it happened to.
+    #[serde(flatten)]
+    pub attempt: Option<AttemptId>,
+}
+
+impl GpuFault {
+    /// Where it is told: `gpu/0/xid`; by place on the bus where nothing else is known.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        let index = self.index.map(|index| index.to_string());
+        let uuid = self.xid.uuid.as_ref().map(ToString::to_string);
+        let known = index.or(uuid).or_else(|| self.xid.pci_bus_id.clone());
+        Channel {
+            entity: "gpu",
+            id: known.unwrap_or_else(|| "unknown".to_owned()),
+            topic: "xid",
+        }
+    }
 }

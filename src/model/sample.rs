@@ -80,6 +80,17 @@ pub enum Holder {
     Unknown,
 }
 
+impl Holder {
+    /// The attempt, where it is one.
+    #[must_use]
+    pub fn attempt(&self) -> Option<AttemptId> {
+        match self {
+            Self::Job(attempt) => Some(*attempt),
+            Self::Foreign { .. } | Self::Unknown => None,
+        }
+    }
+}
+
 /// A GPU at one time, with who uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GpuState {
@@ -102,6 +113,8 @@ pub struct Snapshot {
     pub gpus: Vec<Arc<GpuState>>,
     /// The attempts that run.
     pub jobs: BTreeMap<AttemptId, Arc<JobSample>>,
+    /// Names of the users whose processes are in it, as far as they are known.
+    pub users: Arc<BTreeMap<u32, Arc<str>>>,
 }
 
 /// What one pass over some of the sources gave: only what is new.

@@ -29,6 +29,18 @@ pub(crate) fn apply(connection: &Connection, change: &Change) -> rusqlite::Resul
                 .prepare_cached("UPDATE jobs SET unmet = ?2 WHERE id = ?1")?
                 .execute(params![integer(job.0)?, unmet])?,
         )?,
+        Change::Tallied { attempt, tally } => {
+            // A job that was removed meanwhile has no row, and needs none.
+            connection
+                .prepare_cached("UPDATE attempts SET tally = ?3 WHERE job = ?1 AND attempt = ?2")?
+                .execute(params![
+                    integer(attempt.job.0)?,
+                    attempt.attempt,
+                    Json(tally)
+                ])?;
+        }
+        // There is nothing of it but its event.
+        Change::GpuFailed { .. } => {}
         Change::JobRemoved { job, .. } => removed(connection, *job)?,
         Change::GroupSet { group, .. } => {
             connection
@@ -185,10 +197,10 @@ pub(crate) fn write_attempt(connection: &Connection, attempt: &Attempt) -> rusql
         .prepare_cached(
             "INSERT OR REPLACE INTO attempts (job, attempt, boot_id, claimed_wall_ms, claimed_boot_ms, \
              started_wall_ms, started_boot_ms, ended_wall_ms, ended_boot_ms, pid, start_ticks, \
-             containment, ending, usage, progress) \
+             containment, ending, usage, progress, tally) \
              VALUES (:job, :attempt, :boot_id, :claimed_wall_ms, :claimed_boot_ms, \
              :started_wall_ms, :started_boot_ms, :ended_wall_ms, :ended_boot_ms, :pid, :start_ticks, \
-             :containment, :ending, :usage, :progress)",
+             :containment, :ending, :usage, :progress, :tally)",
         )?
         .execute(named_params! {
             ":job": integer(attempt.id.job.0)?,
@@ -206,6 +218,7 @@ pub(crate) fn write_attempt(connection: &Connection, attempt: &Attempt) -> rusql
             ":ending": attempt.ending.as_ref().map(Json),
             ":usage": attempt.usage.as_ref().map(Json),
             ":progress": attempt.progress.as_ref().map(Json),
+            ":tally": attempt.tally.as_ref().map(Json),
         })?;
     Ok(())
 }

@@ -21,14 +21,15 @@ pub(crate) const SELECT_JOB: &str = "SELECT \
     j.id, j.uid, j.gid, j.user, s.spec, j.state, j.state_data, \
     j.created_wall_ms, j.created_boot_ms, j.finished_wall_ms, j.finished_boot_ms, j.tries, j.unmet, \
     j.attempt, a.boot_id, a.claimed_wall_ms, a.claimed_boot_ms, a.started_wall_ms, a.started_boot_ms, \
-    a.ended_wall_ms, a.ended_boot_ms, a.pid, a.start_ticks, a.containment, a.ending, a.usage, a.progress \
+    a.ended_wall_ms, a.ended_boot_ms, a.pid, a.start_ticks, a.containment, a.ending, a.usage, a.progress, \
+    a.tally \
     FROM jobs j JOIN job_specs s ON s.job = j.id \
     LEFT JOIN attempts a ON a.job = j.id AND a.attempt = j.attempt";
 
 /// Selects every attempt of a job, in the order [`attempt`] reads.
 pub(crate) const SELECT_ATTEMPTS: &str = "SELECT \
     attempt, boot_id, claimed_wall_ms, claimed_boot_ms, started_wall_ms, started_boot_ms, \
-    ended_wall_ms, ended_boot_ms, pid, start_ticks, containment, ending, usage, progress \
+    ended_wall_ms, ended_boot_ms, pid, start_ticks, containment, ending, usage, progress, tally \
     FROM attempts WHERE job = ?1 ORDER BY attempt";
 
 /// Selects events, in the order [`event`] reads. Ends in `FROM …`.
@@ -136,6 +137,7 @@ impl<'row, 'statement> Columns<'row, 'statement> {
             ending: self.json_if_any()?,
             usage: self.json_if_any()?,
             progress: self.json_if_any()?,
+            tally: self.json_if_any()?,
         })
     }
 }

@@ -95,7 +95,7 @@ CREATE TABLE attempts (
     containment     TEXT,
     ending          TEXT,
     usage           TEXT,
-    progress        TEXT,
+    progress        TEXT, tally TEXT,
     PRIMARY KEY (job, attempt)
 ) STRICT, WITHOUT ROWID;
 

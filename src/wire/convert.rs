@@ -9,6 +9,7 @@ use crate::model::job::Job;
 use crate::model::progress::{
     Excess, Observation, Progress, ReportedStep, Source, StepReport, StepState,
 };
+use crate::model::sample::JobSample;
 use crate::model::state::{HeldFor, JobState, StateName};
 use crate::wire::group::GroupView;
 use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView, OwnerView};
@@ -17,10 +18,12 @@ use crate::wire::values::Span;
 
 mod curve;
 mod flow;
+mod measured;
 mod message;
 
-pub use curve::{progress_point, series_point};
+pub use curve::{phase_view, progress_point, run_point, series_point};
 pub use flow::flow_view;
+pub use measured::{Users, gpu_view, host_view, job_metrics, usage_view};
 pub use message::progress_message;
 
 /// How much of a job somebody sees.
@@ -49,6 +52,8 @@ pub struct Surroundings<'a> {
     pub group: Option<&'a Group>,
     /// Its newest progress, where that is newer than the stored one.
     pub progress: Option<&'a Progress>,
+    /// What its present attempt uses.
+    pub usage: Option<&'a JobSample>,
     /// Now, milliseconds since 1970 UTC.
     pub now_wall_ms: i64,
 }
@@ -117,6 +122,10 @@ pub fn job_view(job: &Job, audience: Audience, around: Surroundings<'_>) -> JobV
             .failure()
             .map(|failure| failure_view(failure, audience)),
         progress: progress.or(stored).map(|p| progress_view(p, audience)),
+        usage: around
+            .usage
+            .filter(|_| job.state.holds_place())
+            .map(usage_view),
         depends_on: spec.after_ok.iter().map(|id| id.0).collect(),
         timeout: spec.timeout_ms.map(Span::from_ms),
         max_attempts: Some(spec.retry.max_attempts).filter(|most| *most > 1),
@@ -150,7 +159,7 @@ pub fn attempt_view(attempt: &Attempt, audience: Audience) -> AttemptView {
         containment: attempt.containment.clone(),
         exit: ending.and_then(|ending| ending.exit()).map(exit_view),
         failure: failure.map(|failure| failure_view(&failure, audience)),
-        usage: attempt.usage.as_ref().map(usage_view),
+        usage: attempt.usage.as_ref().map(attempt_usage),
         progress: attempt
             .progress
             .as_deref()
@@ -174,7 +183,7 @@ fn failure_view(failure: &Failure, audience: Audience) -> FailureView {
     }
 }
 
-fn usage_view(usage: &Usage) -> AttemptUsage {
+fn attempt_usage(usage: &Usage) -> AttemptUsage {
     AttemptUsage {
         user_cpu_seconds: usage.user_cpu_ms as f64 / 1000.0,
         system_cpu_seconds: usage.system_cpu_ms as f64 / 1000.0,
@@ -320,6 +329,8 @@ pub fn group_view(group: &Group, active: u64, waiting: u64) -> GroupView {
 pub fn event_body(event: &Event, audience: Audience) -> String {
     let converted = match &*event.kind {
         "progress" => progress_body(event, audience),
+        // What jobs use is for everybody to see.
+        "metrics" => one_line(&event.body),
         _ if audience == Audience::Owner || event.uid.is_none() => one_line(&event.body),
         "removed" | "flow" => one_line(&event.body),
         kind if kind == "edited" || kind == "state" || is_final_state(kind) => state_body(event),

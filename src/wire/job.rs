@@ -1,6 +1,7 @@
 //! Jobs as clients see them. Absent is absent: never `null`, and never 0 for unknown.
 
 use crate::wire::progress::ProgressView;
+use crate::wire::usage::UsageView;
 use crate::wire::values::{Cursor, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -163,6 +164,9 @@ pub struct JobView {
     /// How far it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressView>,
+    /// What its present attempt uses, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
     /// Jobs it waits for, or waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<u64>,

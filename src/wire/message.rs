@@ -2,6 +2,7 @@
 //! progress file uses. What is unknown is absent.
 
 use crate::wire::progress::{ProgressView, StepView, is_false, is_zero};
+use crate::wire::values::Number;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -93,13 +94,15 @@ pub struct ProgressMessage {
     /// The metric `samples_per_second`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples_per_second: Option<f64>,
-    /// GPU memory that the job holds, GB: as it reports it itself. Where it does not, this is the place of the
-    /// sampled figure; absent until there is one.
+    /// GPU memory that the job holds, GB (10⁹ bytes): as it reports it itself, else as it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory_allocated_gb: Option<f64>,
-    /// How busy its GPU is, percent: reported or sampled as above.
+    /// How busy its GPUs are for it, percent, in the mean: reported or measured as above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_utilization_percent: Option<f64>,
+    /// What it uses of each GPU, as measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuFigure>,
     /// The newest value of every metric, the ones above among them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
@@ -117,6 +120,22 @@ pub struct ProgressMessage {
     pub source: Option<String>,
     /// When this was known.
     pub timestamp: jiff::Timestamp,
+}
+
+/// What a job uses of a GPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuFigure {
+    /// Index of the GPU.
+    pub index: u32,
+    /// Its identity.
+    #[serde(default)]
+    pub uuid: String,
+    /// How much it computes for the job, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utilization_percent: Option<f64>,
+    /// Memory that the job holds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 impl ProgressMessage {
@@ -151,16 +170,5 @@ impl ProgressMessage {
 /// Writes whole numbers as such: whoever counts expects `500`, not `500.0`.
 #[expect(clippy::ref_option, reason = "serde hands the field over by reference")]
 fn whole<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match value {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "checked to be whole and below 2^53"
-        )]
-        Some(value) if value.fract() == 0.0 && value.abs() < EXACT => {
-            serializer.serialize_i64(*value as i64)
-        }
-        Some(value) => serializer.serialize_f64(*value),
-        None => serializer.serialize_none(),
-    }
+    value.map(Number).serialize(serializer)
 }

@@ -3,17 +3,22 @@
 //! Additive only: a field is never renamed, removed or given another meaning. `wire` is not `model`:
 //! [`convert`] is the only place where one becomes the other, so the inside may change freely.
 
+pub mod comparison;
 pub mod convert;
 pub mod error;
 pub mod event;
 pub mod flow;
 pub mod group;
+pub mod host;
 pub mod job;
 pub mod log;
+pub mod measured;
 pub mod message;
 pub mod progress;
 pub mod request;
 pub mod series;
 pub mod service;
 pub mod shim;
+pub mod usage;
 pub mod values;
+pub mod words;

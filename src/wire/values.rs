@@ -130,6 +130,27 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A number that is written without a fraction where it has none: whoever counts expects `4096`, not `4096.0`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number(pub f64);
+
+/// Beyond this, a float does not hold every whole number.
+const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.fract() == 0.0 && self.0.abs() < LARGEST_WHOLE {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it is whole, and small enough"
+            )]
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
+
 /// A job somebody refers to: by number, or by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a job: its number, or its name as text")]

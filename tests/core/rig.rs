@@ -77,7 +77,10 @@ impl Rig {
                 Change::GroupRemoved { name, .. } => {
                     self.groups.remove(&name);
                 }
-                Change::EnvironmentSeen { .. } | Change::KeyUsed { .. } => {}
+                Change::EnvironmentSeen { .. }
+                | Change::Tallied { .. }
+                | Change::GpuFailed { .. }
+                | Change::KeyUsed { .. } => {}
             }
         }
         let told = step.telemetry.iter().map(|told| &told.event.body);

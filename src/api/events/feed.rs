@@ -5,6 +5,7 @@ use crate::api::call::audience;
 use crate::api::events::render::{Format, heartbeat, message};
 use crate::api::events::snapshot::{Shown, Snapshot, Stage, present};
 use crate::api::limits::Slot;
+use crate::api::ports::Look;
 use crate::api::pull::Pull;
 use crate::auth::Subject;
 use crate::events::Subscription;
@@ -39,6 +40,8 @@ pub(super) struct Opening {
     pub(super) subject: Arc<Subject>,
     pub(super) events: Subscription,
     pub(super) slot: Slot,
+    /// Kept while somebody looks at what is measured.
+    pub(super) look: Option<Look>,
     pub(super) format: Format,
     /// Replay what came after this.
     pub(super) after: Option<Seq>,
@@ -53,6 +56,7 @@ pub(super) struct Feed {
     subject: Arc<Subject>,
     events: Subscription,
     _slot: Slot,
+    _look: Option<Look>,
     format: Format,
     phase: Phase,
     after: Option<Seq>,
@@ -100,6 +104,7 @@ impl Feed {
             subject: opening.subject,
             events,
             _slot: opening.slot,
+            _look: opening.look,
             format: opening.format,
             phase: Phase::Hello,
             after: opening.after,

@@ -79,7 +79,10 @@ async fn events(call: Call) -> Answer {
             Some(record.ok_or_else(|| not_found(format_args!("job {id}")))?)
         }
     };
+    let looks = events.filter().asks_for_metrics();
+    let look = looks.then(|| shared.gauges.look(wanted.min_interval));
     let feed = Feed::open(Opening {
+        look,
         shared: shared.clone(),
         subject: Arc::clone(&call.subject),
         events,

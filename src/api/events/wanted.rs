@@ -18,7 +18,7 @@ pub(super) const EVENTS: &[Param] = &[
         name: "channel",
         of_type: "string",
         repeatable: true,
-        summary: "Channels, as in job/*/state, job/42/* or *; everything unless given",
+        summary: "Channels, as in job/*/state, job/42/* or gpu/*/metrics; *, everything but metrics, unless given",
     },
     Param {
         name: "job",

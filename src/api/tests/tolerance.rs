@@ -2,15 +2,22 @@
 //! asked may not.
 
 use crate::api::openapi::document;
+use crate::wire::comparison::{Comparison, PhaseList, PhaseView, Run, RunPoint, RunQuantity};
 use crate::wire::error::Problem;
 use crate::wire::event::{Bye, EventView, Gap, Hello};
 use crate::wire::flow::{FlowCountsView, FlowList, FlowView};
 use crate::wire::group::{GroupList, GroupView};
+use crate::wire::host::{
+    CoreView, CpuView, DiskView, DisksView, FilesystemView, FilesystemsView, GpuList,
+    GpuProcessView, GpuView, HostView, NetworkView, NetworksView, OperationsView, ProcessView,
+    SensorView, SensorsView, TasksView,
+};
 use crate::wire::job::{
     AttemptUsage, AttemptView, ExitView, FailureView, JobList, JobView, OwnerView, Submitted,
 };
 use crate::wire::log::LogPiece;
-use crate::wire::message::ProgressMessage;
+use crate::wire::measured::{Measured, OfMemory};
+use crate::wire::message::{GpuFigure, ProgressMessage};
 use crate::wire::progress::{
     MetricSpread, ProgressHistory, ProgressPoint, ProgressReport, ProgressView, StepSubmit,
     StepView,
@@ -20,9 +27,13 @@ use crate::wire::request::{
 };
 use crate::wire::series::{Series, SeriesData, SeriesInfo, SeriesList, SeriesPoint};
 use crate::wire::service::{ComponentView, HealthView, VersionView};
+use crate::wire::usage::{JobGpuView, OperationView, UsageView};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// As the document calls it.
+type MeasuredOfMemory = Measured<OfMemory>;
 
 const SCHEMAS: &str = "#/components/schemas/";
 const UNKNOWN: &str = "from_a_later_version";
@@ -43,10 +54,13 @@ macro_rules! readers {
 /// Every type that a client reads, and every type that the daemon does.
 fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     let answers = readers! {
-        AttemptUsage AttemptView Bye ComponentView EventView ExitView FailureView FlowCountsView FlowList FlowView
-        Gap GroupList GroupView HealthView Hello JobList JobView LogPiece MetricSpread OwnerView Problem
-        ProgressHistory ProgressMessage ProgressPoint ProgressView Series SeriesData SeriesInfo SeriesList
-        SeriesPoint StepView Submitted VersionView
+        AttemptUsage AttemptView Bye Comparison ComponentView CoreView CpuView DiskView DisksView EventView ExitView
+        FailureView FilesystemView FilesystemsView FlowCountsView FlowList FlowView Gap GpuFigure GpuList
+        GpuProcessView GpuView GroupList GroupView HealthView Hello HostView JobGpuView JobList JobView LogPiece
+        MeasuredOfMemory MetricSpread NetworkView NetworksView OperationView OperationsView OwnerView PhaseList
+        PhaseView Problem ProcessView ProgressHistory ProgressMessage ProgressPoint ProgressView Run RunPoint
+        RunQuantity SensorView SensorsView Series SeriesData SeriesInfo SeriesList SeriesPoint StepView Submitted
+        TasksView UsageView VersionView
     };
     let requests = readers! {
         GroupPut JobBatch JobEdit JobSubmit ProgressReport RetrySubmit SignalRequest StepSubmit StopRequest

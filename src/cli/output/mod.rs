@@ -1,6 +1,5 @@
 //! The one place where anything is written: what a terminal may show, in which colours, and as what.
 
-pub mod count;
 pub mod detail;
 pub mod flow;
 pub mod live;

@@ -1,9 +1,9 @@
 //! How far a job is: the bar, and one line with everything that is known.
 
-use crate::cli::output::count;
 use crate::cli::output::style::{Look, Tone};
 use crate::cli::output::text::{self, columns, cut};
 use crate::wire::progress::{ProgressView, StepView};
+use crate::wire::words::count;
 
 /// Columns of the bar of a line.
 const BAR_COLUMNS: usize = 16;

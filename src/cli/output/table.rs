@@ -1,11 +1,11 @@
 //! Tables: one line per thing, fitted to the terminal by leaving out what matters least.
 
-use crate::cli::output::count;
 use crate::cli::output::progress;
 use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::text::{ago, cut, duration, harmless, rough};
 use crate::wire::group::GroupView;
 use crate::wire::job::JobView;
+use crate::wire::words::count;
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, Width,
 };

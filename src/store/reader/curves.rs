@@ -76,6 +76,29 @@ impl Reader {
         })
     }
 
+    /// Every stored point of `stretch`, attempt by attempt, oldest first; `newest` goes last where it is newer.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the history cannot be read.
+    pub fn progress_points(
+        &self,
+        stretch: &Stretch,
+        newest: Option<(i64, Progress)>,
+    ) -> Result<Vec<(i64, Progress)>, StoreError> {
+        self.history(|connection| {
+            let mut points: Vec<(i64, Progress)> = Vec::new();
+            if let Some(connection) = connection {
+                history::scan(connection, stretch, |at_ms, body| {
+                    let progress = serde_json::from_str(body);
+                    points.extend(progress.ok().map(|progress| (at_ms, progress)));
+                })?;
+            }
+            let last_ms = points.last().map(|(at_ms, _)| *at_ms);
+            points.extend(newest.filter(|(at_ms, _)| last_ms.is_none_or(|last| *at_ms > last)));
+            Ok(points)
+        })
+    }
+
     /// What each of `attempts` said last, where it said anything.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! Progress over time: points of a curve, whole or in parts, and points of a series.
 
 use crate::model::curve::{CurvePoint, Spread};
+use crate::model::phases::{Part, PartTime};
+use crate::wire::comparison::{PhaseView, RunPoint};
 use crate::wire::convert::{Audience, progress_view, timestamp};
 use crate::wire::progress::{MetricSpread, ProgressPoint, ProgressView};
 use crate::wire::series::SeriesPoint;
@@ -86,5 +88,40 @@ pub fn series_point(at_ms: i64, spread: &Spread) -> SeriesPoint {
         max: spread.max,
         mean: spread.mean(),
         count: spread.count,
+    }
+}
+
+/// The values of a quantity of a run in one cell of the axis.
+#[must_use]
+pub fn run_point(x: f64, spread: &Spread) -> RunPoint {
+    RunPoint {
+        x,
+        last: spread.last,
+        min: spread.min,
+        max: spread.max,
+        mean: spread.mean(),
+        count: spread.count,
+    }
+}
+
+/// A part of an attempt that has run for `ran_ms`.
+#[must_use]
+pub fn phase_view(time: &PartTime, ran_ms: Option<i64>) -> PhaseView {
+    let (kind, name) = match &time.part {
+        Part::Phase(name) => ("phase", name.clone()),
+        Part::Epoch(number) => ("epoch", number.to_string()),
+        Part::Step(name) => ("step", name.clone()),
+    };
+    let seconds = |ms: u64| ms as f64 / 1_000.0;
+    let share = |ran_ms: i64| time.total_ms as f64 / ran_ms as f64 * 100.0;
+    let percent = ran_ms.filter(|ran_ms| *ran_ms > 0).map(share);
+    PhaseView {
+        kind: kind.to_owned(),
+        name,
+        began_at: timestamp(time.began_ms),
+        times: time.times,
+        total_seconds: seconds(time.total_ms),
+        longest_seconds: seconds(time.longest_ms),
+        percent: percent.map(|percent| (percent.min(100.0) * 10.0).round() / 10.0),
     }
 }

@@ -328,6 +328,7 @@ fn a_message_says_when_counting_began_anew_and_what_is_not_kept() {
         progress.observe(seen, at(1));
     }
     let body = ProgressBody {
+        gpus: Vec::new(),
         job: JobId(1),
         name: "x".into(),
         attempt: 1,

@@ -68,6 +68,7 @@ impl Store {
                 assert!(member.is_none(), "group {name} still has {member:?}");
                 assert!(self.groups.remove(name).is_some());
             }
+            Change::Tallied { .. } | Change::GpuFailed { .. } => {}
             Change::KeyUsed { key, ids, .. } => {
                 let used = (key.fingerprint.clone(), ids.clone());
                 let old = self.keys.insert((key.uid, key.key.clone()), used);

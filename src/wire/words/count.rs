@@ -1,7 +1,7 @@
 //! Counts as people read them: bytes in the unit that fits, seconds as lengths of time, anything else as it is.
 
-use crate::cli::output::text::{self, duration, harmless};
 use crate::wire::progress::ProgressView;
+use crate::wire::words::{self, duration, harmless};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +42,11 @@ pub fn rate(progress: &ProgressView) -> Option<String> {
             } else {
                 value.round()
             };
-            format!("{} {}/s", text::number(value), scale.name)
+            format!("{} {}/s", words::number(value), scale.name)
         }
-        Measure::Seconds => format!("{}x", text::rate(rate)),
-        Measure::Steps => format!("{} {}/s", text::rate(rate), unit_name(progress)),
-        Measure::Other(unit) => format!("{} {}/s", text::rate(rate), harmless(unit)),
+        Measure::Seconds => format!("{}x", words::rate(rate)),
+        Measure::Steps => format!("{} {}/s", words::rate(rate), unit_name(progress)),
+        Measure::Other(unit) => format!("{} {}/s", words::rate(rate), harmless(unit)),
     })
 }
 
@@ -54,8 +54,8 @@ pub fn rate(progress: &ProgressView) -> Option<String> {
 #[must_use]
 pub fn ratio(part: f64, whole: Option<f64>) -> String {
     match whole {
-        Some(whole) => format!("{}/{}", text::number(part), text::number(whole)),
-        None => text::number(part),
+        Some(whole) => format!("{}/{}", words::number(part), words::number(whole)),
+        None => words::number(part),
     }
 }
 
@@ -117,7 +117,7 @@ fn in_scale(count: f64, scale: &Scale, round: fn(f64) -> f64) -> String {
         10.0..100.0 => 10.0,
         _ => 1.0,
     };
-    text::number(round(value * digits) / digits)
+    words::number(round(value * digits) / digits)
 }
 
 /// A length of time without parts that are nothing.

@@ -1,0 +1,126 @@
+//! What is active, and what it uses: the host, its GPUs, and every job that holds a place.
+
+use crate::api::call::Call;
+use crate::api::jobs::view;
+use crate::api::routes::{Answer, Content, Route, schema};
+use crate::api::service::json;
+use crate::model::gpu::GpuCondition;
+use crate::model::id::JobId;
+use crate::model::sample::Snapshot;
+use crate::model::state::StateName;
+use crate::store::{JobFilter, Page};
+use crate::wire::convert::{gpu_view, host_view};
+use crate::wire::error::{Problem, ProblemKind};
+use crate::wire::host::{GpuList, GpuView, HostView, OperationsView};
+use crate::wire::usage::OperationView;
+use crate::wire::values::Cursor;
+use axum::http::{Method, StatusCode};
+
+mod sentence;
+
+/// Most jobs of one answer; who has more active ones uses the list.
+const MOST_JOBS: usize = 10_000;
+
+pub(super) fn routes() -> Vec<Route> {
+    use ProblemKind as P;
+    vec![
+        Route::new(Method::GET, "/v1/operations", "operations", &[], operations)
+            .says("Everything that is active with what it uses, and what it runs on")
+            .gives(200, Content::Json(schema::<OperationsView>))
+            .fails(&[P::StorageUnavailable]),
+        Route::new(Method::GET, "/v1/host", "host", &[], host)
+            .says("The host as it was measured last")
+            .gives(200, Content::Json(schema::<HostView>))
+            .fails(&[P::NotFound]),
+        Route::new(Method::GET, "/v1/gpus", "gpus", &[], gpus)
+            .says("The GPUs as they were measured last, with who uses them")
+            .gives(200, Content::Json(schema::<GpuList>)),
+    ]
+}
+
+async fn host(call: Call) -> Answer {
+    call.shared.gauges.glance();
+    let newest = call.shared.gauges.newest();
+    match &newest.host {
+        Some(sample) => json(StatusCode::OK, &host_view(sample, &newest.users)),
+        None => {
+            let problem = Problem::new(ProblemKind::NotFound, "the host was not measured yet");
+            let hint = "ask again in a moment; the setting sampling.enabled says whether it is measured at all";
+            Err(problem.hint(hint).into())
+        }
+    }
+}
+
+async fn gpus(call: Call) -> Answer {
+    call.shared.gauges.glance();
+    let items = gpu_views(&call.shared.gauges.newest());
+    json(StatusCode::OK, &GpuList { items })
+}
+
+fn gpu_views(snapshot: &Snapshot) -> Vec<GpuView> {
+    let states = snapshot.gpus.iter();
+    states
+        .map(|state| gpu_view(state, &snapshot.users))
+        .collect()
+}
+
+async fn operations(call: Call) -> Answer {
+    call.shared.gauges.glance();
+    let holding = StateName::ALL.into_iter().filter(|it| it.holds_place());
+    let filter = JobFilter {
+        states: holding.collect(),
+        ..JobFilter::default()
+    };
+    let read = call.shared.read(move |archive| {
+        let page = archive.jobs(&filter, None, MOST_JOBS)?;
+        let (counts, _) = archive.counts()?;
+        Ok((page, counts))
+    });
+    let (page, counts) = read.await?;
+    let waiting = counts.iter();
+    let waiting = waiting.filter(|(state, _)| !state.is_final() && !state.holds_place());
+    let waiting = waiting.map(|(_, count)| count).sum();
+    let snapshot = call.shared.gauges.newest();
+    let view = OperationsView {
+        as_of: Cursor {
+            epoch: call.shared.bus.epoch().to_string(),
+            seq: page.as_of.0,
+        },
+        jobs: active(&call, &page),
+        waiting,
+        host: snapshot
+            .host
+            .as_deref()
+            .map(|sample| host_view(sample, &snapshot.users)),
+        gpus: gpu_views(&snapshot),
+    };
+    json(StatusCode::OK, &view)
+}
+
+fn active(call: &Call, page: &Page) -> Vec<OperationView> {
+    let snapshot = call.shared.gauges.newest();
+    let broken = |id: JobId| {
+        let gpus = snapshot.gpus.iter();
+        let broken = gpus.filter(|gpu| gpu.sample.condition != GpuCondition::Ok);
+        let shares = snapshot
+            .jobs
+            .iter()
+            .filter(|(attempt, _)| attempt.job == id);
+        let used: Vec<_> = shares
+            .flat_map(|(_, it)| &it.gpus)
+            .map(|it| &it.uuid)
+            .collect();
+        broken
+            .filter(|gpu| used.contains(&&gpu.sample.identity.uuid))
+            .map(|gpu| (gpu.sample.identity.index, gpu.sample.condition))
+            .collect::<Vec<_>>()
+    };
+    let jobs = page.items.iter().map(|job| {
+        let shown = view(call, job, &[]);
+        OperationView {
+            summary: sentence::of(&shown, &broken(job.id)),
+            job: shown,
+        }
+    });
+    jobs.collect()
+}

@@ -1,0 +1,354 @@
+//! The files of an attempt's cgroup, as many as its controllers give.
+//!
+//! As long as the kernel has counted no CPU time, nothing in it ran; then only those files are read again that had
+//! changed at the last look, because memory is also taken back, and pages are also written, when nobody runs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::model::metric::{Metric, Readings};
+use crate::model::time::Stamp;
+use crate::sampling::fields::{lines, name, number, pair, sole, words};
+use crate::sampling::files::{Files, Roots, Source};
+use crate::sampling::host::pressure::{Gauge, Stalls};
+use crate::sampling::rates::Meter;
+
+/// Takes a value away again.
+const NONE: f64 = f64::NAN;
+
+/// `cpu.stat`, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuStat {
+    /// CPU time.
+    pub usage: Option<u64>,
+    /// In user mode.
+    pub user: Option<u64>,
+    /// In the kernel.
+    pub system: Option<u64>,
+    /// How long a limit kept it from running; absent without the controller.
+    pub throttled: Option<u64>,
+}
+
+impl CpuStat {
+    /// Reads the file.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Self {
+        let mut stat = Self::default();
+        for (key, value) in lines(text).filter_map(pair) {
+            match key {
+                b"usage_usec" => stat.usage = Some(value),
+                b"user_usec" => stat.user = Some(value),
+                b"system_usec" => stat.system = Some(value),
+                b"throttled_usec" => stat.throttled = Some(value),
+                _ => {}
+            }
+        }
+        stat
+    }
+}
+
+/// A line of `io.stat`, or several added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoStat {
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Operations that read.
+    pub reads: u64,
+    /// Operations that wrote.
+    pub writes: u64,
+}
+
+impl IoStat {
+    /// Reads a line: the device's numbers, as `8:0`, and what was done with it.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<(&[u8], Self)> {
+        let mut words = words(line);
+        let device = words.next()?;
+        let mut stat = Self::default();
+        for word in words {
+            let Some(at) = word.iter().position(|&byte| byte == b'=') else {
+                continue;
+            };
+            let Some(value) = number(&word[at + 1..]) else {
+                continue;
+            };
+            match &word[..at] {
+                b"rbytes" => stat.read_bytes = value,
+                b"wbytes" => stat.written_bytes = value,
+                b"rios" => stat.reads = value,
+                b"wios" => stat.writes = value,
+                _ => {}
+            }
+        }
+        device.contains(&b':').then_some((device, stat))
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            read_bytes: self.read_bytes.saturating_add(other.read_bytes),
+            written_bytes: self.written_bytes.saturating_add(other.written_bytes),
+            reads: self.reads.saturating_add(other.reads),
+            writes: self.writes.saturating_add(other.writes),
+        }
+    }
+}
+
+/// Adds up `io.stat` over the devices that data really go to: a device made of others, or of a file, has its data
+/// counted once more there.
+pub fn sum_io(text: &[u8], mut is_counted: impl FnMut(&[u8]) -> bool) -> IoStat {
+    let devices = lines(text).filter_map(IoStat::parse);
+    devices
+        .filter(|(device, _)| is_counted(device))
+        .fold(IoStat::default(), |sum, (_, stat)| sum.plus(stat))
+}
+
+/// Whether data that go to a device, named by its numbers, go no further.
+fn is_lowest(block: &Path, device: &[u8]) -> bool {
+    let dir = block.join(name(device));
+    let real = std::fs::canonicalize(&dir).unwrap_or_default();
+    let called = real.file_name().unwrap_or_default().to_string_lossy();
+    let is_made_up = ["loop", "ram", "zram"]
+        .iter()
+        .any(|kind| called.starts_with(kind));
+    let mut slaves = std::fs::read_dir(dir.join("slaves")).into_iter().flatten();
+    !is_made_up && slaves.next().is_none()
+}
+
+/// Reads one cgroup.
+#[derive(Debug)]
+pub struct Cgroup {
+    cpu: Source,
+    usage: Option<u64>,
+    cpu_meters: [Meter; 4],
+    memory: Memory,
+    io: Io,
+    tasks: Source,
+    pressures: [Pressure; 3],
+    /// What was told last; what is not read again still holds.
+    told: Readings,
+}
+
+#[derive(Debug)]
+struct Memory {
+    current: Source,
+    peak: Source,
+    swap: Source,
+    stat: Source,
+    events: Source,
+    limit: Source,
+    last: Option<u64>,
+    is_moving: bool,
+}
+
+#[derive(Debug)]
+struct Io {
+    source: Source,
+    meters: [Meter; 4],
+    last: IoStat,
+    is_moving: bool,
+    block: PathBuf,
+    counted: HashMap<Vec<u8>, bool>,
+}
+
+#[derive(Debug)]
+struct Pressure {
+    gauge: Gauge,
+    last: Stalls,
+    is_moving: bool,
+}
+
+impl Cgroup {
+    /// The cgroup at this directory.
+    #[must_use]
+    pub fn new(roots: &Roots, dir: &Path) -> Self {
+        let file = |name: &str| Source::new(dir.join(name));
+        let pressure = |gauge| Pressure {
+            gauge,
+            last: Stalls::default(),
+            is_moving: true,
+        };
+        Self {
+            cpu: file("cpu.stat"),
+            usage: None,
+            cpu_meters: Default::default(),
+            memory: Memory {
+                current: file("memory.current"),
+                peak: file("memory.peak"),
+                swap: file("memory.swap.current"),
+                stat: file("memory.stat"),
+                events: file("memory.events"),
+                limit: file("memory.max"),
+                last: None,
+                is_moving: true,
+            },
+            io: Io {
+                source: file("io.stat"),
+                meters: Default::default(),
+                last: IoStat::default(),
+                is_moving: true,
+                block: roots.sys.join("dev/block"),
+                counted: HashMap::new(),
+            },
+            tasks: file("pids.current"),
+            pressures: [
+                pressure(Gauge::cpu(file("cpu.pressure"))),
+                pressure(Gauge::memory(file("memory.pressure"))),
+                pressure(Gauge::io(file("io.pressure"))),
+            ],
+            told: Readings::default(),
+        }
+    }
+
+    /// Reads it; `is_rare` is the turn of what changes little. Nothing is told of one that is gone.
+    pub fn read(&mut self, files: &mut Files, at: Stamp, is_rare: bool) -> Option<&Readings> {
+        let stat = CpuStat::parse(files.read(&mut self.cpu).ok()?);
+        let has_moved = self.usage != stat.usage || stat.usage.is_none();
+        self.usage = stat.usage;
+        self.tell_cpu(&stat, at);
+        let is_read = has_moved || is_rare;
+        self.memory.read(files, is_read, is_rare, &mut self.told);
+        self.io.read(files, at, is_read, &mut self.told);
+        if is_read {
+            let tasks = files.read(&mut self.tasks).ok().and_then(sole);
+            let tasks = tasks.map_or(NONE, |tasks| tasks as f64);
+            self.told.set(Metric::Threads, tasks);
+        }
+        for pressure in &mut self.pressures {
+            pressure.read(files, at, is_read, &mut self.told);
+        }
+        Some(&self.told)
+    }
+
+    fn tell_cpu(&mut self, stat: &CpuStat, at: Stamp) {
+        let CpuStat {
+            usage,
+            user,
+            system,
+            throttled,
+        } = *stat;
+        let values = [
+            (Metric::CpuSeconds, Metric::CpuPercent, usage),
+            (Metric::CpuUserSeconds, Metric::CpuUserPercent, user),
+            (Metric::CpuSystemSeconds, Metric::CpuSystemPercent, system),
+            (
+                Metric::CpuThrottledSeconds,
+                Metric::CpuThrottledPercent,
+                throttled,
+            ),
+        ];
+        for ((total, share, us), meter) in values.into_iter().zip(&mut self.cpu_meters) {
+            let seconds = us.map_or(NONE, |us| us as f64 / 1e6);
+            self.told.set(total, seconds);
+            let percent = meter.per_second_of(us, at).map_or(NONE, |us| us / 1e4);
+            // Each CPU is throttled by itself, and all of their times are added up.
+            let is_throttling = share == Metric::CpuThrottledPercent;
+            let most = if is_throttling { 100.0 } else { f64::MAX };
+            // Of not-a-number and a bound `min` would make the bound.
+            let percent = if percent > most { most } else { percent };
+            self.told.set(share, percent);
+        }
+    }
+}
+
+impl Memory {
+    fn read(&mut self, files: &mut Files, is_read: bool, is_rare: bool, to: &mut Readings) {
+        if !is_read && !self.is_moving {
+            return;
+        }
+        let mut value = |source: &mut Source| files.read(source).ok().and_then(sole);
+        let current = value(&mut self.current);
+        self.is_moving = current.is_some() && current != self.last;
+        self.last = current;
+        let told = |value: Option<u64>| value.map_or(NONE, |bytes| bytes as f64);
+        to.set(Metric::MemoryBytes, told(current));
+        if current.is_none() {
+            // Without its controller there are none of the others either.
+            return;
+        }
+        to.set(Metric::MemoryPeakBytes, told(value(&mut self.peak)));
+        to.set(Metric::SwapBytes, told(value(&mut self.swap)));
+        if let Ok(text) = files.read(&mut self.events) {
+            let kills = find(text, b"oom_kill");
+            to.set_if(Metric::OomKills, kills.map(|kills| kills as f64));
+        }
+        if !is_rare {
+            return;
+        }
+        // No limit is a word, and no number.
+        let limit = files.read(&mut self.limit).ok().and_then(sole);
+        to.set(Metric::MemoryLimitBytes, told(limit));
+        if let Ok(text) = files.read(&mut self.stat) {
+            let anonymous = find(text, b"anon");
+            to.set(Metric::MemoryAnonymousBytes, told(anonymous));
+            to.set(Metric::MemoryFileBytes, told(find(text, b"file")));
+        }
+    }
+}
+
+/// The number beside a key.
+fn find(text: &[u8], key: &[u8]) -> Option<u64> {
+    let mut pairs = lines(text).filter_map(pair);
+    pairs.find(|(it, _)| *it == key).map(|(_, value)| value)
+}
+
+impl Io {
+    fn read(&mut self, files: &mut Files, at: Stamp, is_read: bool, to: &mut Readings) {
+        if !is_read && !self.is_moving {
+            if to.get(Metric::IoReadBytes).is_some() {
+                to.set(Metric::IoReadBytesPerSecond, 0.0);
+                to.set(Metric::IoWriteBytesPerSecond, 0.0);
+                to.set(Metric::IoReadsPerSecond, 0.0);
+                to.set(Metric::IoWritesPerSecond, 0.0);
+            }
+            return;
+        }
+        let Self { block, counted, .. } = self;
+        let sum = files.read(&mut self.source).ok().map(|text| {
+            sum_io(text, |device| match counted.get(device) {
+                Some(is_counted) => *is_counted,
+                None => {
+                    let is_counted = is_lowest(block, device);
+                    counted.insert(device.to_vec(), is_counted);
+                    is_counted
+                }
+            })
+        });
+        let now = sum.unwrap_or_default();
+        self.is_moving = sum.is_some() && now != self.last;
+        self.last = now;
+        let values = [
+            (
+                Metric::IoReadBytes,
+                Metric::IoReadBytesPerSecond,
+                now.read_bytes,
+            ),
+            (
+                Metric::IoWriteBytes,
+                Metric::IoWriteBytesPerSecond,
+                now.written_bytes,
+            ),
+            (Metric::IoReads, Metric::IoReadsPerSecond, now.reads),
+            (Metric::IoWrites, Metric::IoWritesPerSecond, now.writes),
+        ];
+        for ((total, rate, value), meter) in values.into_iter().zip(&mut self.meters) {
+            let value = sum.map(|_| value);
+            to.set(total, value.map_or(NONE, |value| value as f64));
+            to.set(rate, meter.per_second_of(value, at).unwrap_or(NONE));
+        }
+    }
+}
+
+impl Pressure {
+    fn read(&mut self, files: &mut Files, at: Stamp, is_read: bool, to: &mut Readings) {
+        if !is_read && !self.is_moving {
+            self.gauge.still(to);
+            return;
+        }
+        self.gauge.clear(to);
+        let now = self.gauge.read(files, at, to).unwrap_or_default();
+        self.is_moving = now != self.last;
+        self.last = now;
+    }
+}

@@ -1,0 +1,417 @@
+//! What is sampled when, and how it is tied together. It has no clock and no thread: each turn is told the time.
+//!
+//! A pass begins when a source is due. The GPUs are asked first and the host and the attempts are read meanwhile; the
+//! pass waits a moment for their answers, so that what jobs use of them is of the same time, and goes on without those
+//! that are late.
+
+use crate::model::cadence::{Pace, Situation, Source, next_due_ms};
+use crate::model::gpu::{GpuCondition, GpuFault, GpuUuid, ShareQuality, Xid};
+use crate::model::id::AttemptId;
+use crate::model::metric::Metric;
+use crate::model::sample::{GpuState, HostSample, JobSample, Pass, Snapshot};
+use crate::model::tally::Ledger;
+use crate::model::time::Stamp;
+use crate::sampling::{Found, GpuAnswer, Senses, Watched, lock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+/// How long a pass waits for the answers of GPUs, milliseconds.
+const GPU_PATIENCE_MS: u64 = 50;
+
+/// When the host is looked at again after the first time, milliseconds.
+const FIRST_RATES_MS: u64 = 1_000;
+
+/// What is sampled, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Of each source that is sampled.
+    pub paces: BTreeMap<Source, Pace>,
+    /// How long a GPU may take to answer before it counts as not responding, milliseconds.
+    pub gpu_deadline_ms: u64,
+    /// How many of the busiest processes are named.
+    pub busiest: usize,
+    /// File systems whose space is looked at instead of the local ones, by where they are mounted.
+    pub mounts: Vec<String>,
+}
+
+/// What a turn gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What is new.
+    pub found: Vec<Found>,
+    /// The newest of everything.
+    pub snapshot: Snapshot,
+}
+
+/// A pass that waits for GPUs.
+#[derive(Debug)]
+struct Pending {
+    at: Stamp,
+    host: Option<Arc<HostSample>>,
+    jobs: Option<Vec<JobSample>>,
+    gpus: Vec<Arc<GpuState>>,
+    awaited: usize,
+    until_ms: u64,
+}
+
+/// The state of the sampler.
+#[derive(Debug)]
+pub struct Observatory<S> {
+    senses: S,
+    rules: Rules,
+    due: BTreeMap<Source, u64>,
+    wanted_ms: Option<u64>,
+    /// Something is due sooner than it was.
+    is_restless: bool,
+    watched: BTreeSet<AttemptId>,
+    pending: Option<Pending>,
+    snapshot: Snapshot,
+    /// The GPUs of each source of them.
+    gpus: BTreeMap<(u32, GpuUuid), Arc<GpuState>>,
+    /// Errors that drivers told of, by GPU.
+    xids: BTreeMap<GpuUuid, u64>,
+    /// What was used when the energy of the CPUs was shared out last.
+    energy: Option<EnergyMark>,
+}
+
+#[derive(Clone, Debug)]
+struct EnergyMark {
+    joules: f64,
+    seconds: f64,
+    used: BTreeMap<AttemptId, f64>,
+}
+
+impl<S: Senses> Observatory<S> {
+    /// One that has seen nothing. Everything is due at once.
+    pub fn new(mut senses: S, rules: Rules, now: Stamp) -> Self {
+        senses.tune(&rules);
+        let due = rules.paces.keys().map(|source| (*source, now.boot_ms));
+        Self {
+            senses,
+            due: due.collect(),
+            rules,
+            wanted_ms: None,
+            is_restless: false,
+            watched: BTreeSet::new(),
+            pending: None,
+            snapshot: Snapshot::default(),
+            gpus: BTreeMap::new(),
+            xids: BTreeMap::new(),
+            energy: None,
+        }
+    }
+
+    /// Samples an attempt from now on: at once, so that a short one is seen too.
+    pub fn watch(&mut self, watched: &Watched) {
+        self.senses.watch(watched);
+        self.watched.insert(watched.watch.attempt);
+        for source in [Source::Jobs, Source::Gpus] {
+            self.due.entry(source).and_modify(|due| *due = 0);
+        }
+        self.is_restless = true;
+    }
+
+    /// Samples it no more.
+    pub fn forget(&mut self, attempt: AttemptId) {
+        self.senses.forget(attempt);
+        self.watched.remove(&attempt);
+        self.snapshot.jobs.remove(&attempt);
+    }
+
+    /// Other settings hold from now on.
+    pub fn tune(&mut self, rules: Rules) {
+        self.senses.tune(&rules);
+        let due = rules.paces.keys().map(|source| {
+            let due = self.due.get(source).copied().unwrap_or(0);
+            (*source, due)
+        });
+        self.due = due.collect();
+        self.rules = rules;
+        // What is not sampled any more is not shown any more.
+        let is_on = |source| self.rules.paces.contains_key(&source);
+        if !is_on(Source::Host) {
+            self.snapshot.host = None;
+        }
+        if !is_on(Source::Jobs) {
+            self.snapshot.jobs.clear();
+        }
+        if !is_on(Source::Gpus) {
+            self.gpus.clear();
+            self.snapshot.gpus.clear();
+        }
+    }
+
+    /// When something is due next, on the boot clock; `None` while nothing is sampled. `wanted_ms` is what those want
+    /// who look.
+    pub fn due_ms(&mut self, now: Stamp, wanted_ms: Option<u64>) -> Option<u64> {
+        if self.wanted_ms != wanted_ms || self.is_restless {
+            self.wanted_ms = wanted_ms;
+            self.is_restless = false;
+            let sources: Vec<Source> = self.due.keys().copied().collect();
+            for source in sources {
+                let sooner = self.next_due(source, now);
+                self.due
+                    .entry(source)
+                    .and_modify(|due| *due = (*due).min(sooner));
+            }
+        }
+        let patience = self.pending.as_ref().map(|pending| pending.until_ms);
+        let due = self.due.iter();
+        // Without attempts there is nothing to read of them.
+        let due = due.filter(|(source, _)| **source != Source::Jobs || !self.watched.is_empty());
+        due.map(|(_, at)| *at).chain(patience).min()
+    }
+
+    fn next_due(&mut self, source: Source, now: Stamp) -> u64 {
+        let situation = Situation {
+            is_busy: !self.watched.is_empty(),
+            on_battery: self.senses.on_battery(),
+            wanted_ms: self.wanted_ms,
+        };
+        let pace = self.rules.paces.get(&source);
+        pace.map_or(u64::MAX, |pace| {
+            next_due_ms(now.boot_ms, pace.interval_ms(situation))
+        })
+    }
+
+    /// Does what is due, and takes what GPUs answered.
+    pub fn turn(&mut self, now: Stamp, ledger: &Mutex<Ledger>) -> Outcome {
+        let mut found = Vec::new();
+        if self.pending.is_none() {
+            self.begin(now, ledger);
+        }
+        for answer in self.senses.gpu_answers() {
+            self.take(answer, ledger);
+        }
+        for xid in self.senses.xids() {
+            found.push(Found::Fault(self.fault(xid)));
+        }
+        let is_ripe =
+            |pending: &mut Pending| pending.awaited == 0 || now.boot_ms >= pending.until_ms;
+        if let Some(pending) = self.pending.take_if(is_ripe) {
+            found.extend(self.complete(pending, ledger).map(Found::Pass));
+        }
+        let settled = lock(ledger).settled();
+        found.extend(
+            settled
+                .into_iter()
+                .map(|(id, tally)| Found::Settled(id, tally)),
+        );
+        Outcome {
+            found,
+            snapshot: self.snapshot.clone(),
+        }
+    }
+
+    /// Counts an error, and finds out whose it was.
+    fn fault(&mut self, xid: Xid) -> GpuFault {
+        if let Some(uuid) = &xid.uuid {
+            *self.xids.entry(uuid.clone()).or_default() += 1;
+        }
+        let mut gpus = self.snapshot.gpus.iter().map(|gpu| &gpu.sample.identity);
+        let index = gpus.find(|gpu| Some(&gpu.uuid) == xid.uuid.as_ref());
+        let index = index.map(|gpu| gpu.index);
+        let holder = xid.pid.map(|pid| self.senses.holder(pid));
+        GpuFault {
+            attempt: holder.and_then(|holder| holder.attempt()),
+            index,
+            xid,
+        }
+    }
+
+    /// Begins a pass over what is due.
+    fn begin(&mut self, now: Stamp, ledger: &Mutex<Ledger>) {
+        let due = self.due.iter().filter(|(_, at)| **at <= now.boot_ms);
+        let sources: BTreeSet<Source> = due.map(|(source, _)| *source).collect();
+        if sources.is_empty() {
+            return;
+        }
+        for source in &sources {
+            let is_first = *source == Source::Host && self.snapshot.host.is_none();
+            // The first sample has no rates, which are what most want to see.
+            let next = if is_first {
+                next_due_ms(now.boot_ms, FIRST_RATES_MS)
+            } else {
+                self.next_due(*source, now)
+            };
+            self.due.insert(*source, next);
+        }
+        self.senses.begin(now, &sources);
+        let awaited = if sources.contains(&Source::Gpus) {
+            self.senses.ask_gpus(now)
+        } else {
+            0
+        };
+        let host = sources
+            .contains(&Source::Host)
+            .then(|| Arc::new(self.senses.host(now)));
+        let jobs = (sources.contains(&Source::Jobs) && !self.watched.is_empty())
+            .then(|| self.senses.jobs(now));
+        if let Some(host) = &host {
+            self.share_cpu_energy(host, jobs.as_deref(), ledger);
+        }
+        self.pending = Some(Pending {
+            at: now,
+            host,
+            jobs,
+            gpus: Vec::new(),
+            awaited,
+            until_ms: now.boot_ms + GPU_PATIENCE_MS,
+        });
+    }
+
+    /// Energy of the CPUs since it was shared out last goes to the attempts by their CPU time.
+    fn share_cpu_energy(
+        &mut self,
+        host: &HostSample,
+        jobs: Option<&[JobSample]>,
+        ledger: &Mutex<Ledger>,
+    ) {
+        let readings = &host.readings;
+        let joules = readings.get(Metric::CpuEnergyJoules);
+        let seconds = readings.get(Metric::CpuSeconds);
+        let (Some(joules), Some(seconds)) = (joules, seconds) else {
+            return;
+        };
+        let newest: BTreeMap<AttemptId, f64> = match jobs {
+            Some(jobs) => jobs.iter().filter_map(cpu_seconds).collect(),
+            None => {
+                let jobs = self.snapshot.jobs.values();
+                jobs.filter_map(|job| cpu_seconds(job)).collect()
+            }
+        };
+        if let Some(before) = &self.energy
+            && joules >= before.joules
+        {
+            let used = newest.iter().map(|(attempt, seconds)| {
+                let earlier = before.used.get(attempt).copied().unwrap_or(0.0);
+                (*attempt, (seconds - earlier).max(0.0))
+            });
+            let used = used.collect();
+            let spent = joules - before.joules;
+            lock(ledger).cpu(spent, seconds - before.seconds, &used);
+        }
+        self.energy = Some(EnergyMark {
+            joules,
+            seconds,
+            used: newest,
+        });
+    }
+
+    /// Takes what GPUs answered: into the pass that waits for it, or else into the next one.
+    fn take(&mut self, answer: GpuAnswer, ledger: &Mutex<Ledger>) {
+        let GpuAnswer { source, at, gpus } = answer;
+        let present: BTreeSet<GpuUuid> = gpus.iter().map(|it| it.identity.uuid.clone()).collect();
+        self.gpus
+            .retain(|(of, uuid), _| *of != source || present.contains(uuid));
+        let mut states = Vec::with_capacity(gpus.len());
+        for mut sample in gpus {
+            let uuid = sample.identity.uuid.clone();
+            let pids = sample.processes.iter().map(|process| process.pid);
+            let holders: Vec<_> = pids.map(|pid| self.senses.holder(pid)).collect();
+            if sample.condition == GpuCondition::Ok {
+                lock(ledger).look(at, &sample, &holders);
+            } else {
+                lock(ledger).lose(&uuid);
+            }
+            if let Some(count) = self.xids.get(&uuid) {
+                sample.readings.set(Metric::Xids, *count as f64);
+            }
+            let key = (source, uuid);
+            let before = self.gpus.get(&key);
+            let since_ms = before
+                .filter(|before| before.sample.condition == sample.condition)
+                .map_or(at.wall_ms, |before| before.since_ms);
+            let state = Arc::new(GpuState {
+                at,
+                sample,
+                holders,
+                since_ms,
+            });
+            states.push(Arc::clone(&state));
+            self.gpus.insert(key, state);
+        }
+        let pending = self.pending.get_or_insert_with(|| Pending {
+            at,
+            host: None,
+            jobs: None,
+            gpus: Vec::new(),
+            awaited: 0,
+            until_ms: at.boot_ms,
+        });
+        pending.awaited = pending.awaited.saturating_sub(1);
+        pending.gpus.extend(states);
+    }
+
+    /// Puts a pass together; `None` where nothing was measured.
+    fn complete(&mut self, pending: Pending, ledger: &Mutex<Ledger>) -> Option<Arc<Pass>> {
+        let ledger = lock(ledger);
+        let jobs = pending.jobs.map(|jobs| {
+            let jobs = jobs
+                .into_iter()
+                .filter(|job| self.watched.contains(&job.attempt));
+            jobs.map(|job| Arc::new(with_gpus(job, &ledger)))
+                .collect::<Vec<_>>()
+        });
+        drop(ledger);
+        if let Some(host) = &pending.host {
+            self.snapshot.host = Some(Arc::clone(host));
+        }
+        if !pending.gpus.is_empty() || self.snapshot.gpus.len() != self.gpus.len() {
+            let mut gpus: Vec<_> = self.gpus.values().cloned().collect();
+            gpus.sort_by_key(|gpu| gpu.sample.identity.index);
+            self.snapshot.gpus = gpus;
+        }
+        for job in jobs.iter().flatten() {
+            self.snapshot.jobs.insert(job.attempt, Arc::clone(job));
+        }
+        self.snapshot.users = self.senses.users();
+        let pass = Pass {
+            at: pending.at,
+            host: pending.host,
+            gpus: pending.gpus,
+            jobs: jobs.unwrap_or_default(),
+        };
+        let is_empty = pass.host.is_none() && pass.gpus.is_empty() && pass.jobs.is_empty();
+        (!is_empty).then(|| Arc::new(pass))
+    }
+}
+
+fn cpu_seconds(job: &JobSample) -> Option<(AttemptId, f64)> {
+    Some((job.attempt, job.readings.get(Metric::CpuSeconds)?))
+}
+
+/// What an attempt uses, with what it uses of GPUs and of energy.
+fn with_gpus(mut job: JobSample, ledger: &Ledger) -> JobSample {
+    let Some(tally) = ledger.tally(job.attempt) else {
+        return job;
+    };
+    for (metric, value) in tally.readings().iter() {
+        job.readings.set(metric, value);
+    }
+    job.gpus = ledger.shares_of(job.attempt);
+    if job.gpus.is_empty() {
+        return job;
+    }
+    let sum = |metric| {
+        let values = job
+            .gpus
+            .iter()
+            .filter_map(|share| share.readings.get(metric));
+        values.reduce(|a, b| a + b)
+    };
+    let (memory, percent) = (sum(Metric::MemoryBytes), sum(Metric::UtilizationPercent));
+    let all_known = job
+        .gpus
+        .iter()
+        .all(|share| matches!(share.quality, ShareQuality::Measured | ShareQuality::Sole));
+    job.readings.set(Metric::Gpus, job.gpus.len() as f64);
+    job.readings.set_if(Metric::GpuMemoryBytes, memory);
+    // A sum of which a part is unknown would be a number that nobody measured.
+    job.readings
+        .set_if(Metric::GpuPercent, percent.filter(|_| all_known));
+    job
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! What the sampler reads with on a real host: `/proc`, `/sys`, cgroups, and helpers that ask GPUs.
+
+use crate::model::cadence::Source;
+use crate::model::gpu::Xid;
+use crate::model::id::AttemptId;
+use crate::model::sample::{Holder, HostSample, JobSample};
+use crate::model::time::Stamp;
+use crate::sampling::files::Roots;
+use crate::sampling::host::{self, HostReader};
+use crate::sampling::jobs::Jobs;
+use crate::sampling::names::{Names, Users};
+use crate::sampling::processes::Processes;
+use crate::sampling::{GpuAnswer, Rules, Senses, Watched};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Reads the host that this runs on.
+#[derive(Debug)]
+pub struct HostSenses {
+    roots: Roots,
+    host: HostReader,
+    processes: Processes,
+    jobs: Jobs,
+    names: Names,
+}
+
+impl HostSenses {
+    /// Reads what is below `roots`.
+    #[must_use]
+    pub fn new(roots: Roots) -> Self {
+        let processes = Processes::new(&roots, 0);
+        Self {
+            host: HostReader::new(&roots, &host::Settings::default()),
+            jobs: Jobs::new(&roots, &processes),
+            processes,
+            names: Names::default(),
+            roots,
+        }
+    }
+}
+
+impl Senses for HostSenses {
+    fn watch(&mut self, watched: &Watched) {
+        self.jobs.watch(&watched.watch, &mut self.processes);
+    }
+
+    fn forget(&mut self, attempt: AttemptId) {
+        self.jobs.forget(attempt, &mut self.processes);
+    }
+
+    fn tune(&mut self, rules: &Rules) {
+        let settings = host::Settings {
+            mounts: rules.mounts.clone(),
+            ..host::Settings::default()
+        };
+        // What it has counted so far begins anew: the first sample after a change has no rates.
+        self.host = HostReader::new(&self.roots, &settings);
+        self.processes.name_busiest(rules.busiest);
+    }
+
+    fn begin(&mut self, at: Stamp, sources: &BTreeSet<Source>) {
+        // Of GPUs alone the table is needed only to know whose their processes are, and it is a moment old then.
+        if sources.contains(&Source::Host) || sources.contains(&Source::Jobs) {
+            self.processes.refresh(at);
+        }
+    }
+
+    fn host(&mut self, at: Stamp) -> HostSample {
+        let mut sample = self.host.read(at);
+        self.processes.tell(&mut sample);
+        for process in &sample.busiest {
+            self.names.meet(process.uid);
+        }
+        sample
+    }
+
+    fn jobs(&mut self, at: Stamp) -> Vec<JobSample> {
+        self.jobs.read(at, &self.processes)
+    }
+
+    fn ask_gpus(&mut self, _at: Stamp) -> usize {
+        0
+    }
+
+    fn gpu_answers(&mut self) -> Vec<GpuAnswer> {
+        Vec::new()
+    }
+
+    fn xids(&mut self) -> Vec<Xid> {
+        Vec::new()
+    }
+
+    fn holder(&mut self, pid: u32) -> Holder {
+        let holder = self.processes.holder(pid);
+        if let Holder::Foreign { uid, .. } = &holder {
+            self.names.meet(*uid);
+        }
+        holder
+    }
+
+    fn users(&mut self) -> Arc<Users> {
+        self.names.known()
+    }
+
+    fn on_battery(&mut self) -> bool {
+        self.host.is_on_battery().unwrap_or(false)
+    }
+}
