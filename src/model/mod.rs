@@ -27,3 +27,4 @@ pub mod state;
 pub mod tally;
 pub mod time;
 pub mod transition;
+pub mod xid;

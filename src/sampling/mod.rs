@@ -6,6 +6,7 @@
 mod aside;
 pub mod fields;
 pub mod files;
+pub mod gpu;
 pub mod host;
 pub mod jobs;
 pub mod names;

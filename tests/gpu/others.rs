@@ -1,0 +1,1 @@
+//! GPUs of other makers, in the process that looks.
