@@ -99,3 +99,6 @@ pub fn read_hex(path: &Path) -> Option<u64> {
     let text = read(path)?;
     u64::from_str_radix(text.trim_start_matches("0x"), 16).ok()
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -65,7 +65,7 @@ pub fn xid(text: &str, at_ms: i64) -> Option<Xid> {
         // The driver writes '<unknown>' where it does not know.
         match fact.trim_matches('\'').split_once('=') {
             Some(("pid", pid)) => {
-                xid.pid = pid.trim_matches('\'').parse().ok().filter(|pid| *pid > 0)
+                xid.pid = pid.trim_matches('\'').parse().ok().filter(|pid| *pid > 0);
             }
             Some(("name", name)) if !name.contains("unknown>") && !name.is_empty() => {
                 xid.process = Some(name.chars().take(64).collect());
@@ -81,18 +81,19 @@ pub fn xid(text: &str, at_ms: i64) -> Option<Xid> {
 pub fn bus_id(text: &str) -> Option<String> {
     let (rest, function) = text.split_once('.').unwrap_or((text, "0"));
     let mut parts = rest.split(':');
-    let mut hex = |most: u32| {
-        let part = parts.next().filter(|part| !part.starts_with('+'))?;
-        u32::from_str_radix(part, 16).ok().filter(|it| *it <= most)
-    };
-    let (domain, bus, device) = (hex(u32::MAX)?, hex(0xff)?, hex(0x1f)?);
-    let function = u32::from_str_radix(function, 16)
-        .ok()
-        .filter(|it| *it <= 7 && !text.ends_with('+'))?;
-    parts
-        .next()
-        .is_none()
-        .then(|| format!("{domain:04x}:{bus:02x}:{device:02x}.{function:x}"))
+    let domain = hex(parts.next()?, u32::MAX)?;
+    let bus = hex(parts.next()?, 0xff)?;
+    let device = hex(parts.next()?, 0x1f)?;
+    let function = hex(function, 7)?;
+    let is_all = parts.next().is_none();
+    is_all.then(|| format!("{domain:04x}:{bus:02x}:{device:02x}.{function:x}"))
+}
+
+fn hex(text: &str, most: u32) -> Option<u32> {
+    // A sign is taken for a digit otherwise.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u32::from_str_radix(text, 16).ok()?;
+    (is_plain && number <= most).then_some(number)
 }
 
 /// Something of the log that matters.

@@ -316,14 +316,17 @@ fn is_of_driver(error: &NvmlError) -> bool {
     )
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most of the driver's many errors are told in its words"
+)]
 fn failed(error: NvmlError) -> GpuError {
-    match &error {
+    match error {
         NvmlError::LibloadingError(cause) => GpuError::Library(cause.to_string()),
-        NvmlError::FailedToLoadSymbol(cause) => GpuError::Library(cause.clone()),
-        NvmlError::LibraryNotFound => GpuError::Library(error.to_string()),
+        NvmlError::FailedToLoadSymbol(cause) => GpuError::Library(cause),
         NvmlError::DriverNotLoaded => GpuError::NoDriver,
         NvmlError::LibRmVersionMismatch => GpuError::Mismatch,
         NvmlError::NoPermission | NvmlError::OperatingSystem => GpuError::Permission,
-        _ => GpuError::Driver(error.to_string()),
+        other => GpuError::Driver(other.to_string()),
     }
 }

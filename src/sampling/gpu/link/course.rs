@@ -155,7 +155,9 @@ impl Course {
         }
         let wait_ms = match was {
             Phase::Closing { .. } => 0,
-            _ => backoff_ms(self.failures),
+            Phase::Down { .. } | Phase::Ready | Phase::Asked { .. } | Phase::Dying => {
+                backoff_ms(self.failures)
+            }
         };
         self.phase = Phase::Down {
             until_ms: now_ms.saturating_add(wait_ms),

@@ -277,7 +277,7 @@ fn natural(value: SampleValue) -> Option<u64> {
         SampleValue::U32(value) => Some(u64::from(value)),
         SampleValue::U64(value) => Some(value),
         SampleValue::I64(value) => u64::try_from(value).ok(),
-        SampleValue::F64(value) if value >= 0.0 && value < 1e18 => Some(value as u64),
+        SampleValue::F64(value) if (0.0..1e18).contains(&value) => Some(value as u64),
         SampleValue::F64(_) => None,
     }
 }

@@ -155,9 +155,10 @@ impl Ring {
 
 /// The ring is empty when nobody computes, which is no error.
 fn none_computed(error: NvmlError) -> Result<Vec<ProcessUtilizationSample>, NvmlError> {
-    match error {
-        NvmlError::NotFound => Ok(Vec::new()),
-        error => Err(error),
+    if matches!(error, NvmlError::NotFound) {
+        Ok(Vec::new())
+    } else {
+        Err(error)
     }
 }
 
