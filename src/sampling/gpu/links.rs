@@ -22,7 +22,7 @@ pub const OPTION: &str = "--gpu-eyes";
 const PROBE_MS: u64 = 60_000;
 
 /// What the processes get of the environment, beside where things are: what the library of a driver may need.
-const PASSED: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "HOME", "LANG"];
+const PASSED: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "LANG"];
 
 /// How processes that look at GPUs are started.
 #[derive(Clone, Debug)]
