@@ -53,7 +53,7 @@ fn a_job_is_told_which_gpus_it_uses_and_how_much() {
     let operations = host.get("/v1/operations");
     let summary = operations["jobs"][0]["summary"].as_str().unwrap();
     assert!(
-        summary.contains("is using GPU 0 (60 %), 8 GiB"),
+        summary.contains("is using GPU 0 (60 %), 8.0 GiB"),
         "{summary}"
     );
     let gpus = host.get("/v1/gpus");

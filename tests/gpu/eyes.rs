@@ -100,7 +100,7 @@ impl Daemon {
     }
 
     /// Waits until the process is gone, as the kernel sees it, and the link noticed.
-    fn until_gone(&mut self, pid: u32) {
+    pub(crate) fn until_gone(&mut self, pid: u32) {
         let own = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
         if let Ok(pidfd) = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) {
             let limit = rustix::event::Timespec {

@@ -1,9 +1,5 @@
 //! GPUs without a GPU: the real sources, in the real process that looks, on a fake driver.
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test stops at what it did not expect, and says what it skips"
-)]
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod eyes;
 #[path = "../fake-nvml/mod.rs"]
