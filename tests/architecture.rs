@@ -58,6 +58,7 @@ const HOMES: &[(&str, &str)] = &[
     ("regex_syntax", "progress/adapters/"),
     ("rusqlite", "store/"),
     ("tikv_jemallocator", "bin/stoked.rs"),
+    ("zstd", "store/ logs/"),
     ("toml", "config/ progress/adapters/ cli/commands/submit.rs"),
 ];
 

@@ -5,6 +5,7 @@ pub mod limits;
 pub mod openapi;
 pub mod ports;
 
+mod archive;
 mod bucket;
 mod call;
 mod compare;
@@ -36,7 +37,7 @@ pub use jobs::check_submission;
 
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
-use crate::api::ports::{Gauges, HealthSource, Output};
+use crate::api::ports::{ArchiveDesk, Gauges, HealthSource, Output};
 use crate::api::problem::{Failure, internal};
 use crate::api::turns::Turns;
 use crate::auth::Policy;
@@ -62,6 +63,8 @@ pub struct Api {
     pub bus: Bus,
     /// What is stored.
     pub archive: Reader,
+    /// The one who archives.
+    pub desk: ArchiveDesk,
     /// The output of attempts.
     pub logs: Output,
     /// What is measured.
@@ -96,6 +99,7 @@ struct Shared {
     control: Handle,
     bus: Bus,
     archive: Reader,
+    desk: ArchiveDesk,
     logs: Output,
     gauges: Arc<dyn Gauges>,
     health: Arc<dyn HealthSource>,
@@ -122,6 +126,7 @@ impl Shared {
             control: api.control,
             bus: api.bus,
             archive: api.archive,
+            desk: api.desk,
             logs: api.logs,
             gauges: api.gauges,
             health: api.health,

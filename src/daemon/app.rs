@@ -1,12 +1,13 @@
 //! The composition root: every constructor call of the daemon, in the order of its dependencies.
 
-use crate::api::ports::Output;
+use crate::api::ports::{ArchiveDesk, Output};
 use crate::api::{self, Api};
 use crate::auth::Policy;
 use crate::config::{GroupSettings, Settings};
 use crate::contain::identity;
 use crate::control::{self, Handle};
 use crate::daemon::adapters::Shelf;
+use crate::daemon::archiving::{Archivist, Bells, Rules};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
@@ -19,7 +20,8 @@ use crate::daemon::measuring::{self, Owners, SamplerGauges};
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
-    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, stop_policy,
+    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, rules,
+    stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
@@ -80,6 +82,7 @@ pub(super) struct App {
     /// The control task.
     engine: JoinHandle<()>,
     keeping: watch::Sender<Keeping>,
+    rules: watch::Sender<Rules>,
     control: Handle,
     dirs: Dirs,
     launcher: Arc<Launcher>,
@@ -157,6 +160,8 @@ impl Parts {
         );
         let (trouble, troubled) = watch::channel(None);
         let trim_due = Arc::new(Notify::new());
+        let bells = Bells::default();
+        let (desk, errands, standing) = ArchiveDesk::new();
         let host = HostFacts {
             boot_id,
             default_parallelism: default_parallelism(&settings),
@@ -169,6 +174,8 @@ impl Parts {
             supervisor: supervisor.clone(),
             watcher: watcher.clone(),
             shelf: Arc::clone(&shelf),
+            desk: desk.clone(),
+            reader: store.reader(),
             state: dirs.state.clone(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
@@ -188,6 +195,7 @@ impl Parts {
             trouble,
             hastener,
             trim_due: Arc::clone(&trim_due),
+            bells: bells.clone(),
             published: 0,
             flows: flow_feed,
             tasks: core_tasks.clone(),
@@ -207,12 +215,24 @@ impl Parts {
             trim_due,
             core.clone(),
         ));
+        let (rules, ruled) = watch::channel(rules(&settings));
+        let archivist = Archivist::new(
+            &store,
+            bus.clone(),
+            dirs.logs(),
+            ruled,
+            bells,
+            (errands, standing),
+            core.clone(),
+        );
+        core_tasks.spawn(archivist.run());
         let (stopping, stopping_now) = watch::channel(stop_policy(&settings));
         let doors = CancellationToken::new();
         let api = Api {
             control: control.clone(),
             bus: bus.clone(),
             archive: store.reader(),
+            desk,
             logs: Output {
                 dir: dirs.logs(),
                 watcher,
@@ -248,6 +268,7 @@ impl Parts {
             door_tasks,
             engine,
             keeping,
+            rules,
         };
         app.set_groups(settings.groups.iter()).await;
         Ok(app)
@@ -263,6 +284,7 @@ impl App {
     /// Applies what of new settings counts at once.
     pub(super) async fn apply(&self, old: &Settings, new: &Settings) {
         self.keeping.send_replace(keeping_of(new));
+        self.rules.send_replace(rules(new));
         self.stopping.send_replace(stop_policy(new));
         self.feeds.set_estimating(estimating(new, &self.dirs));
         if old.sampling != new.sampling {

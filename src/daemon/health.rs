@@ -1,10 +1,10 @@
 //! How well the parts of the daemon are, and what is in force: for `GET /v1/health` and `stoke doctor`.
 
-use crate::api::ports::HealthSource;
+use crate::api::ports::{ArchiveDesk, HealthSource};
 use crate::daemon::adapters::Shelf;
 use crate::daemon::launch::Launcher;
 use crate::logs::watch::Watcher;
-use crate::store::Condition;
+use crate::store::{Condition, Reader};
 use crate::supervise::{Containing, Supervisor};
 use crate::wire::service::{ComponentView, Health};
 use std::path::PathBuf;
@@ -26,6 +26,10 @@ pub(super) struct Vitals {
     pub watcher: Watcher,
     /// How output is read.
     pub shelf: Arc<Shelf>,
+    /// How archiving stands.
+    pub desk: ArchiveDesk,
+    /// What is archived.
+    pub reader: Reader,
     /// Where everything is kept.
     pub state: PathBuf,
 }
@@ -38,6 +42,7 @@ impl HealthSource for Vitals {
             self.containment(),
             self.watcher(),
             self.adapters(),
+            self.archive(),
         ]
     }
 }
@@ -74,6 +79,16 @@ impl Vitals {
                     format!("jobs.containment asks for a cgroup, and no job can start: {why}");
                 component("containment", Health::Unhealthy, message)
             }
+        }
+    }
+
+    fn archive(&self) -> ComponentView {
+        let standing = self.desk.standing();
+        let failed = standing.last.and_then(|last| last.problem);
+        let unreadable = self.reader.archive_trouble();
+        match unreadable.ok().flatten().or(failed) {
+            Some(why) => component("archive", Health::Degraded, why),
+            None => component("archive", Health::Healthy, "every month can be read"),
         }
     }
 

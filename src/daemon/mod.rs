@@ -2,6 +2,7 @@
 
 mod adapters;
 mod app;
+mod archiving;
 mod args;
 mod clock;
 mod dirs;

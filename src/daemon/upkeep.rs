@@ -37,8 +37,8 @@ pub(super) async fn probe(store: Store, stop: CancellationToken) {
 /// What is kept, from the settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keeping {
-    /// How many of the newest events.
-    pub events: u64,
+    /// How many of the newest events; all of them where it is not said.
+    pub events: Option<u64>,
     /// How long idempotency keys, milliseconds.
     pub keys_ms: i64,
 }
@@ -54,17 +54,15 @@ pub(super) async fn trim(
     loop {
         let Keeping { events, keys_ms } = *keeping.borrow();
         let policy = TrimPolicy {
-            events_keep: events,
+            events_keep: events.unwrap_or(u64::MAX),
             events_older_than_ms: None,
             keys_older_than_ms: clock::now().wall_ms.saturating_sub(keys_ms),
         };
         // Whoever would be left behind gets a newer cursor while its old one still counts.
-        bus.announce_trim(Seq(bus
-            .bounds()
-            .1
-            .0
-            .saturating_add(1)
-            .saturating_sub(events)));
+        if let Some(events) = events {
+            let head = bus.bounds().1.0;
+            bus.announce_trim(Seq(head.saturating_add(1).saturating_sub(events)));
+        }
         match store.trim(policy).await {
             Ok(trimmed) => {
                 bus.trim(trimmed.oldest);

@@ -22,6 +22,7 @@ pub mod phases;
 pub mod progress;
 pub mod retry;
 pub mod sample;
+pub mod sketch;
 pub mod spec;
 pub mod state;
 pub mod tally;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::id::AttemptId;
-use crate::model::metric::Metric;
+use crate::model::metric::{Metric, Readings};
 use crate::model::sample::JobSample;
 use crate::model::time::Stamp;
 use crate::sampling::files::{Files, Roots};
@@ -105,6 +105,8 @@ struct JobReader {
     before: Option<Stamp>,
     peak_bytes: f64,
     open_files: Option<f64>,
+    /// Its cgroup has told something.
+    is_counted: bool,
 }
 
 impl JobReader {
@@ -118,6 +120,7 @@ impl JobReader {
             before: None,
             peak_bytes: 0.0,
             open_files: None,
+            is_counted: false,
         }
     }
 
@@ -131,7 +134,15 @@ impl JobReader {
             .cgroup
             .as_mut()
             .map(|cgroup| cgroup.read(&mut shared.files, at, is_rare));
-        let mut to = told.flatten().cloned().unwrap_or_default();
+        let mut to = match told {
+            Some(Some(told)) => {
+                self.is_counted = true;
+                told.clone()
+            }
+            // The attempt ends with its cgroup; what its last processes tell by themselves would be less than before.
+            Some(None) if self.is_counted => return None,
+            Some(None) | None => Readings::default(),
+        };
         let needs = Needs {
             cpu: to.get(Metric::CpuSeconds).is_none(),
             memory: to.get(Metric::MemoryBytes).is_none(),

@@ -7,6 +7,7 @@
 )]
 
 mod adapters;
+mod archive;
 mod away;
 mod bad_input;
 mod bad_jobs;
@@ -33,4 +34,5 @@ mod stream;
 mod streams;
 mod system;
 mod terminal;
+mod usage;
 mod watching;

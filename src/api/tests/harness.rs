@@ -3,7 +3,7 @@
 pub(super) use super::client::*;
 pub(super) use super::dials::Dials;
 use crate::api::limits::Limits;
-use crate::api::ports::{Gauges, HealthSource, Output};
+use crate::api::ports::{ArchiveDesk, Gauges, HealthSource, Output};
 use crate::api::routes::router;
 use crate::api::{Api, Shared, serve};
 use crate::auth::{Mode, Policy, Subject};
@@ -212,6 +212,7 @@ impl Daemon {
             control: control.clone(),
             bus: bus.clone(),
             archive: store.reader(),
+            desk: ArchiveDesk::new().0,
             logs: Output {
                 dir: directory.path().join("logs"),
                 watcher: Watcher::start().unwrap(),
