@@ -52,6 +52,7 @@ const HOMES: &[(&str, &str)] = &[
     ("hyper", "client/ api/"),
     ("hyper_util", "client/ api/"),
     ("memchr", "progress/"),
+    ("nvml_wrapper", "sampling/gpu/nvml.rs sampling/gpu/nvml/"),
     ("procfs", "sampling/"),
     ("regex", "progress/adapters/"),
     ("regex_syntax", "progress/adapters/"),

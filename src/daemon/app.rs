@@ -30,9 +30,10 @@ use crate::events::{Bus, BusOptions};
 use crate::logs::watch::Watcher;
 use crate::model::group::{DEFAULT_GROUP, Group};
 use crate::model::spec::StopPolicy;
-use crate::sampling::Sampler;
 use crate::sampling::files::Roots;
+use crate::sampling::gpu::links::{self, GpuLinks};
 use crate::sampling::senses::HostSenses;
+use crate::sampling::{Sampler, Waker};
 use crate::store::{Retention, Samples, Store};
 use crate::supervise::{Containing, Listener, Supervisor};
 use anyhow::{Context, Result};
@@ -139,7 +140,11 @@ impl Parts {
             samples.clone(),
             Arc::clone(&owners),
         );
-        let senses = |_waker| HostSenses::new(Roots::default());
+        let looking = links::Settings::of_process(&settings.sampling.nvml_library);
+        let senses = |waker: Waker| {
+            let gpus = GpuLinks::new(looking, Arc::new(move || waker.wake()));
+            HostSenses::new(Roots::default(), gpus, clock::now)
+        };
         let sampler = Sampler::start(
             measuring::rules(&settings.sampling),
             clock::now,

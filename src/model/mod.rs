@@ -28,3 +28,4 @@ pub mod state;
 pub mod tally;
 pub mod time;
 pub mod transition;
+pub mod xid;

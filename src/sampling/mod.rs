@@ -5,6 +5,7 @@
 
 mod aside;
 pub mod files;
+pub mod gpu;
 pub mod host;
 pub mod jobs;
 pub mod names;

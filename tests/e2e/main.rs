@@ -12,8 +12,12 @@ mod away;
 mod bad_input;
 mod bad_jobs;
 mod ends;
+#[path = "../fake-nvml/mod.rs"]
+#[expect(dead_code, reason = "tests of the sources look at the calls, too")]
+mod fake_nvml;
 mod flows;
 mod gate;
+mod gpus;
 mod harness;
 mod heard;
 mod http;
