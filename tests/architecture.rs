@@ -52,6 +52,7 @@ const HOMES: &[(&str, &str)] = &[
     ("hyper", "client/ api/"),
     ("hyper_util", "client/ api/"),
     ("memchr", "progress/"),
+    ("parquet", "cli/commands/series/"),
     ("procfs", "sampling/"),
     ("regex", "progress/adapters/"),
     ("regex_syntax", "progress/adapters/"),

@@ -114,6 +114,8 @@ async fn list(call: Call) -> Answer {
     let items = quantities.into_iter().map(|quantity| SeriesInfo {
         unit: quantity.unit().map(str::to_owned),
         name: SeriesName { job: id, quantity }.to_string(),
+        first: None,
+        last: None,
     });
     let items = items.collect();
     json(StatusCode::OK, &SeriesList { items })
