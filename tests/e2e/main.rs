@@ -16,6 +16,7 @@ mod gate;
 mod harness;
 mod heard;
 mod http;
+mod measured;
 mod open_files;
 mod order;
 mod outside;
