@@ -14,7 +14,7 @@ use crate::model::entity::{Entity, SeriesKey};
 use crate::model::id::JobId;
 use crate::model::metric::Metric;
 use crate::store::{JobHistory, Range, Reader, SamplePoint, Stretch};
-use crate::wire::convert::{Audience, series_point};
+use crate::wire::convert::{Audience, series_point, timestamp};
 use crate::wire::error::ProblemKind;
 use crate::wire::series::{Series, SeriesData, SeriesInfo, SeriesList, SeriesPoint};
 use axum::http::{Method, StatusCode};
@@ -121,9 +121,11 @@ async fn list(call: Call) -> Answer {
         samples.series(&is_wanted, since_ms, until_ms)
     };
     let measured = call.shared.blocking(read).await??;
-    items.extend(measured.into_iter().map(|key| SeriesInfo {
+    items.extend(measured.into_iter().map(|(key, kept)| SeriesInfo {
         name: key.to_string(),
         unit: Some(key.metric.definition().unit.as_str().to_owned()),
+        first: Some(timestamp(kept.first_ms)),
+        last: Some(timestamp(kept.last_ms.min(crate::api::now_ms()))),
     }));
     json(StatusCode::OK, &SeriesList { items })
 }
@@ -143,6 +145,8 @@ async fn own_series(call: &Call, id: JobId) -> Result<Vec<SeriesInfo>, Failure> 
     let items = quantities.into_iter().map(|quantity| SeriesInfo {
         unit: quantity.unit().map(str::to_owned),
         name: format!("job/{id}/{quantity}"),
+        first: None,
+        last: None,
     });
     Ok(items.collect())
 }

@@ -12,6 +12,12 @@ pub struct SeriesInfo {
     /// What it is counted in, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// When its oldest value is of, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<jiff::Timestamp>,
+    /// When its newest value is of, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<jiff::Timestamp>,
 }
 
 /// Answer of `GET /v1/series`.
