@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -337,3 +338,45 @@ def shim(ctx):
     if len(sizes) < count:
         raise RuntimeError(f"{len(sizes)} processes called stoked-shim for {count} running jobs")
     yield Row("shim, private memory", "KiB", "low", median(sizes), 500)
+
+
+@row("archive", "many finished jobs moved into the archive while others submit")
+def archiving(ctx):
+    if not ctx.binaries:
+        return
+    with ctx.with_history() as stoked:
+        # What is archived is no history for other rows any more.
+        ctx.filled = None
+        client, archivist = stoked.client(), stoked.client()
+        archivist.socket.settimeout(None)
+        stoked.group(client, "still", parallelism=1, paused=True)
+        request = client.request("POST", "/v1/jobs", stoked.spec("true", group="still"))
+        alone = [timed(lambda: client.exchange(request)) for _ in range(200)]
+        report = {}
+        work = threading.Thread(
+            target=lambda: report.update(archivist.call("POST", "/v1/archive/now", {"older_than": 0})))
+        stalls, start = [], time.perf_counter()
+        work.start()
+        while work.is_alive():
+            stalls.append(timed(lambda: client.exchange(request)))
+            work.join(0.005)
+        seconds = time.perf_counter() - start
+        if report.get("problem") or not report.get("jobs"):
+            raise RuntimeError(f"not archived: {report}")
+        jobs = report["jobs"]
+        lists = [process_seconds(stoked.stoke("ls"), stoked.env) * 1e3 for _ in range(ctx.pick(20, 5))]
+        bytes_of = client.call("GET", "/v1/archive")["bytes"]
+        client.close()
+        archivist.close()
+        database = os.path.getsize(os.path.join(stoked.state, "stoked.db"))
+    yield Row(f"archive {jobs:,} jobs", "s", "low", seconds, None, {},
+              f"{bytes_of / jobs:.0f} bytes a job there, {database / jobs:.0f} left here")
+    yield Row("longest submission meanwhile", "ms", "low", max(stalls) * 1e3, 20, {},
+              f"p99 {percentile(stalls, 0.99) * 1e3:.1f} ms; alone at most {max(alone) * 1e3:.1f} ms")
+    yield Row(f"stoke ls, {jobs:,} of the jobs archived", "ms", "low", median(lists), 15)
+
+
+def timed(work):
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

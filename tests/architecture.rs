@@ -52,12 +52,14 @@ const HOMES: &[(&str, &str)] = &[
     ("hyper", "client/ api/"),
     ("hyper_util", "client/ api/"),
     ("memchr", "progress/"),
+    ("nvml_wrapper", "sampling/gpu/nvml.rs sampling/gpu/nvml/"),
     ("parquet", "cli/commands/series/"),
     ("procfs", "sampling/"),
     ("regex", "progress/adapters/"),
     ("regex_syntax", "progress/adapters/"),
     ("rusqlite", "store/"),
     ("tikv_jemallocator", "bin/stoked.rs"),
+    ("zstd", "store/ logs/"),
     ("toml", "config/ progress/adapters/ cli/commands/submit.rs"),
 ];
 

@@ -17,6 +17,7 @@ use crate::model::job::{Job, Owner};
 use crate::model::progress::Progress;
 use crate::model::spec::StopPolicy;
 use crate::model::state::{JobState, StateName};
+use crate::store::archive::Month;
 use crate::store::{JobFilter, JobHistory};
 use crate::wire::convert::{Surroundings, attempt_view, job_view};
 use crate::wire::error::{Problem, ProblemKind};
@@ -271,11 +272,7 @@ async fn list(call: Call) -> Answer {
             Ok((page, groups))
         })
         .await?;
-    let next = page
-        .items
-        .last()
-        .filter(|_| page.next.is_some())
-        .map(|job| job.id.to_string());
+    let next = page.next.map(|id| id.to_string());
     let items = page
         .items
         .iter()
@@ -288,6 +285,7 @@ async fn list(call: Call) -> Answer {
             epoch: call.shared.bus.epoch().to_string(),
             seq: page.as_of.0,
         },
+        unreadable_months: page.unreadable.iter().map(Month::to_string).collect(),
     };
     json(StatusCode::OK, &list)
 }

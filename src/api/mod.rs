@@ -5,6 +5,7 @@ pub mod limits;
 pub mod openapi;
 pub mod ports;
 
+mod archive;
 mod bucket;
 mod call;
 mod compare;
@@ -36,7 +37,7 @@ pub use jobs::check_submission;
 
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
-use crate::api::ports::{Gauges, HealthSource, Output};
+use crate::api::ports::{ArchiveDesk, Gauges, HealthSource, Output};
 use crate::api::problem::{Failure, internal};
 use crate::api::turns::Turns;
 use crate::auth::Policy;
@@ -45,7 +46,7 @@ use crate::control::Handle;
 use crate::events::Bus;
 use crate::model::group::Group;
 use crate::model::spec::StopPolicy;
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, Samples, StoreError};
 use std::ops::Deref;
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -62,10 +63,14 @@ pub struct Api {
     pub bus: Bus,
     /// What is stored.
     pub archive: Reader,
+    /// The one who archives.
+    pub desk: ArchiveDesk,
     /// The output of attempts.
     pub logs: Output,
     /// What is measured.
     pub gauges: Arc<dyn Gauges>,
+    /// What was measured.
+    pub samples: Samples,
     /// How well the daemon is.
     pub health: Arc<dyn HealthSource>,
     /// Whose daemon this is, and who administers.
@@ -96,8 +101,10 @@ struct Shared {
     control: Handle,
     bus: Bus,
     archive: Reader,
+    desk: ArchiveDesk,
     logs: Output,
     gauges: Arc<dyn Gauges>,
+    samples: Samples,
     health: Arc<dyn HealthSource>,
     policy: Policy,
     stop_policy: watch::Receiver<StopPolicy>,
@@ -122,8 +129,10 @@ impl Shared {
             control: api.control,
             bus: api.bus,
             archive: api.archive,
+            desk: api.desk,
             logs: api.logs,
             gauges: api.gauges,
+            samples: api.samples,
             health: api.health,
             accounts: Accounts::new(api.policy.clone()),
             policy: api.policy,

@@ -7,6 +7,7 @@ use crate::wire::service::{API_LEVEL, ComponentView, Health, HealthView, Version
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// An answer in JSON.
 pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Answer {
@@ -56,7 +57,8 @@ async fn version(call: Call) -> Answer {
 }
 
 async fn health(call: Call) -> Answer {
-    let mut components = call.shared.health.components();
+    let source = Arc::clone(&call.shared.health);
+    let mut components = call.shared.blocking(move || source.components()).await?;
     let (connections, streams) = call.shared.ledger.in_use();
     components.push(ComponentView {
         name: "api".to_owned(),

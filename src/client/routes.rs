@@ -6,6 +6,10 @@ use crate::client::events::{EventQuery, Events};
 use crate::client::http::{Ask, Http, OnWait, Revival};
 use crate::client::logs::{LogFollow, LogQuery};
 use crate::client::query::{FlowQuery, JobQuery, Target, encode};
+use crate::wire::archive::{
+    ArchiveNow, ArchiveRestore, ArchiveRestored, ArchiveRun, ArchiveVerified, ArchiveVerify,
+    ArchiveView,
+};
 use crate::wire::flow::{FlowList, FlowView};
 use crate::wire::group::{GroupList, GroupView};
 use crate::wire::job::{JobList, JobView, Submitted};
@@ -253,6 +257,44 @@ impl Client {
         self.send(Method::DELETE, target, None, false).await
     }
 
+    /// What the archive holds.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn archive(&self) -> Result<ArchiveView, ClientError> {
+        self.get("/v1/archive").await
+    }
+
+    /// Archives what is old enough, and waits until that is done.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn archive_now(&self, how: &ArchiveNow) -> Result<ArchiveRun, ClientError> {
+        self.ask_for("/v1/archive/now", how).await
+    }
+
+    /// Reads the archive through.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn verify_archive(
+        &self,
+        how: &ArchiveVerify,
+    ) -> Result<ArchiveVerified, ClientError> {
+        self.ask_for("/v1/archive/verify", how).await
+    }
+
+    /// Brings jobs back from the archive, or takes in a file of it.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn restore_archive(
+        &self,
+        what: &ArchiveRestore,
+    ) -> Result<ArchiveRestored, ClientError> {
+        self.ask_for("/v1/archive/restore", what).await
+    }
+
     /// Events as they happen. Connects with the first call of [`Events::next`].
     #[must_use]
     pub fn events(&self, query: EventQuery) -> Events {
@@ -270,6 +312,22 @@ impl Client {
         target: impl Into<String>,
     ) -> Result<T, ClientError> {
         parse(&self.http.ask(&Ask::get(target)).await?)
+    }
+
+    /// Asks for something that may be asked for twice, and wants to know what came of it.
+    async fn ask_for<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let ask = Ask {
+            method: Method::POST,
+            target: target.to_owned(),
+            body: Some(json(body)?),
+            headers: Vec::new(),
+            repeatable: true,
+        };
+        parse(&self.http.ask(&ask).await?)
     }
 
     async fn post(

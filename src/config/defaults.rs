@@ -2,7 +2,7 @@
 
 use crate::config::{
     ApiSettings, ContainmentChoice, DaemonSettings, EventSettings, JobSettings, ProgressSettings,
-    SamplingSettings, Settings, StoreSettings,
+    RetentionSettings, SamplingSettings, Settings, StoreSettings,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -225,6 +225,18 @@ impl Settings {
             store: StoreSettings {
                 ballast_bytes: 8 << 20,
                 key_age: Duration::from_hours(24),
+            },
+            // What is kept costs little, and what is deleted nobody gets back: that is for people to ask for.
+            retention: RetentionSettings {
+                archive_after: Duration::from_hours(30 * 24),
+                delete_archived_after: Duration::ZERO,
+                archive_max_bytes: 0,
+                logs_after: Duration::from_hours(30 * 24),
+                delete_logs_after: Duration::ZERO,
+                samples_raw: Duration::from_hours(7 * 24),
+                samples_minute: Duration::from_hours(90 * 24),
+                samples_hour: Duration::ZERO,
+                samples_max_bytes: 4 << 30,
             },
         }
     }

@@ -171,6 +171,33 @@ pub(super) const KEYS: &[Key] = &[
         Field::Bytes(&mut s.store.ballast_bytes)
     }),
     live("store.key_age", |s| Field::Time(&mut s.store.key_age)),
+    live("retention.archive_after", |s| {
+        Field::Time(&mut s.retention.archive_after)
+    }),
+    live("retention.delete_archived_after", |s| {
+        Field::Time(&mut s.retention.delete_archived_after)
+    }),
+    live("retention.archive_max", |s| {
+        Field::Bytes(&mut s.retention.archive_max_bytes)
+    }),
+    live("retention.logs_after", |s| {
+        Field::Time(&mut s.retention.logs_after)
+    }),
+    live("retention.delete_logs_after", |s| {
+        Field::Time(&mut s.retention.delete_logs_after)
+    }),
+    live("retention.samples_raw", |s| {
+        Field::Time(&mut s.retention.samples_raw)
+    }),
+    live("retention.samples_minute", |s| {
+        Field::Time(&mut s.retention.samples_minute)
+    }),
+    live("retention.samples_hour", |s| {
+        Field::Time(&mut s.retention.samples_hour)
+    }),
+    live("retention.samples_max", |s| {
+        Field::Bytes(&mut s.retention.samples_max_bytes)
+    }),
 ];
 
 /// The section of free names.

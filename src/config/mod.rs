@@ -37,6 +37,8 @@ pub struct Settings {
     pub events: EventSettings,
     /// The store.
     pub store: StoreSettings,
+    /// How long what is over is kept, and where.
+    pub retention: RetentionSettings,
 }
 
 /// The daemon itself.
@@ -194,7 +196,7 @@ pub struct ApiSettings {
 pub struct EventSettings {
     /// Durable events kept in memory for replay.
     pub ring: u32,
-    /// Durable events kept on disk.
+    /// Durable events kept in the main database.
     pub keep: u64,
 }
 
@@ -205,6 +207,29 @@ pub struct StoreSettings {
     pub ballast_bytes: u64,
     /// How long an idempotency key is remembered.
     pub key_age: Duration,
+}
+
+/// How long what is over is kept, and where. An age of nothing stands for "never".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// Age at which finished jobs and events move into the archive.
+    pub archive_after: Duration,
+    /// Age at which months of the archive are deleted, with the logs of their jobs.
+    pub delete_archived_after: Duration,
+    /// Size of the archive beyond which its oldest month is deleted; 0 is no limit.
+    pub archive_max_bytes: u64,
+    /// Age at which the logs of archived jobs are compressed.
+    pub logs_after: Duration,
+    /// Age at which the logs of archived jobs are deleted.
+    pub delete_logs_after: Duration,
+    /// Age at which samples are deleted as they were measured, and are left by the minute.
+    pub samples_raw: Duration,
+    /// Age at which they are deleted by the minute, and are left by the hour.
+    pub samples_minute: Duration,
+    /// Age at which they are deleted by the hour.
+    pub samples_hour: Duration,
+    /// Size of all samples beyond which the oldest of the finest are deleted; 0 is no limit.
+    pub samples_max_bytes: u64,
 }
 
 /// Whether `name` is one of `patterns`; one that ends in `*` stands for every name that begins so.

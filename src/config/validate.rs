@@ -33,7 +33,8 @@ const SAMPLED_EVERY: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
 
 /// Keys that must go with another one.
-const OTHERS: [(&str, &str); 4] = [
+const OTHERS: [(&str, &str); 5] = [
+    ("retention.delete_archived_after", "retention.archive_after"),
     ("api.max_connections_per_uid", "api.max_connections"),
     ("api.max_reads_per_uid", "api.max_reads"),
     ("api.max_bodies_per_uid", "api.max_body"),
@@ -71,6 +72,7 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
             header_timeout(settings.api.header_timeout),
         ),
         ("events.ring", ring(settings)),
+        ("retention.delete_archived_after", deletion(settings)),
         (
             "progress.open_files_interval",
             interval(settings.progress.open_files_interval),
@@ -99,6 +101,17 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
         });
     }
     problems
+}
+
+fn deletion(settings: &Settings) -> Option<String> {
+    let (archived, deleted) = (
+        settings.retention.archive_after,
+        settings.retention.delete_archived_after,
+    );
+    (!deleted.is_zero() && deleted < archived).then(|| {
+        "what is archived cannot be deleted before it is: make it as long as retention.archive_after, or \"0s\" for never"
+            .to_owned()
+    })
 }
 
 fn absolute(path: &std::path::Path) -> Option<String> {

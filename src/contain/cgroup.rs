@@ -50,6 +50,7 @@ impl Base {
             ))
         };
         make_dir(&parent).map_err(refused)?;
+        pass_on_controllers(&parent);
         let trial = Cgroup::in_parent(&parent, &format!("probe-{}", std::process::id()));
         trial.create().map_err(refused)?;
         let usable = access(trial.dir().join("cgroup.procs"), Access::WRITE_OK);
@@ -198,15 +199,6 @@ impl Cgroup {
         self.write("cgroup.freeze", "0")
     }
 
-    /// Whether the kernel's OOM killer has struck here; `false` where memory is not accounted.
-    #[must_use]
-    pub fn oom_killed(&self) -> bool {
-        fs::read_to_string(self.dir.join("memory.events"))
-            .ok()
-            .and_then(|text| value(&text, "oom_kill"))
-            .is_some_and(|count| count > 0)
-    }
-
     /// Remove it and all below it, waiting for the last processes to leave. One that is gone is
     /// removed.
     pub fn remove(&self, within: Duration) -> Result<(), ContainError> {
@@ -317,6 +309,22 @@ impl Cgroup {
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+}
+
+/// What attempts are counted with, where the host gives it to their parent: without it, samples come from processes.
+/// That of CPU time counts by itself, and its controller would share out CPUs by attempts instead of by processes.
+const COUNTED: [&str; 3] = ["io", "memory", "pids"];
+
+fn pass_on_controllers(parent: &Path) {
+    let given = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
+    let given = given.split_whitespace().filter(|it| COUNTED.contains(it));
+    for controller in given {
+        // One that is refused is not there, as on a host that never had it.
+        let _refused = fs::write(
+            parent.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        );
+    }
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {

@@ -1,10 +1,13 @@
 //! Containment of an attempt's processes: a cgroup v2 directory where one may be written, else the
 //! process tree; and the identity of a process.
 //!
-//! The shim uses it while it lives, the daemon's supervision when the shim is dead. Nothing here
+//! The shim uses it while it lives, the daemon's supervision when the shim is dead. What the kernel has counted for
+//! an attempt is read here as well, for both and for who samples. Nothing here
 //! ever signals a process that it has not first recognised.
 
+pub mod account;
 pub mod cgroup;
+pub mod fields;
 pub mod identity;
 pub mod socket;
 pub mod tree;

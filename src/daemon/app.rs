@@ -1,12 +1,13 @@
 //! The composition root: every constructor call of the daemon, in the order of its dependencies.
 
-use crate::api::ports::Output;
+use crate::api::ports::{ArchiveDesk, Output};
 use crate::api::{self, Api};
 use crate::auth::Policy;
 use crate::config::{GroupSettings, Settings};
 use crate::contain::identity;
 use crate::control::{self, Handle};
 use crate::daemon::adapters::Shelf;
+use crate::daemon::archiving::{Archivist, Bells, Rules};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
@@ -15,11 +16,12 @@ use crate::daemon::flows::flows;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
-use crate::daemon::measuring::{self, Owners, SamplerGauges};
+use crate::daemon::measuring::{self, Measuring, Owners, SamplerGauges};
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
-    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, stop_policy,
+    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, rules,
+    samples_retention, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
@@ -28,10 +30,11 @@ use crate::events::{Bus, BusOptions};
 use crate::logs::watch::Watcher;
 use crate::model::group::{DEFAULT_GROUP, Group};
 use crate::model::spec::StopPolicy;
-use crate::sampling::Sampler;
 use crate::sampling::files::Roots;
+use crate::sampling::gpu::links::{self, GpuLinks};
 use crate::sampling::senses::HostSenses;
-use crate::store::Store;
+use crate::sampling::{Sampler, Waker};
+use crate::store::{Retention, Samples, Store};
 use crate::supervise::{Containing, Listener, Supervisor};
 use anyhow::{Context, Result};
 use std::os::unix::net::UnixListener;
@@ -79,10 +82,13 @@ pub(super) struct App {
     /// The control task.
     engine: JoinHandle<()>,
     keeping: watch::Sender<Keeping>,
+    rules: watch::Sender<Rules>,
     control: Handle,
     dirs: Dirs,
     launcher: Arc<Launcher>,
     sampler: Sampler,
+    samples: Samples,
+    retention: watch::Sender<Retention>,
     feeds: Arc<Feeds>,
     shelf: Arc<Shelf>,
     stopping: watch::Sender<StopPolicy>,
@@ -126,8 +132,19 @@ impl Parts {
         };
         let launcher = Arc::new(Launcher::new(context, store.reader()));
         let owners = Owners::default();
-        let sink = measuring::sink(bus.clone(), control.clone(), Arc::clone(&owners));
-        let senses = |_waker| HostSenses::new(Roots::default());
+        let samples = Samples::open(&dirs.state.join("samples"));
+        let samples = samples.context("failed to begin storing samples")?;
+        let sink = measuring::sink(
+            bus.clone(),
+            control.clone(),
+            samples.clone(),
+            Arc::clone(&owners),
+        );
+        let looking = links::Settings::of_process(&settings.sampling.nvml_library);
+        let senses = |waker: Waker| {
+            let gpus = GpuLinks::new(looking, Arc::new(move || waker.wake()));
+            HostSenses::new(Roots::default(), gpus, clock::now)
+        };
         let sampler = Sampler::start(
             measuring::rules(&settings.sampling),
             clock::now,
@@ -135,10 +152,15 @@ impl Parts {
             sink,
         );
         let sampler = sampler.context("failed to start sampling")?;
+        let measuring = Measuring {
+            sampler: sampler.clone(),
+            samples: samples.clone(),
+            owners,
+        };
         let feeds = Arc::new(Feeds::new(
             control.clone(),
             watcher.clone(),
-            (sampler.clone(), owners),
+            measuring,
             core_tasks.clone(),
             estimating(&settings, &dirs),
         ));
@@ -152,6 +174,8 @@ impl Parts {
         );
         let (trouble, troubled) = watch::channel(None);
         let trim_due = Arc::new(Notify::new());
+        let bells = Bells::default();
+        let (desk, errands, standing) = ArchiveDesk::new();
         let host = HostFacts {
             boot_id,
             default_parallelism: default_parallelism(&settings),
@@ -164,6 +188,9 @@ impl Parts {
             supervisor: supervisor.clone(),
             watcher: watcher.clone(),
             shelf: Arc::clone(&shelf),
+            desk: desk.clone(),
+            reader: store.reader(),
+            samples: samples.clone(),
             state: dirs.state.clone(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
@@ -183,6 +210,7 @@ impl Parts {
             trouble,
             hastener,
             trim_due: Arc::clone(&trim_due),
+            bells: bells.clone(),
             published: 0,
             flows: flow_feed,
             tasks: core_tasks.clone(),
@@ -194,6 +222,8 @@ impl Parts {
         let engine = core_tasks.spawn(async move { task.run(stop).await });
         core_tasks.spawn(flow_teller.run(core.clone()));
         core_tasks.spawn(upkeep::probe(store.clone(), core.clone()));
+        let (retention, retained) = watch::channel(samples_retention(&settings));
+        core_tasks.spawn(upkeep::retain(samples.clone(), retained, core.clone()));
         let (keeping, kept) = watch::channel(keeping_of(&settings));
         core_tasks.spawn(upkeep::trim(
             store.clone(),
@@ -202,17 +232,30 @@ impl Parts {
             trim_due,
             core.clone(),
         ));
+        let (rules, ruled) = watch::channel(rules(&settings));
+        let archivist = Archivist::new(
+            &store,
+            bus.clone(),
+            dirs.logs(),
+            ruled,
+            bells,
+            (errands, standing),
+            core.clone(),
+        );
+        core_tasks.spawn(archivist.run());
         let (stopping, stopping_now) = watch::channel(stop_policy(&settings));
         let doors = CancellationToken::new();
         let api = Api {
             control: control.clone(),
             bus: bus.clone(),
             archive: store.reader(),
+            desk,
             logs: Output {
                 dir: dirs.logs(),
                 watcher,
             },
             gauges: Arc::new(SamplerGauges(sampler.clone())),
+            samples: samples.clone(),
             health: Arc::new(vitals),
             policy,
             stop_policy: stopping_now,
@@ -235,6 +278,8 @@ impl Parts {
             dirs,
             launcher,
             sampler,
+            samples,
+            retention,
             feeds,
             shelf,
             stopping,
@@ -243,6 +288,7 @@ impl Parts {
             door_tasks,
             engine,
             keeping,
+            rules,
         };
         app.set_groups(settings.groups.iter()).await;
         Ok(app)
@@ -258,8 +304,10 @@ impl App {
     /// Applies what of new settings counts at once.
     pub(super) async fn apply(&self, old: &Settings, new: &Settings) {
         self.keeping.send_replace(keeping_of(new));
+        self.rules.send_replace(rules(new));
         self.stopping.send_replace(stop_policy(new));
         self.feeds.set_estimating(estimating(new, &self.dirs));
+        self.retention.send_replace(samples_retention(new));
         if old.sampling != new.sampling {
             self.sampler.set_rules(measuring::rules(&new.sampling));
         }
@@ -321,7 +369,11 @@ impl App {
         self.core.cancel();
         drop(tokio::time::timeout(DRAIN, self.engine).await);
         let sampler = self.sampler;
-        let stopped = tokio::task::spawn_blocking(move || sampler.stop());
+        let samples = self.samples;
+        let stopped = tokio::task::spawn_blocking(move || {
+            sampler.stop();
+            samples.close();
+        });
         drop(tokio::time::timeout(DRAIN, stopped).await);
         let store = self.store;
         let stored = tokio::task::spawn_blocking(move || store.close());

@@ -42,6 +42,9 @@ pub(super) struct Args {
     /// Print the manual page, and end
     #[arg(long, hide = true)]
     pub man: bool,
+    /// Look at GPUs for a daemon, which asks on standard input
+    #[arg(long, hide = true, value_name = "KIND")]
+    pub gpu_eyes: Option<String>,
 }
 
 impl Args {

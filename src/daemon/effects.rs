@@ -3,6 +3,7 @@
 use crate::control::Handle;
 use crate::control::ports::{Effects, StoreTrouble};
 use crate::daemon::adapters::Shelf;
+use crate::daemon::archiving::Bells;
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::feeds::{Feeds, Traces};
 use crate::daemon::flows::FlowFeed;
@@ -95,6 +96,8 @@ pub(super) struct Adapters {
     pub hastener: Option<Hastener>,
     /// Told when there are many new events.
     pub trim_due: Arc<Notify>,
+    /// Told the same, and when a job was removed that may be archived.
+    pub bells: Bells,
     /// Durable events since it was told.
     pub published: usize,
     /// Where what happens in flows goes.
@@ -160,6 +163,7 @@ impl Effects for Adapters {
         if self.published >= upkeep::TRIM_EVERY {
             self.published = 0;
             self.trim_due.notify_one();
+            self.bells.events.notify_one();
         }
     }
 
@@ -293,6 +297,7 @@ impl Adapters {
 
     /// Removes the logs of every attempt of a job that was removed.
     fn remove_logs(&self, job: JobId) {
+        self.bells.removed.notify_one();
         let logs = self.logs.clone();
         self.tasks.spawn_blocking(move || {
             let prefix = format!("{job}.");

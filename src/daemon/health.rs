@@ -1,12 +1,13 @@
 //! How well the parts of the daemon are, and what is in force: for `GET /v1/health` and `stoke doctor`.
 
-use crate::api::ports::HealthSource;
+use crate::api::ports::{ArchiveDesk, HealthSource};
 use crate::daemon::adapters::Shelf;
 use crate::daemon::launch::Launcher;
 use crate::logs::watch::Watcher;
-use crate::store::Condition;
+use crate::store::{Condition, Reader, Samples};
 use crate::supervise::{Containing, Supervisor};
 use crate::wire::service::{ComponentView, Health};
+use crate::wire::words;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -26,6 +27,12 @@ pub(super) struct Vitals {
     pub watcher: Watcher,
     /// How output is read.
     pub shelf: Arc<Shelf>,
+    /// How archiving stands.
+    pub desk: ArchiveDesk,
+    /// What is archived.
+    pub reader: Reader,
+    /// What is measured, as it is stored.
+    pub samples: Samples,
     /// Where everything is kept.
     pub state: PathBuf,
 }
@@ -34,10 +41,12 @@ impl HealthSource for Vitals {
     fn components(&self) -> Vec<ComponentView> {
         vec![
             self.store(),
+            self.samples(),
             self.supervision(),
             self.containment(),
             self.watcher(),
             self.adapters(),
+            self.archive(),
         ]
     }
 }
@@ -51,6 +60,17 @@ impl Vitals {
         match &*self.store.borrow() {
             Condition::Healthy => component("store", Health::Healthy, self.state.display()),
             Condition::Degraded { why } => component("store", Health::Degraded, why),
+        }
+    }
+
+    fn samples(&self) -> ComponentView {
+        match &*self.samples.condition().borrow() {
+            Condition::Healthy => {
+                let bytes: u64 = self.samples.bytes().values().sum();
+                let message = format!("what is measured is stored, {}", words::bytes(bytes));
+                component("samples", Health::Healthy, message)
+            }
+            Condition::Degraded { why } => component("samples", Health::Degraded, why),
         }
     }
 
@@ -74,6 +94,16 @@ impl Vitals {
                     format!("jobs.containment asks for a cgroup, and no job can start: {why}");
                 component("containment", Health::Unhealthy, message)
             }
+        }
+    }
+
+    fn archive(&self) -> ComponentView {
+        let standing = self.desk.standing();
+        let failed = standing.last.and_then(|last| last.problem);
+        let unreadable = self.reader.archive_trouble();
+        match unreadable.ok().flatten().or(failed) {
+            Some(why) => component("archive", Health::Degraded, why),
+            None => component("archive", Health::Healthy, "every month can be read"),
         }
     }
 

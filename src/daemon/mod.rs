@@ -2,6 +2,7 @@
 
 mod adapters;
 mod app;
+mod archiving;
 mod args;
 mod clock;
 mod dirs;
@@ -29,7 +30,8 @@ use crate::daemon::app::{App, Parts};
 use crate::daemon::args::Args;
 use crate::daemon::dirs::{Dirs, Lock};
 use crate::progress::adapters::load as adapter_files;
-use anyhow::{Context, Result, bail};
+use crate::sampling::gpu::eyes;
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -96,7 +98,10 @@ fn run(args: &Args) -> Result<()> {
     if args.man {
         return print(|out| Args::write_manual(out));
     }
-    close_inherited();
+    if let Some(kind) = &args.gpu_eyes {
+        return look_at_gpus(kind);
+    }
+    close_inherited(passed_descriptors());
     let around = Surroundings::of_process();
     let mode = mode(args, &around)?;
     let sources = sources(args, mode, &around)?;
@@ -323,12 +328,24 @@ fn raise_file_limit() -> Option<u64> {
     limit.current
 }
 
+/// Looks at GPUs until the daemon that asks is gone: it is kept apart, as a driver may hang or crash.
+fn look_at_gpus(kind: &str) -> Result<()> {
+    close_inherited(0);
+    let kind = kind.parse().map_err(|error| anyhow!("failed to {error}"))?;
+    let places = eyes::Places::of_environment(|name| std::env::var_os(name));
+    let input = std::io::BufReader::new(std::io::stdin());
+    eyes::run(kind, places, input, std::io::stdout()).context("failed to look at GPUs")
+}
+
+/// How many descriptors of socket activation there are; they are meant for this process.
+fn passed_descriptors() -> i32 {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
+    number("LISTEN_FDS").unwrap_or(0)
+}
+
 /// Closes what whoever started this process had open, such as a lock or the pipe of a command substitution:
 /// a daemon and its jobs would hold it for ever.
-fn close_inherited() {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
-    // Those of socket activation are meant for this process.
-    let passed = number("LISTEN_FDS").unwrap_or(0);
+fn close_inherited(passed: i32) {
     let first = FIRST_PASSED.saturating_add(passed);
     let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
     let inherited: Vec<i32> = open

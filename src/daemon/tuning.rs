@@ -3,14 +3,17 @@
 use crate::api::limits::Limits;
 use crate::config::{ContainmentChoice, Settings};
 use crate::contain::cgroup;
+use crate::daemon::archiving::Rules;
 use crate::daemon::dirs::Dirs;
 use crate::daemon::feeds::Estimating;
 use crate::daemon::upkeep::Keeping;
 use crate::events::queue::QueueOptions;
 use crate::model::spec::StopPolicy;
 use crate::progress::open_files::Scope;
+use crate::store::Retention;
 use crate::supervise::{Containing, LaunchContext};
 use std::path::Path;
+use std::time::Duration;
 
 pub(super) fn launch_context(
     settings: &Settings,
@@ -68,10 +71,41 @@ fn instance_name(state: &Path) -> String {
     format!("{hash:016x}")
 }
 
+/// What is kept and how long, of what is over.
+pub(super) fn rules(settings: &Settings) -> Rules {
+    let retention = &settings.retention;
+    let age_ms = |age: Duration| {
+        let is_set = !age.is_zero();
+        is_set.then(|| i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+    };
+    Rules {
+        archive_ms: age_ms(retention.archive_after),
+        events: settings.events.keep,
+        delete_ms: age_ms(retention.delete_archived_after),
+        most_bytes: retention.archive_max_bytes,
+        logs_ms: age_ms(retention.logs_after),
+        delete_logs_ms: age_ms(retention.delete_logs_after),
+    }
+}
+
+/// How long what was measured is kept.
+pub(super) fn samples_retention(settings: &Settings) -> Retention {
+    let retention = &settings.retention;
+    let ms = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Retention {
+        raw_ms: ms(retention.samples_raw),
+        minute_ms: ms(retention.samples_minute),
+        hour_ms: ms(retention.samples_hour),
+        most_bytes: retention.samples_max_bytes,
+    }
+}
+
 pub(super) fn keeping_of(settings: &Settings) -> Keeping {
     let age = settings.store.key_age.as_millis();
+    let is_archived = !settings.retention.archive_after.is_zero();
     Keeping {
-        events: settings.events.keep,
+        // What is archived instead is not dropped, however much it is.
+        events: (!is_archived).then_some(settings.events.keep),
         keys_ms: i64::try_from(age).unwrap_or(i64::MAX),
     }
 }

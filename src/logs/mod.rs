@@ -31,6 +31,9 @@
 //! | 29 | version of the record: 1 |
 //! | 30..32 | check: FNV-1a of the bytes before, folded to 16 bits |
 //!
+//! A segment whose log is complete may be compressed: `stdout.0.zst` takes the place of `stdout.0`, see [`packed`].
+//! Where both are there, the plain one counts.
+//!
 //! # Rules
 //!
 //! - Data first, then its record. The record of a piece is written before data of the *other*
@@ -51,8 +54,11 @@ pub mod retain;
 pub mod watch;
 pub mod write;
 
+mod packed;
 mod record;
 mod segment;
+
+pub use packed::Saved;
 
 /// One of the two output streams of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,8 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::logs::segment;
+use crate::logs::packed::{self, Packed, Saved};
+use crate::logs::segment::{self, Kind, Listing};
 
 /// Directories inside each other at most. A log directory has none; each costs an open file here.
 const DEEPEST: u32 = 32;
@@ -31,6 +32,50 @@ pub fn remove(dir: &Path) -> io::Result<()> {
     };
     empty(&inside, DEEPEST)?;
     Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Compresses the log of an attempt that has ended; readers notice nothing. That there is none is success.
+///
+/// # Errors
+/// Where something cannot be read or written. What was compressed so far stays so.
+pub fn compress(dir: &Path) -> io::Result<Saved> {
+    let dir = match segment::open_directory(dir) {
+        Err(Errno::NOENT) => return Ok(Saved::default()),
+        opened => opened?,
+    };
+    let owner = rustix::fs::fstat(&dir)?.st_uid;
+    packed::pack(&dir, owner)
+}
+
+/// How many bytes of the compressed segments of a log cannot be unpacked.
+///
+/// # Errors
+/// Where the files cannot be read.
+pub fn damaged_bytes(dir: &Path) -> io::Result<u64> {
+    let dir = match segment::open_directory(dir) {
+        Err(Errno::NOENT) => return Ok(0),
+        opened => opened?,
+    };
+    let owner = rustix::fs::fstat(&dir)?.st_uid;
+    let listing = Listing::read(&dir)?;
+    let mut damaged = 0;
+    for kind in Kind::ALL {
+        for start in listing.starts(kind) {
+            if segment::open(&dir, owner, kind, *start)?.is_some() {
+                continue;
+            }
+            let Some((file, stat)) = segment::open_packed(&dir, owner, kind, *start)? else {
+                continue;
+            };
+            let bytes = segment::length(&stat);
+            damaged += match Packed::open(file, bytes)? {
+                Some(packed) => packed.damaged_bytes()?,
+                // Its table is what is damaged: nothing of it can be found.
+                None => bytes,
+            };
+        }
+    }
+    Ok(damaged)
 }
 
 /// Bytes in the files of the log of an attempt, the merged order included. A missing log has none.

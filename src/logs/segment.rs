@@ -8,6 +8,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::logs::Stream;
+use crate::logs::packed;
 use crate::logs::record::RECORD_BYTES;
 
 /// Names looked at in one listing. The writer keeps far fewer; the owner of the directory could
@@ -28,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 3] = [
+    pub(super) const ALL: [Kind; 3] = [
         Kind::Data(Stream::Stdout),
         Kind::Data(Stream::Stderr),
         Kind::Order,
@@ -56,7 +57,9 @@ pub(super) fn name(kind: Kind, start: u64) -> String {
 
 /// What a file name says, or nothing when it is not the name of a segment.
 fn parse(name: &[u8]) -> Option<(Kind, u64)> {
-    let (prefix, digits) = std::str::from_utf8(name).ok()?.split_once('.')?;
+    let name = std::str::from_utf8(name).ok()?;
+    let name = name.strip_suffix(packed::SUFFIX).unwrap_or(name);
+    let (prefix, digits) = name.split_once('.')?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.prefix() == prefix)?;
     let start: u64 = digits.parse().ok()?;
     // Only what the writer would write: not `stdout.007` or `stdout.+7`, no record cut in two, and
@@ -83,6 +86,8 @@ impl Listing {
         }
         for starts in &mut listing.starts {
             starts.sort_unstable();
+            // Once plain and once compressed.
+            starts.dedup();
         }
         Ok(listing)
     }
@@ -131,9 +136,24 @@ pub(super) fn open(
     kind: Kind,
     start: u64,
 ) -> io::Result<Option<(OwnedFd, Stat)>> {
+    open_named(dir, owner, &name(kind, start))
+}
+
+/// The same for a compressed one.
+pub(super) fn open_packed(
+    dir: impl AsFd,
+    owner: u32,
+    kind: Kind,
+    start: u64,
+) -> io::Result<Option<(OwnedFd, Stat)>> {
+    let name = format!("{}{}", name(kind, start), packed::SUFFIX);
+    open_named(dir, owner, &name)
+}
+
+fn open_named(dir: impl AsFd, owner: u32, name: &str) -> io::Result<Option<(OwnedFd, Stat)>> {
     // NONBLOCK: a pipe with this name must not hold up the reader.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(dir, name(kind, start), flags, Mode::empty()) {
+    let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::NODEV) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -156,6 +176,10 @@ mod tests {
     fn only_canonical_names_are_segments() {
         assert_eq!(parse(b"stdout.0"), Some((Kind::Data(Stream::Stdout), 0)));
         assert_eq!(parse(b"order.64"), Some((Kind::Order, 64)));
+        assert_eq!(
+            parse(b"stderr.7.zst"),
+            Some((Kind::Data(Stream::Stderr), 7))
+        );
         for name in [
             "stdout",
             "stdout.",
@@ -164,6 +188,9 @@ mod tests {
             "x.1",
             "order.-1",
             "stdout.1.2",
+            "stdout.0.zst.part",
+            "stdout.0.zst.zst",
+            "stdout.zst",
         ] {
             assert_eq!(parse(name.as_bytes()), None, "{name}");
         }

@@ -29,6 +29,24 @@ pub struct Usage {
     pub killed_leftovers: u32,
     /// Output bytes that were not kept.
     pub dropped_output_bytes: u64,
+    /// CPU time, microseconds, as exactly as the kernel knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_us: Option<u64>,
+    /// Time in which a limit kept it from running, of all CPUs together, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_us: Option<u64>,
+    /// The most memory that all its processes had at once, bytes; absent where the kernel did not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+    /// Read from disks, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_read_bytes: Option<u64>,
+    /// Written to disks, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_write_bytes: Option<u64>,
+    /// Processes that the kernel killed for want of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
 }
 
 /// One start of a job.

@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::id::AttemptId;
-use crate::model::metric::Metric;
+use crate::model::metric::{Metric, Readings};
 use crate::model::sample::JobSample;
 use crate::model::time::Stamp;
 use crate::sampling::files::{Files, Roots};
 use crate::sampling::processes::{Processes, Watch};
+use crate::sampling::rates::is_due;
 
 use cgroup::Cgroup;
 use members::Members;
@@ -105,6 +106,8 @@ struct JobReader {
     before: Option<Stamp>,
     peak_bytes: f64,
     open_files: Option<f64>,
+    /// Its cgroup has told something.
+    is_counted: bool,
 }
 
 impl JobReader {
@@ -118,20 +121,39 @@ impl JobReader {
             before: None,
             peak_bytes: 0.0,
             open_files: None,
+            is_counted: false,
         }
+    }
+
+    /// So much earlier its second turn comes: a thousand jobs that were adopted at once must not have it in one pass.
+    fn turn_ms(&self) -> u64 {
+        self.attempt.job.0.wrapping_mul(997) % RARELY_MS
     }
 
     fn read(&mut self, at: Stamp, processes: &Processes, shared: &mut Shared) -> Option<JobSample> {
         let pass_ms = self.before.replace(at).map_or(0, |then| at.since_ms(then));
-        let is_rare = crate::sampling::rates::is_due(self.rarely, at, RARELY_MS, pass_ms);
+        let is_rare = is_due(self.rarely, at, RARELY_MS, pass_ms);
         if is_rare {
-            self.rarely = Some(at);
+            let is_first = self.rarely.is_none();
+            let ahead_ms = if is_first { self.turn_ms() } else { 0 };
+            self.rarely = Some(Stamp {
+                boot_ms: at.boot_ms.saturating_sub(ahead_ms),
+                ..at
+            });
         }
         let told = self
             .cgroup
             .as_mut()
             .map(|cgroup| cgroup.read(&mut shared.files, at, is_rare));
-        let mut to = told.flatten().cloned().unwrap_or_default();
+        let mut to = match told {
+            Some(Some(told)) => {
+                self.is_counted = true;
+                told.clone()
+            }
+            // The attempt ends with its cgroup; what its last processes tell by themselves would be less than before.
+            Some(None) if self.is_counted => return None,
+            Some(None) | None => Readings::default(),
+        };
         let needs = Needs {
             cpu: to.get(Metric::CpuSeconds).is_none(),
             memory: to.get(Metric::MemoryBytes).is_none(),

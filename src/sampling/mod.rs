@@ -4,8 +4,8 @@
 //! somebody asks. [`observatory`] decides what is read when and joins it; a [`Senses`] reads.
 
 mod aside;
-pub mod fields;
 pub mod files;
+pub mod gpu;
 pub mod host;
 pub mod jobs;
 pub mod names;
@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+pub use crate::contain::fields;
 pub use observatory::Rules;
 pub use processes::Watch;
 

@@ -6,6 +6,7 @@ use crate::model::id::AttemptId;
 use crate::model::sample::{Holder, HostSample, JobSample};
 use crate::model::time::Stamp;
 use crate::sampling::files::Roots;
+use crate::sampling::gpu::links::GpuLinks;
 use crate::sampling::host::{self, HostReader};
 use crate::sampling::jobs::Jobs;
 use crate::sampling::names::{Names, Users};
@@ -13,6 +14,9 @@ use crate::sampling::processes::Processes;
 use crate::sampling::{GpuAnswer, Rules, Senses, Watched};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// How long GPUs may take to answer before the settings are known.
+const GPU_DEADLINE_MS: u64 = 5_000;
 
 /// Reads the host that this runs on.
 #[derive(Debug)]
@@ -22,18 +26,24 @@ pub struct HostSenses {
     processes: Processes,
     jobs: Jobs,
     names: Names,
+    gpus: GpuLinks,
+    gpu_deadline_ms: u64,
+    now: fn() -> Stamp,
 }
 
 impl HostSenses {
-    /// Reads what is below `roots`.
+    /// Reads what is below `roots`, and asks `gpus`. `now` reads the clocks.
     #[must_use]
-    pub fn new(roots: Roots) -> Self {
+    pub fn new(roots: Roots, gpus: GpuLinks, now: fn() -> Stamp) -> Self {
         let processes = Processes::new(&roots, 0);
         Self {
             host: HostReader::new(&roots, &host::Settings::default()),
             jobs: Jobs::new(&roots, &processes),
             processes,
             names: Names::default(),
+            gpus,
+            gpu_deadline_ms: GPU_DEADLINE_MS,
+            now,
             roots,
         }
     }
@@ -56,6 +66,7 @@ impl Senses for HostSenses {
         // What it has counted so far begins anew: the first sample after a change has no rates.
         self.host = HostReader::new(&self.roots, &settings);
         self.processes.name_busiest(rules.busiest);
+        self.gpu_deadline_ms = rules.gpu_deadline_ms;
     }
 
     fn begin(&mut self, at: Stamp, sources: &BTreeSet<Source>) {
@@ -78,16 +89,16 @@ impl Senses for HostSenses {
         self.jobs.read(at, &self.processes)
     }
 
-    fn ask_gpus(&mut self, _at: Stamp) -> usize {
-        0
+    fn ask_gpus(&mut self, at: Stamp) -> usize {
+        self.gpus.ask(at, self.gpu_deadline_ms)
     }
 
     fn gpu_answers(&mut self) -> Vec<GpuAnswer> {
-        Vec::new()
+        self.gpus.answers((self.now)())
     }
 
     fn xids(&mut self) -> Vec<Xid> {
-        Vec::new()
+        self.gpus.xids((self.now)())
     }
 
     fn holder(&mut self, pid: u32) -> Holder {

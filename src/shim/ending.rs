@@ -5,11 +5,9 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, wait};
+use rustix::process::{Pid, WaitOptions, wait, waitpid};
 
 use crate::contain::{ContainError, Containment, Tree};
 use crate::logs::Stream;
@@ -99,7 +97,16 @@ impl Shim {
     /// any child is left.
     pub(super) fn reap_children(&mut self) -> bool {
         loop {
-            match wait(WaitOptions::NOHANG) {
+            let next = self.account.next_child();
+            let next = next
+                .and_then(|pid| i32::try_from(pid).ok())
+                .and_then(Pid::from_raw);
+            // Without a process to name, `waitpid` would look at our own process group alone.
+            let reaped = match next {
+                Some(_) => waitpid(next, WaitOptions::NOHANG),
+                None => wait(WaitOptions::NOHANG),
+            };
+            match reaped {
                 Ok(Some((pid, status))) => {
                     let pid = u32::try_from(pid.as_raw_nonzero().get()).ok();
                     if pid == self.main.map(|main| main.pid) && self.main_status.is_none() {
@@ -215,9 +222,7 @@ impl Shim {
     fn exit_record(&mut self, ending: &Ending) -> ExitRecord {
         let ran = ending.error.is_none();
         let status = self.main_status.filter(|_| ran);
-        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
-        let max_rss_kib = usage.map_or(0, |usage| usage.max_rss());
-        ExitRecord {
+        let mut record = ExitRecord {
             version: VERSION,
             job: self.launch.job,
             attempt: self.launch.attempt,
@@ -230,18 +235,23 @@ impl Shim {
             core_dumped: status.is_some_and(|status| {
                 std::process::ExitStatus::from_raw(status.as_raw()).core_dumped()
             }),
-            user_cpu_ms: usage.map_or(0, |usage| millis(usage.user_time())),
-            system_cpu_ms: usage.map_or(0, |usage| millis(usage.system_time())),
-            max_rss_bytes: u64::try_from(max_rss_kib).unwrap_or(0) * 1024,
+            user_cpu_ms: 0,
+            system_cpu_ms: 0,
+            max_rss_bytes: 0,
+            cpu_us: None,
+            throttled_us: None,
+            memory_peak_bytes: None,
+            io_read_bytes: None,
+            io_write_bytes: None,
+            oom_kills: None,
             killed_leftovers: if ran { ending.killed } else { 0 },
             survivors: ending.survivors,
             dropped_output_bytes: self.output.finish(),
-            oom_killed: match &self.containment {
-                Containment::Cgroup(cgroup) => cgroup.oom_killed(),
-                Containment::Tree(_) => false,
-            },
+            oom_killed: false,
             spawn_error: ending.error.clone(),
-        }
+        };
+        self.account.enter(&self.containment, &mut record);
+        record
     }
 
     /// Make the record durable when no daemon is there to commit it, or none does in time; leave
@@ -275,8 +285,4 @@ impl Shim {
             self.phase = Phase::Done;
         }
     }
-}
-
-fn millis(time: TimeVal) -> u64 {
-    u64::try_from(time.tv_sec() * 1000 + time.tv_usec() / 1000).unwrap_or(0)
 }

@@ -4,6 +4,7 @@
 //! writes its output, waits for its end and leaves the exit record on disk. Nothing the daemon
 //! does, or has done to it, can make it start a command twice or lose an end.
 
+mod account;
 mod attempt_dir;
 mod clock;
 mod connections;

@@ -19,6 +19,7 @@ use crate::wire::shim::{
 };
 
 use super::ShimError;
+use super::account::Account;
 use super::attempt_dir::AttemptDir;
 use super::clock;
 use super::connections::Connections;
@@ -48,6 +49,7 @@ pub(super) struct Shim {
     /// The main process, once it is there, and how it ended, once it has.
     pub(super) main: Option<ProcessId>,
     pub(super) main_status: Option<rustix::process::WaitStatus>,
+    pub(super) account: Account,
     listener: Option<UnixListener>,
     signals: SignalFd,
     cgroup_refused: Option<String>,
@@ -139,6 +141,7 @@ impl Shim {
             phase: Phase::Running,
             main: None,
             main_status: None,
+            account: Account::default(),
             signals,
             cgroup_refused: None,
             frozen: false,

@@ -8,6 +8,7 @@ use crate::model::id::{EnvId, JobId, Seq};
 use crate::model::job::Job;
 use crate::model::spec::JobSpec;
 use crate::model::time::Stamp;
+use crate::store::archive;
 use crate::store::rows::{Json, integer};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
@@ -163,14 +164,23 @@ fn edited(connection: &Connection, job: &Job) -> rusqlite::Result<()> {
 }
 
 fn removed(connection: &Connection, job: JobId) -> rusqlite::Result<()> {
+    // Of an archived one only the place where it is must be forgotten here.
+    if take_out(connection, job)? || archive::forget(connection, job)? {
+        return Ok(());
+    }
+    one_row(job, 0)
+}
+
+/// Deletes a job with everything that is of it alone; answers whether it was there.
+pub(crate) fn take_out(connection: &Connection, job: JobId) -> rusqlite::Result<bool> {
     let environment: Option<Option<i64>> = connection
         .prepare_cached("DELETE FROM jobs WHERE id = ?1 RETURNING environment")?
         .query_row([integer(job.0)?], |row| row.get(0))
         .optional()?;
-    match environment {
-        Some(environment) => drop_unused_environment(connection, environment),
-        None => one_row(job, 0),
+    if let Some(environment) = environment {
+        drop_unused_environment(connection, environment)?;
     }
+    Ok(environment.is_some())
 }
 
 /// What of a spec has rows of its own: itself, its labels and its dependencies.

@@ -52,6 +52,23 @@ pub enum StoreError {
         /// Newest version this program knows.
         known: i64,
     },
+    /// A file of the archive cannot be used; everything else can.
+    #[error(
+        "read {}: {why}; put it back from a backup (`stoke archive restore FILE`), or go on without it",
+        path.display()
+    )]
+    Archived {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store is not well, and what can wait waits.
+    #[error("archive while the store is not well: {why}")]
+    Postponed {
+        /// What is wrong with the store.
+        why: String,
+    },
     /// Another process keeps it locked.
     #[error(
         "use {}: another process has locked it; close whatever else has it open (`fuser` names it)",

@@ -4,6 +4,9 @@
 
 use crate::model::id::JobId;
 use crate::model::job::Job;
+use crate::store::archive::{self, Months};
+use crate::store::error::StoreError;
+use crate::store::open::Files;
 use crate::store::rows::{self, Json};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -39,11 +42,23 @@ pub struct Fetched {
     pub key: Option<StoredKey>,
 }
 
-/// Looks everything up.
-pub(crate) fn fetch(connection: &Connection, wanted: &Fetch) -> rusqlite::Result<Fetched> {
+/// Looks everything up. Where a month of the archive cannot be read, that is an answer too.
+pub(crate) fn fetch(
+    connection: &Connection,
+    files: &Files,
+    wanted: &Fetch,
+) -> rusqlite::Result<Result<Fetched, StoreError>> {
     let mut found = Fetched::default();
+    let mut months = Months::new(files);
     for id in &wanted.jobs {
-        found.jobs.extend(rows::find_job(connection, *id)?);
+        if let Some(job) = rows::find_job(connection, *id)? {
+            found.jobs.push(job);
+        } else if let Some(month) = archive::month_of(connection, *id)? {
+            match months.job(month, *id) {
+                Ok(job) => found.jobs.push(job),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
     }
     for (uid, name) in &wanted.names {
         let newest: Option<i64> = connection
@@ -52,7 +67,8 @@ pub(crate) fn fetch(connection: &Connection, wanted: &Fetch) -> rusqlite::Result
             )?
             .query_row(params![uid, name], |row| row.get(0))
             .optional()?;
-        if let Some(id) = newest.and_then(|id| u64::try_from(id).ok()) {
+        let archived = archive::newest_of_name(connection, *uid, name)?;
+        if let Some(id) = newest.max(archived).and_then(|id| u64::try_from(id).ok()) {
             found.names.insert((*uid, name.clone()), JobId(id));
         }
     }
@@ -69,5 +85,5 @@ pub(crate) fn fetch(connection: &Connection, wanted: &Fetch) -> rusqlite::Result
             })
             .optional()?;
     }
-    Ok(found)
+    Ok(Ok(found))
 }

@@ -75,8 +75,19 @@ fn group(row: &Row<'_>) -> rusqlite::Result<Group> {
     })
 }
 
-const GROUPS: &str = "SELECT flow, uid, state, count(*), min(id), max(id), max(finished_wall_ms) \
-    FROM jobs INDEXED BY jobs_by_flow_state";
+/// Groups of the jobs of one table that fit `condition`.
+fn groups_of(table: &str, condition: &str) -> String {
+    format!(
+        "SELECT flow, uid, state, count(*), min(id), max(id), max(finished_wall_ms) \
+         FROM {table} INDEXED BY {table}_by_flow_state WHERE {condition} GROUP BY flow, uid, state"
+    )
+}
+
+/// Groups of all jobs, archived or not, that fit `condition`.
+fn groups(condition: &str) -> String {
+    let [here, archived] = ["jobs", "archived"].map(|table| groups_of(table, condition));
+    format!("{here} UNION ALL {archived}")
+}
 
 /// A flow while its groups are read.
 #[derive(Default)]
@@ -100,9 +111,7 @@ impl Gathered {
 /// The flow called `key`, where it has jobs.
 pub(crate) fn one(connection: &Connection, key: &FlowKey) -> rusqlite::Result<Option<FlowRecord>> {
     let as_of = rows::head(connection)?;
-    let mut statement = connection.prepare_cached(&format!(
-        "{GROUPS} WHERE flow = ?1 AND uid = ?2 GROUP BY flow, uid, state"
-    ))?;
+    let mut statement = connection.prepare_cached(&groups("flow = ?1 AND uid = ?2"))?;
     let groups = statement.query_map(params![&*key.name, key.uid], group)?;
     let mut gathered = Gathered::default();
     for group in groups {
@@ -119,9 +128,8 @@ pub(crate) fn page(
     limit: usize,
 ) -> rusqlite::Result<FlowPage> {
     let as_of = rows::head(connection)?;
-    let mut statement = connection.prepare_cached(&format!(
-        "{GROUPS} WHERE flow IS NOT NULL AND (?1 IS NULL OR uid = ?1) GROUP BY flow, uid, state"
-    ))?;
+    let condition = "flow IS NOT NULL AND (?1 IS NULL OR uid = ?1)";
+    let mut statement = connection.prepare_cached(&groups(condition))?;
     let mut all: BTreeMap<FlowKey, Gathered> = BTreeMap::new();
     for group in statement.query_map([uid], group)? {
         let group = group?;
@@ -145,7 +153,8 @@ pub(crate) fn page(
 pub(crate) fn owners(connection: &Connection, name: &str) -> rusqlite::Result<Vec<u32>> {
     connection
         .prepare_cached(
-            "SELECT DISTINCT uid FROM jobs INDEXED BY jobs_by_flow_state WHERE flow = ?1",
+            "SELECT uid FROM jobs INDEXED BY jobs_by_flow_state WHERE flow = ?1 \
+             UNION SELECT uid FROM archived INDEXED BY archived_by_flow_state WHERE flow = ?1",
         )?
         .query_map([name], |row| row.get(0))?
         .collect()
@@ -154,7 +163,10 @@ pub(crate) fn owners(connection: &Connection, name: &str) -> rusqlite::Result<Ve
 /// The number of a user who has submitted a job.
 pub(crate) fn uid_of(connection: &Connection, user: &str) -> rusqlite::Result<Option<u32>> {
     connection
-        .prepare_cached("SELECT uid FROM jobs WHERE user = ?1 LIMIT 1")?
+        .prepare_cached(
+            "SELECT uid FROM (SELECT uid FROM jobs WHERE user = ?1 LIMIT 1) \
+             UNION ALL SELECT uid FROM (SELECT uid FROM archived WHERE user = ?1 LIMIT 1)",
+        )?
         .query_row([user], |row| row.get(0))
         .optional()
 }
@@ -174,7 +186,10 @@ fn record(
         return Ok(None);
     };
     (flow.user, flow.first_submitted_ms) = connection
-        .prepare_cached("SELECT user, created_wall_ms FROM jobs WHERE id = ?1")?
+        .prepare_cached(
+            "SELECT user, created_wall_ms FROM jobs WHERE id = ?1 \
+             UNION ALL SELECT user, created_wall_ms FROM archived WHERE id = ?1",
+        )?
         .query_row([rows::integer(oldest.0)?], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
@@ -215,9 +230,9 @@ mod tests {
         connection
             .execute_batch(include_str!("schema.sql"))
             .unwrap();
-        for condition in ["flow = 'a' AND uid = 1", "flow IS NOT NULL"] {
-            let sql =
-                format!("EXPLAIN QUERY PLAN {GROUPS} WHERE {condition} GROUP BY flow, uid, state");
+        let conditions = ["flow = 'a' AND uid = 1", "flow IS NOT NULL"];
+        for (condition, table) in conditions.into_iter().zip(["jobs", "archived"].repeat(2)) {
+            let sql = format!("EXPLAIN QUERY PLAN {}", groups_of(table, condition));
             let plan: Vec<String> = connection
                 .prepare(&sql)
                 .unwrap()
@@ -229,7 +244,7 @@ mod tests {
                 panic!("it sorts: {plan:?}");
             };
             assert!(
-                step.contains("USING COVERING INDEX jobs_by_flow_state"),
+                step.contains(&format!("USING COVERING INDEX {table}_by_flow_state")),
                 "{step}"
             );
         }

@@ -5,6 +5,7 @@
 //! again after a restart; the points carry only what a curve shows.
 
 use crate::model::id::{AttemptId, JobId};
+use crate::store::archive::OF_PROGRESS;
 use crate::store::aside::free_name;
 use crate::store::error::StoreError;
 use crate::store::history::thin::{Bulk, thin};
@@ -100,6 +101,26 @@ impl History {
     /// When it wants to write.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// Adds the progress of a job that comes back from the archive, at once. What is there already stays.
+    pub(crate) fn take_back(&mut self, job: JobId, from: &Connection) -> Result<(), StoreError> {
+        self.flush();
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            empty => empty.insert(connect(&self.path)?),
+        };
+        let mut add = || -> rusqlite::Result<()> {
+            let transaction = connection.transaction()?;
+            for table in &OF_PROGRESS {
+                table.add(from, &transaction, job)?;
+            }
+            transaction.commit()
+        };
+        add().map_err(|error| StoreError::of(&error, &self.path))?;
+        self.stored.retain(|attempt, _| attempt.job != job);
+        self.touch();
+        Ok(())
     }
 
     /// Writes what it holds back. What cannot be written is tried again with the next points.

@@ -3,6 +3,8 @@
 use crate::model::id::{JobId, Seq};
 use crate::model::job::Job;
 use crate::model::state::StateName;
+use crate::store::archive::{self, Month, Months};
+use crate::store::open::Files;
 use crate::store::{error, rows};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -43,6 +45,8 @@ pub struct Page {
     pub next: Option<JobId>,
     /// The newest event that the list shows the effect of.
     pub as_of: Seq,
+    /// Months of the archive that cannot be read: jobs of theirs are left out.
+    pub unreadable: Vec<Month>,
 }
 
 /// The jobs of `filter` with smaller numbers than `after`, at most `limit`.
@@ -50,6 +54,7 @@ pub struct Page {
 /// Numbers first, whole jobs then: however a number is found, only one page of specs is read.
 pub(crate) fn page(
     connection: &Connection,
+    files: &Files,
     filter: &JobFilter,
     after: Option<JobId>,
     limit: usize,
@@ -61,9 +66,11 @@ pub(crate) fn page(
     ids.truncate(limit);
     let next = ids.last().filter(|_| more).copied().map(JobId);
     let mut items = Vec::with_capacity(ids.len());
+    let mut months = Months::new(files);
     for id in ids {
         match rows::find_job(connection, JobId(id)) {
-            Ok(job) => items.extend(job),
+            Ok(Some(job)) => items.push(job),
+            Ok(None) => items.extend(archived_job(connection, &mut months, JobId(id))?),
             // One row that cannot be read must not hide all the others.
             Err(error) if error::code(&error).is_none() => {
                 tracing::warn!(job = id, %error, "left out of a list: its row cannot be read");
@@ -71,7 +78,31 @@ pub(crate) fn page(
             Err(error) => return Err(error),
         }
     }
-    Ok(Page { items, next, as_of })
+    let unreadable = months.unreadable();
+    Ok(Page {
+        items,
+        next,
+        as_of,
+        unreadable,
+    })
+}
+
+/// A job from the archive. Where its month cannot be read the list goes on without it.
+fn archived_job(
+    connection: &Connection,
+    months: &mut Months<'_>,
+    id: JobId,
+) -> rusqlite::Result<Option<Job>> {
+    let Some(month) = archive::month_of(connection, id)? else {
+        return Ok(None);
+    };
+    match months.job(month, id) {
+        Ok(job) => Ok(Some(job)),
+        Err(error) => {
+            tracing::warn!(job = %id, %error, "left out of a list");
+            Ok(None)
+        }
+    }
 }
 
 /// A column with more values than this narrows without an index: SQLite allows 500 branches, and each
@@ -89,15 +120,13 @@ fn numbers(
     limit: usize,
 ) -> rusqlite::Result<Vec<u64>> {
     let mut query = Query::default();
-    let (from, id) = query.source(filter);
-    let branches = query.branches(filter);
-    query.narrow(filter, after);
+    let mut selects = query.selects(&HERE, filter, after);
+    // What is archived is finished.
+    let any_final = filter.states.is_empty() || filter.states.iter().any(|state| state.is_final());
+    if any_final {
+        selects.extend(query.selects(&ARCHIVED, filter, after));
+    }
     let limit = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    let conditions = &query.conditions;
-    let selects: Vec<String> = branches
-        .iter()
-        .map(|branch| format!("SELECT {id} AS id FROM {from}{branch}{conditions}"))
-        .collect();
     let sql = format!(
         "{} ORDER BY 1 DESC LIMIT {limit}",
         selects.join(" UNION ALL ")
@@ -118,16 +147,65 @@ struct Query {
     conditions: String,
 }
 
+/// A pair of tables that jobs are listed from. Both are called `jobs` and `job_labels` in the queries: they have the
+/// columns that lists filter by in common.
+struct Tables {
+    jobs: &'static str,
+    labels: &'static str,
+    labels_index: &'static str,
+    /// Whether each column has an index that gives numbers in order; else only flows and names have.
+    has_every_index: bool,
+}
+
+const HERE: Tables = Tables {
+    jobs: "jobs",
+    labels: "job_labels",
+    labels_index: "job_labels_by_value",
+    has_every_index: true,
+};
+
+const ARCHIVED: Tables = Tables {
+    jobs: "archived",
+    labels: "archived_labels",
+    labels_index: "archived_labels_by_value",
+    has_every_index: false,
+};
+
 impl Query {
+    /// The queries for the numbers in one pair of tables; each gives them in order.
+    fn selects(
+        &mut self,
+        tables: &Tables,
+        filter: &JobFilter,
+        after: Option<JobId>,
+    ) -> Vec<String> {
+        let (from, id) = self.source(tables, filter);
+        let branches = self.branches(tables, filter);
+        self.conditions.clear();
+        self.narrow(tables, filter, after);
+        let conditions = &self.conditions;
+        branches
+            .iter()
+            .map(|branch| format!("SELECT {id} AS id FROM {from}{branch}{conditions}"))
+            .collect()
+    }
+
     /// Where the numbers come from, and the column that holds them.
-    fn source(&mut self, filter: &JobFilter) -> (String, &'static str) {
+    fn source(&mut self, tables: &Tables, filter: &JobFilter) -> (String, &'static str) {
+        let Tables {
+            jobs,
+            labels,
+            labels_index,
+            ..
+        } = tables;
         let Some((name, value)) = valued_label(filter) else {
-            return ("jobs WHERE TRUE".to_owned(), "jobs.id");
+            return (format!("{jobs} AS jobs WHERE TRUE"), "jobs.id");
         };
         let name = self.bind(name.to_owned());
         let value = self.bind(value.to_owned());
         let from = format!(
-            "job_labels INDEXED BY job_labels_by_value CROSS JOIN jobs ON jobs.id = job_labels.job \
+            "{labels} AS job_labels INDEXED BY {labels_index} CROSS JOIN {jobs} AS jobs \
+             ON jobs.id = job_labels.job \
              WHERE job_labels.name = {name} AND job_labels.value = {value}"
         );
         (from, "job_labels.job")
@@ -138,7 +216,7 @@ impl Query {
     /// `IN (…)` would sort every match, or read every job.
     ///
     /// Which index that is, is decided here: SQLite knows the columns, but not that few jobs are live.
-    fn branches(&mut self, filter: &JobFilter) -> Vec<String> {
+    fn branches(&mut self, tables: &Tables, filter: &JobFilter) -> Vec<String> {
         let columns = columns(filter);
         let by = |name: &str| columns.iter().find(|column| column.name == name);
         // What is found by its label or number needs no other index.
@@ -149,6 +227,19 @@ impl Query {
         let Some(first) = first.filter(|column| column.values.len() <= MOST_BRANCHES) else {
             return vec![String::new()];
         };
+        if !tables.has_every_index {
+            // From the newest on, which is where most of them are looked for.
+            let has_index = match first.name {
+                "flow" => true,
+                "uid" => filter.name.is_some(),
+                _ => false,
+            };
+            return if has_index {
+                self.alternatives(first)
+            } else {
+                vec![String::new()]
+            };
+        }
         let mut branches = self.alternatives(first);
         let states = by("state").filter(|_| first.name == "uid" && filter.name.is_none());
         if let Some(states) = states {
@@ -181,7 +272,7 @@ impl Query {
 
     /// Everything of the filter. The plus keeps SQLite from taking another index than the one that
     /// was decided on.
-    fn narrow(&mut self, filter: &JobFilter, after: Option<JobId>) {
+    fn narrow(&mut self, tables: &Tables, filter: &JobFilter, after: Option<JobId>) {
         for column in columns(filter) {
             let name = column.name;
             let places: Vec<String> = column
@@ -222,8 +313,9 @@ impl Query {
                 format!(" AND other.value = {}", self.bind(value.clone()))
             });
             self.and(&format!(
-                "EXISTS (SELECT 1 FROM job_labels other WHERE other.job = jobs.id \
-                 AND other.name = {name}{value})"
+                "EXISTS (SELECT 1 FROM {} other WHERE other.job = jobs.id \
+                 AND other.name = {name}{value})",
+                tables.labels
             ));
         }
     }

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
 ];
 
 /// Marks the file as ours ("stkd").
@@ -126,7 +127,7 @@ mod tests {
         let error = migrate(&mut newer, Path::new("/x/stoked.db"), 0).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "open /x/stoked.db: a newer stoked wrote it (schema 99, this one knows 3); install that version again"
+            "open /x/stoked.db: a newer stoked wrote it (schema 99, this one knows 4); install that version again"
         );
         assert_eq!(version(&newer).unwrap(), 99);
         assert!(objects(&newer).is_empty());

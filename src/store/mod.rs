@@ -5,6 +5,7 @@
 //! in, and leaves nothing to an orderly end.
 
 mod apply;
+pub mod archive;
 mod aside;
 mod ballast;
 mod checkpoint;
@@ -20,6 +21,7 @@ mod reader;
 mod recover;
 mod rows;
 mod salvage;
+mod samples;
 mod trim;
 mod writer;
 
@@ -31,11 +33,13 @@ pub use history::{ProgressPoint, Stretch};
 pub use list::{JobFilter, Page};
 pub use reader::{EventFilter, EventPage, GroupCount, JobHistory, Reader};
 pub use recover::Recovered;
+pub use samples::{Range, Retention, SamplePoint, Samples, Tier};
 pub use trim::{TrimPolicy, Trimmed};
 
 use crate::model::change::Change;
 use crate::model::event::Event;
 use crate::model::id::JobId;
+use archive::Archive;
 use ballast::Ballast;
 use open::Files;
 use std::path::Path;
@@ -86,6 +90,7 @@ struct Shared {
     inbox: Sender<Request>,
     condition: watch::Receiver<Condition>,
     reader: Reader,
+    files: Files,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -127,7 +132,8 @@ impl Store {
             shared: Arc::new(Shared {
                 inbox,
                 condition,
-                reader: Reader::new(files),
+                reader: Reader::new(files.clone()),
+                files,
                 thread: Mutex::new(Some(thread)),
             }),
         };
@@ -190,6 +196,30 @@ impl Store {
         outcome(self.ask(Request::Settle))
     }
 
+    /// What moves jobs into the archive and back.
+    #[must_use]
+    pub fn archive(&self) -> Archive {
+        Archive::new(self.clone(), self.shared.files.clone())
+    }
+
+    /// As [`settle`](Self::settle), on a thread that may block.
+    fn settle_now(&self) -> Result<(), StoreError> {
+        waited(self.ask(Request::Settle))
+    }
+
+    /// Has the writer do some work in its turn. Blocks until it is done.
+    fn with_writer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        waited(self.ask(|answer: Answer<T>| {
+            Request::Work(Box::new(move |writer| {
+                // Whoever does not wait any more wants no answer.
+                let _unheard = answer.send(work(writer));
+            }))
+        }))
+    }
+
     /// Whether the store takes what it is given, now and whenever it changes.
     #[must_use]
     pub fn condition(&self) -> watch::Receiver<Condition> {
@@ -220,6 +250,10 @@ type Answered<T> = oneshot::Receiver<Result<T, StoreError>>;
 
 async fn outcome<T>(answered: Answered<T>) -> Result<T, StoreError> {
     answered.await.unwrap_or(Err(StoreError::Stopped))
+}
+
+fn waited<T>(answered: Answered<T>) -> Result<T, StoreError> {
+    answered.blocking_recv().unwrap_or(Err(StoreError::Stopped))
 }
 
 impl Shared {

@@ -6,7 +6,7 @@ use crate::model::id::JobId;
 use crate::store::aside::{self, SetAside};
 use crate::store::error::StoreError;
 use crate::store::recover::{self, Recovered};
-use crate::store::{Options, migrate, salvage};
+use crate::store::{Options, archive, migrate, salvage};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{DirBuilder, OpenOptions};
@@ -36,6 +36,8 @@ pub(crate) struct Files {
     pub(crate) database: PathBuf,
     /// Progress history.
     pub(crate) progress: PathBuf,
+    /// Directory of the months that were archived.
+    pub(crate) archive: PathBuf,
     /// Space to give back when the disk is full.
     pub(crate) ballast: PathBuf,
     /// Present when damage was seen at run time: the next start checks everything.
@@ -48,6 +50,7 @@ impl Files {
             directory: directory.to_owned(),
             database: directory.join("stoked.db"),
             progress: directory.join("progress.db"),
+            archive: directory.join("archive"),
             ballast: directory.join("ballast"),
             suspect: directory.join("stoked.db.suspect"),
         }
@@ -76,6 +79,7 @@ pub(crate) fn open(
             let floor = options.id_floor.max(saved.last_job);
             let (mut connection, _) = establish(files, floor)?;
             let jobs = salvage::write(&mut connection, &files.database, &saved)?;
+            adopt_archive(&mut connection, files)?;
             let recovered = recover::read(&connection)
                 .map_err(|error| StoreError::of(&error, &files.database))?;
             (connection, recovered, Some(SetAside { path, why, jobs }))
@@ -84,6 +88,22 @@ pub(crate) fn open(
     };
     aside::clear_suspicion(files)?;
     Ok((connection, recovered, set_aside))
+}
+
+/// A new main database knows nothing of the archive: what is in its files is entered again.
+fn adopt_archive(connection: &mut Connection, files: &Files) -> Result<(), StoreError> {
+    let mut adopt = || -> rusqlite::Result<usize> {
+        let transaction = connection.transaction()?;
+        let (jobs, largest) = archive::adopt_all(&transaction, files)?;
+        recover::raise_floor(&transaction, largest)?;
+        transaction.commit()?;
+        Ok(jobs)
+    };
+    let jobs = adopt().map_err(|error| StoreError::of(&error, &files.database))?;
+    if jobs > 0 {
+        tracing::info!(jobs, "archived jobs are known again");
+    }
+    Ok(())
 }
 
 /// The directory exists, is ours alone, and can be written: said now, by name, and not at the first job.
@@ -115,10 +135,27 @@ fn establish(files: &Files, floor: JobId) -> Result<(Connection, Recovered), Sto
     check(&connection, files)?;
     let now_ms = jiff::Timestamp::now().as_millisecond();
     migrate::migrate(&mut connection, path, now_ms)?;
-    let recovered = recover::raise_floor(&mut connection, floor)
+    let_shrink(&connection, bytes);
+    let recovered = recover::raise_floor(&connection, floor)
         .and_then(|()| recover::read(&connection))
         .map_err(|error| StoreError::of_opening(&error, path))?;
     Ok((connection, recovered))
+}
+
+/// A database of before space could be given back is written anew once, where that is quick. A larger one goes on as it
+/// is: what is freed in it is used again.
+fn let_shrink(connection: &Connection, bytes: u64) {
+    let shrink = || -> rusqlite::Result<()> {
+        let mode: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
+        if mode == 0 && bytes <= CHECKED_BYTES {
+            connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")?;
+        }
+        Ok(())
+    };
+    if let Err(error) = shrink() {
+        // It needs as much space again for a moment, and nothing depends on it.
+        tracing::info!(%error, "the database keeps the space that becomes free in it");
+    }
 }
 
 /// The connection that writes the main database; makes the file where there is none.
@@ -134,7 +171,8 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, StoreError> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         harden(&connection)?;
         connection.execute_batch(
-            "PRAGMA journal_mode = WAL; \
+            "PRAGMA auto_vacuum = INCREMENTAL; \
+             PRAGMA journal_mode = WAL; \
              PRAGMA synchronous = FULL; \
              PRAGMA foreign_keys = ON; \
              PRAGMA cache_size = -512; \

@@ -3,7 +3,10 @@
 //! Found through the indexes on name and kind. Only so many of the newest rows are looked at that the
 //! length of the history does not matter.
 
+use crate::model::job::Job;
 use crate::model::progress::SameRuns;
+use crate::store::archive;
+use crate::store::open::Files;
 use rusqlite::{Connection, Params, Row, params};
 
 /// Most runs that are compared with.
@@ -13,7 +16,22 @@ const MOST_RUNS: i64 = 20;
 const MOST_LOOKED_AT: i64 = 500;
 
 /// Runs of the same name; where there are none, of the same kind.
-pub(crate) fn runs(connection: &Connection, same: &SameRuns) -> rusqlite::Result<Vec<u64>> {
+///
+/// Archived ones count only where there are no others: what is a month old says little of what runs now.
+pub(crate) fn runs(
+    connection: &Connection,
+    files: &Files,
+    same: &SameRuns,
+) -> rusqlite::Result<Vec<u64>> {
+    let here = runs_here(connection, same)?;
+    if here.is_empty() {
+        archive::past_runs(connection, files, same)
+    } else {
+        Ok(here)
+    }
+}
+
+fn runs_here(connection: &Connection, same: &SameRuns) -> rusqlite::Result<Vec<u64>> {
     let named = match &same.command {
         None => {
             let sql = select("INDEXED BY jobs_by_name WHERE uid = ?1 AND name = ?2", "1");
@@ -54,6 +72,19 @@ fn read(connection: &Connection, sql: &str, bounds: impl Params) -> rusqlite::Re
         .prepare_cached(sql)?
         .query_map(bounds, took_ms)?
         .collect()
+}
+
+/// How long the newest attempt of a job took; none where it did not begin or end.
+pub(crate) fn took_of(job: &Job) -> Option<u64> {
+    let attempt = job.attempt.as_ref()?;
+    let (began, ended) = (attempt.started?, attempt.ended?);
+    let by_wall = || u64::try_from(ended.wall_ms - began.wall_ms).unwrap_or(0);
+    Some(
+        ended
+            .boot_ms
+            .checked_sub(began.boot_ms)
+            .unwrap_or_else(by_wall),
+    )
 }
 
 /// On the boot clock, unless that began anew meanwhile.

@@ -11,6 +11,7 @@ use crate::model::id::{EnvId, JobId, Seq};
 use crate::model::job::Job;
 use crate::model::progress::SameRuns;
 use crate::model::state::StateName;
+use crate::store::archive::{self, Month, Months};
 use crate::store::error::StoreError;
 use crate::store::list::{JobFilter, Page, page};
 use crate::store::open::{self, Files};
@@ -113,6 +114,10 @@ impl Reader {
         }
     }
 
+    pub(crate) fn files(&self) -> &Files {
+        &self.shared.files
+    }
+
     /// Jobs of `filter` with smaller numbers than `after`, newest first, at most `limit`.
     ///
     /// # Errors
@@ -123,7 +128,7 @@ impl Reader {
         after: Option<JobId>,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        self.read(|connection| page(connection, filter, after, limit))
+        self.read(|connection| page(connection, &self.shared.files, filter, after, limit))
     }
 
     /// One job with all its attempts, where it is stored.
@@ -131,21 +136,36 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] where the database cannot be read.
     pub fn job(&self, id: JobId) -> Result<Option<JobHistory>, StoreError> {
-        self.read(|connection| {
+        let (here, month, as_of) = self.read(|connection| {
             let as_of = rows::head(connection)?;
-            let Some(job) = rows::find_job(connection, id)? else {
-                return Ok(None);
-            };
-            let attempts = connection
-                .prepare_cached(rows::SELECT_ATTEMPTS)?
-                .query_map([rows::integer(id.0)?], |row| rows::attempt(row, id))?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(Some(JobHistory {
-                job,
-                attempts,
-                as_of,
-            }))
-        })
+            match rows::find_job(connection, id)? {
+                Some(job) => Ok((Some((job, rows::attempts(connection, id)?)), None, as_of)),
+                None => Ok((None, archive::month_of(connection, id)?, as_of)),
+            }
+        })?;
+        let found = match (here, month) {
+            (Some(here), _) => Some(here),
+            (None, Some(month)) => match self.archived(month, id) {
+                Ok(found) => Some(found),
+                // It may have been removed or brought back since it was looked up.
+                Err(_) if self.read(|main| archive::month_of(main, id))? != Some(month) => {
+                    return self.job(id);
+                }
+                Err(error) => return Err(error),
+            },
+            (None, None) => None,
+        };
+        Ok(found.map(|(job, attempts)| JobHistory {
+            job,
+            attempts,
+            as_of,
+        }))
+    }
+
+    fn archived(&self, month: Month, id: JobId) -> Result<(Job, Vec<Attempt>), StoreError> {
+        let mut months = Months::new(&self.shared.files);
+        let job = months.job(month, id)?;
+        Ok((job, months.attempts(month, id)?))
     }
 
     /// Whose a job is, where it is stored.
@@ -158,10 +178,14 @@ impl Reader {
             return Ok(None);
         };
         self.read(|connection| {
-            connection
+            let here = connection
                 .prepare_cached("SELECT uid FROM jobs WHERE id = ?1")?
                 .query_row([id], |row| row.get(0))
-                .optional()
+                .optional()?;
+            match here {
+                Some(uid) => Ok(Some(uid)),
+                None => archive::owner(connection, id),
+            }
         })
     }
 
@@ -170,10 +194,10 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] where the database cannot be read.
     pub fn past_runs(&self, same: &SameRuns) -> Result<Vec<u64>, StoreError> {
-        self.read(|connection| past::runs(connection, same))
+        self.read(|connection| past::runs(connection, &self.shared.files, same))
     }
 
-    /// The jobs that wait or waited for `id`, by number.
+    /// The jobs that wait or waited for `id`, by number; those that are archived are left out.
     ///
     /// # Errors
     /// [`StoreError`] where the database cannot be read.
@@ -274,7 +298,10 @@ impl Reader {
         self.read(|connection| {
             let mut counts = BTreeMap::new();
             let mut statement =
-                connection.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
+                connection.prepare_cached(
+                "SELECT state, sum(jobs) FROM (SELECT state, count(*) AS jobs FROM jobs GROUP BY state \
+                 UNION ALL SELECT state, count(*) FROM archived GROUP BY state) GROUP BY state",
+            )?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 if let Some(state) = StateName::parse(&row.get::<_, String>(0)?) {
@@ -297,14 +324,22 @@ impl Reader {
     ) -> Result<EventPage, StoreError> {
         self.read(|connection| {
             let head = rows::head(connection)?;
-            let events = events(connection, after, limit, filter)?;
+            let files = &self.shared.files;
+            let (mut found, whole_from) =
+                archive::event_page(connection, files, after, limit, filter)?;
+            if found.len() < limit {
+                let rest = limit - found.len();
+                found.extend(events(connection, after, rest, filter)?);
+            }
+            let events = found;
             let last = events.last().and_then(|event| event.seq);
+            let oldest = rows::oldest(connection)?;
             Ok(EventPage {
                 reached: match last {
                     Some(last) if events.len() >= limit => last,
                     _ => filter.up_to.unwrap_or(head).min(head),
                 },
-                oldest: rows::oldest(connection)?,
+                oldest: whole_from.map_or(oldest, |from| from.max(oldest)),
                 events,
                 head,
             })
@@ -320,7 +355,7 @@ impl Reader {
     }
 
     /// Runs `work` in one read transaction: everything it sees belongs to one moment.
-    fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
@@ -396,7 +431,7 @@ impl Drop for Lease<'_> {
     }
 }
 
-fn events(
+pub(crate) fn events(
     connection: &Connection,
     after: Seq,
     limit: usize,

@@ -39,17 +39,23 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Recovered> {
 }
 
 /// Numbers up to `floor` count as given out from now on.
-pub(crate) fn raise_floor(connection: &mut Connection, floor: JobId) -> rusqlite::Result<()> {
+pub(crate) fn raise_floor(connection: &Connection, floor: JobId) -> rusqlite::Result<()> {
     if rows::last_number(connection, "jobs")? >= floor.0 {
         return Ok(());
     }
-    let transaction = connection.transaction()?;
-    transaction.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'", [])?;
-    transaction.execute(
-        "INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?1)",
-        [rows::integer(floor.0)?],
+    let floor = rows::integer(floor.0)?;
+    let name = "jobs";
+    let known = connection.execute(
+        "UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1",
+        (name, floor),
     )?;
-    transaction.commit()
+    if known == 0 {
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)",
+            (name, floor),
+        )?;
+    }
+    Ok(())
 }
 
 /// The identity of the database.

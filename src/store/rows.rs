@@ -9,6 +9,7 @@ use crate::model::id::{AttemptId, JobId, Seq};
 use crate::model::job::{Job, Owner};
 use crate::model::state::JobState;
 use crate::model::time::Stamp;
+use crate::store::archive;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 use serde::Serialize;
@@ -240,8 +241,24 @@ pub(crate) fn head(connection: &Connection) -> rusqlite::Result<Seq> {
     last_number(connection, "events").map(Seq)
 }
 
-/// The oldest event still there; one after the head where none is.
+/// Every attempt of a job, oldest first.
+pub(crate) fn attempts(connection: &Connection, job: JobId) -> rusqlite::Result<Vec<Attempt>> {
+    connection
+        .prepare_cached(SELECT_ATTEMPTS)?
+        .query_map([integer(job.0)?], |row| attempt(row, job))?
+        .collect()
+}
+
+/// The oldest event still there, in the archive or not; one after the head where none is.
 pub(crate) fn oldest(connection: &Connection) -> rusqlite::Result<Seq> {
+    match archive::oldest_event(connection)? {
+        Some(oldest) => Ok(oldest),
+        None => oldest_here(connection),
+    }
+}
+
+/// The oldest event that is not archived; one after the head where none is.
+pub(crate) fn oldest_here(connection: &Connection) -> rusqlite::Result<Seq> {
     let oldest: Option<i64> = connection
         .prepare_cached("SELECT min(seq) FROM events")?
         .query_row([], |row| row.get(0))?;

@@ -138,13 +138,7 @@ fn environments(connection: &Connection) -> BTreeMap<EnvId, Environment> {
 }
 
 fn attempts(connection: &Connection, job: JobId) -> Vec<Attempt> {
-    let read = || -> rusqlite::Result<Vec<Attempt>> {
-        connection
-            .prepare_cached(rows::SELECT_ATTEMPTS)?
-            .query_map([rows::integer(job.0)?], |row| rows::attempt(row, job))?
-            .collect()
-    };
-    read().unwrap_or_default()
+    rows::attempts(connection, job).unwrap_or_default()
 }
 
 /// A job that waited may have run since the page it was read from was written. It is held, so that a

@@ -6,6 +6,8 @@
 
 use crate::model::change::Change;
 use crate::model::event::Event;
+use crate::model::id::JobId;
+use crate::store::archive::Month;
 use crate::store::ballast::Ballast;
 use crate::store::checkpoint::Checkpoints;
 use crate::store::error::{Condition, StoreError};
@@ -14,9 +16,8 @@ use crate::store::history::{History, ProgressPoint};
 use crate::store::open::{self, Files};
 use crate::store::recover::{self, Recovered};
 use crate::store::trim::{TrimPolicy, Trimmed, trim};
-use crate::store::{apply, aside};
+use crate::store::{apply, archive, aside};
 use rusqlite::{Connection, TransactionBehavior};
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 use tokio::sync::{oneshot, watch};
@@ -41,6 +42,8 @@ pub(crate) enum Request {
     Reload(Answer<Recovered>),
     /// Write what is held back.
     Settle(Answer<()>),
+    /// Something else, in its turn.
+    Work(Box<dyn FnOnce(&mut Writer) + Send>),
     /// End.
     Stop,
 }
@@ -164,6 +167,7 @@ impl Writer {
     fn other(&mut self, request: Request) -> bool {
         match request {
             Request::Stop => return true,
+            Request::Work(work) => work(self),
             Request::Progress(points) => self.history.add(points),
             Request::Trim(policy, answer) => {
                 reply(answer, self.write(|connection| trim(connection, &policy)));
@@ -203,9 +207,10 @@ impl Writer {
         if !writes {
             return self.look_up(batch, &StoreError::Stopped);
         }
-        let path = self.files.database.clone();
-        match self.write(|connection| outcomes(connection, &batch, &path)) {
-            Ok(outcomes) => {
+        let files = self.files.clone();
+        match self.write_or(|connection| outcomes(connection, &batch, &files)) {
+            Ok((outcomes, back)) => {
+                self.take_back(&back);
                 for (entry, outcome) in batch.into_iter().zip(outcomes) {
                     self.answer(entry, outcome);
                 }
@@ -233,24 +238,83 @@ impl Writer {
     /// Without a transaction: what was only asked is answered from what is stored, and commits fail
     /// with `error`.
     fn look_up(&mut self, batch: Vec<Entry>, error: &StoreError) {
-        let path = self.files.database.clone();
+        let files = self.files.clone();
         for entry in batch {
             match entry {
                 Entry::Commit(_, answer) => reply(answer, Err(error.clone())),
                 Entry::Fetch(wanted, answer) => {
-                    let fetched = self.connection().and_then(|connection| {
-                        fetch(connection, &wanted).map_err(|error| StoreError::of(&error, &path))
-                    });
+                    let fetched = self.read(|connection| fetch(connection, &files, &wanted));
+                    let fetched = fetched.and_then(std::convert::identity);
                     reply(answer, fetched);
                 }
             }
         }
     }
 
-    /// Runs `work` in one transaction. On a full disk the reserve is given back and it runs once more.
-    fn write<T>(
+    /// The progress of jobs that have just come back from the archive follows them.
+    fn take_back(&mut self, jobs: &[(JobId, Month)]) {
+        for (job, month) in jobs {
+            if let Err(error) = archive::progress_back(self, *job, *month) {
+                // It is tried again before the archive lets go of it.
+                tracing::warn!(%job, %error, "its progress is not back from the archive yet");
+            }
+        }
+    }
+
+    /// Where everything is.
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The progress history, which is written beside everything else.
+    pub(crate) fn history(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    /// Reads what is stored.
+    pub(crate) fn read<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let path = self.files.database.clone();
+        work(self.connection()?).map_err(|error| StoreError::of(&error, &path))
+    }
+
+    /// Numbers of jobs up to `last` count as given out from now on.
+    pub(crate) fn raise_floor(&mut self, last: JobId) -> Result<(), StoreError> {
+        self.write(|connection| recover::raise_floor(connection, last))
+    }
+
+    /// As [`write`](Self::write), for what SQLite does in transactions of its own.
+    pub(crate) fn write_outside<T>(
         &mut self,
         work: impl Fn(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if let Some(damaged) = &self.damaged {
+            return Err(damaged.clone());
+        }
+        let path = self.files.database.clone();
+        let outcome = work(self.connection()?).map_err(|error| StoreError::of(&error, &path));
+        self.checkpoints.wrote();
+        if let Err(error) = &outcome {
+            self.failed(error);
+        }
+        outcome
+    }
+
+    /// Runs `work` in one transaction. On a full disk the reserve is given back and it runs once more.
+    pub(crate) fn write<T>(
+        &mut self,
+        work: impl Fn(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let path = self.files.database.clone();
+        self.write_or(|connection| work(connection).map_err(|error| StoreError::of(&error, &path)))
+    }
+
+    /// The same for work that also touches files of the archive: what is wrong with those is no trouble of the store.
+    pub(crate) fn write_or<T>(
+        &mut self,
+        work: impl Fn(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if let Some(damaged) = &self.damaged {
             return Err(damaged.clone());
@@ -272,22 +336,24 @@ impl Writer {
 
     fn try_write<T>(
         &mut self,
-        work: impl Fn(&Connection) -> rusqlite::Result<T>,
+        work: impl Fn(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let path = self.files.database.clone();
         self.connection()?;
         let Some(connection) = &mut self.connection else {
             return Err(StoreError::Stopped);
         };
-        let mut run = || -> rusqlite::Result<T> {
+        let fail = |error: rusqlite::Error| StoreError::of(&error, &path);
+        let mut run = || -> Result<T, StoreError> {
             // Dropped without a commit, it rolls back: a failed write leaves everything as it was.
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(fail)?;
             let done = work(&transaction)?;
-            transaction.commit()?;
+            transaction.commit().map_err(fail)?;
             Ok(done)
         };
-        let outcome = run().map_err(|error| StoreError::of(&error, &path));
+        let outcome = run();
         self.checkpoints.wrote();
         outcome
     }
@@ -317,7 +383,12 @@ impl Writer {
     fn failed(&mut self, error: &StoreError) {
         match error {
             // The caller's doing: the store is as well as before.
-            StoreError::Rejected { .. } | StoreError::Stopped => return,
+            StoreError::Rejected { .. }
+            | StoreError::Stopped
+            | StoreError::Archived { .. }
+            | StoreError::Postponed { .. } => {
+                return;
+            }
             StoreError::Corrupt { why, .. } => {
                 // Writing on would spread the damage. The next start sets the file aside.
                 aside::suspect(&self.files, why);
@@ -389,34 +460,71 @@ fn gather(first: Request, inbox: &Receiver<Request>) -> (Vec<Entry>, Vec<Request
     (batch, others)
 }
 
+/// Jobs that came back from the archive, and where they were.
+type Returned = Vec<(JobId, Month)>;
+
 /// What comes of each entry, in order, inside one transaction.
 fn outcomes(
     connection: &Connection,
     batch: &[Entry],
-    path: &Path,
-) -> rusqlite::Result<Vec<Outcome>> {
+    files: &Files,
+) -> Result<(Vec<Outcome>, Returned), StoreError> {
+    let fail = |error: rusqlite::Error| StoreError::of(&error, &files.database);
+    let mut returned = Returned::new();
     let mut outcomes = Vec::with_capacity(batch.len());
     for request in batch {
         match request {
             Entry::Commit(changes, _) => {
                 let mut events = Vec::with_capacity(changes.len());
                 for change in changes {
-                    events.extend(apply::apply(connection, change)?);
+                    if let Some(job) = may_be_archived(change) {
+                        let month = match archive::ensure_here(connection, files, job) {
+                            // Totals are not worth refusing everything else.
+                            Err(StoreError::Archived { .. })
+                                if matches!(change, Change::Tallied { .. }) =>
+                            {
+                                None
+                            }
+                            month => month?,
+                        };
+                        returned.extend(month.map(|month| (job, month)));
+                    }
+                    events.extend(apply::apply(connection, change).map_err(fail)?);
                 }
                 outcomes.push(Outcome::Events(events));
             }
             Entry::Fetch(wanted, _) => {
-                let fetched = match fetch(connection, wanted) {
-                    Err(error) if connection.is_autocommit() => return Err(error),
+                let fetched = match fetch(connection, files, wanted) {
+                    Err(error) if connection.is_autocommit() => return Err(fail(error)),
                     // One row that cannot be read is the asker's trouble alone, unless SQLite gave
                     // the transaction up over it.
-                    fetched => fetched.map_err(|error| StoreError::of(&error, path)),
+                    Err(error) => Err(fail(error)),
+                    Ok(fetched) => fetched,
                 };
                 outcomes.push(Outcome::Fetched(fetched));
             }
         }
     }
-    Ok(outcomes)
+    Ok((outcomes, returned))
+}
+
+/// The job of a change that may be about an archived one: only a finished job is ever there.
+fn may_be_archived(change: &Change) -> Option<JobId> {
+    match change {
+        Change::JobMoved { job, from, .. } if from.is_final() => Some(job.id),
+        // What an attempt used in all may be known late.
+        Change::Tallied { attempt, .. } => Some(attempt.job),
+        Change::JobMoved { .. }
+        | Change::EnvironmentSeen { .. }
+        | Change::JobAdded { .. }
+        | Change::JobEdited { .. }
+        | Change::DependencyMet { .. }
+        | Change::JobRemoved { .. }
+        | Change::GroupSet { .. }
+        | Change::GroupRemoved { .. }
+        | Change::KeyUsed { .. }
+        | Change::GpuFailed { .. } => None,
+    }
 }
 
 /// Whoever does not wait any more wants no answer.

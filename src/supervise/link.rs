@@ -360,6 +360,12 @@ pub(super) fn read_record(record: &ExitRecord) -> (Ending, Usage, Stamp) {
         max_rss_bytes: record.max_rss_bytes,
         killed_leftovers: record.killed_leftovers,
         dropped_output_bytes: record.dropped_output_bytes,
+        cpu_us: record.cpu_us,
+        throttled_us: record.throttled_us,
+        memory_peak_bytes: record.memory_peak_bytes,
+        io_read_bytes: record.io_read_bytes,
+        io_write_bytes: record.io_write_bytes,
+        oom_kills: record.oom_kills,
     };
     (ending, usage, stamp(record.ended))
 }

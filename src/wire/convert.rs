@@ -184,12 +184,19 @@ fn failure_view(failure: &Failure, audience: Audience) -> FailureView {
 }
 
 fn attempt_usage(usage: &Usage) -> AttemptUsage {
+    let seconds = |us: Option<u64>| us.map(|us| us as f64 / 1e6);
     AttemptUsage {
         user_cpu_seconds: usage.user_cpu_ms as f64 / 1000.0,
         system_cpu_seconds: usage.system_cpu_ms as f64 / 1000.0,
         max_rss_bytes: usage.max_rss_bytes,
         killed_leftovers: usage.killed_leftovers,
         dropped_output_bytes: usage.dropped_output_bytes,
+        cpu_seconds: seconds(usage.cpu_us),
+        throttled_seconds: seconds(usage.throttled_us),
+        memory_peak_bytes: usage.memory_peak_bytes,
+        io_read_bytes: usage.io_read_bytes,
+        io_write_bytes: usage.io_write_bytes,
+        oom_kills: usage.oom_kills,
     }
 }
 

@@ -89,6 +89,24 @@ pub struct AttemptUsage {
     /// Output that was not kept.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dropped_output_bytes: u64,
+    /// CPU time of everything it forked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// Time in which a limit kept it from running, of all CPUs together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_seconds: Option<f64>,
+    /// The most memory that all its processes had at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+    /// Read from disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_read_bytes: Option<u64>,
+    /// Written to disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_write_bytes: Option<u64>,
+    /// Processes that the kernel killed for want of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
 }
 
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
@@ -191,6 +209,9 @@ pub struct JobList {
     pub next: Option<String>,
     /// The state the list shows: a watch that starts after this misses nothing.
     pub as_of: Cursor,
+    /// Months of the archive that cannot be read: their jobs are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_months: Vec<String>,
 }
 
 /// Answer of `POST /v1/jobs`.

@@ -3,6 +3,7 @@
 //! Additive only: a field is never renamed, removed or given another meaning. `wire` is not `model`:
 //! [`convert`] is the only place where one becomes the other, so the inside may change freely.
 
+pub mod archive;
 pub mod comparison;
 pub mod convert;
 pub mod error;

@@ -42,13 +42,13 @@ pub struct SeriesPoint {
     pub mean: f64,
     /// How many values there are.
     pub count: u64,
-    /// What half of the values are at most, where that is kept.
+    /// Half of them are no larger; where percentiles were asked for, and about 2 % off at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50: Option<f64>,
-    /// What 95 of 100 values are at most.
+    /// 95 of a hundred are no larger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p95: Option<f64>,
-    /// What 99 of 100 values are at most.
+    /// 99 of a hundred are no larger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99: Option<f64>,
 }

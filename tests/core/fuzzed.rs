@@ -51,5 +51,6 @@ macro_rules! replays {
 }
 
 replays! {
-    adapters catalogue cursor job_spec log_order progress_file sd_notify shim_frames sse_client sse_filters
+    adapters catalogue cursor fdinfo gpu_talk job_spec kernel_files kernel_log log_order progress_file sd_notify shim_frames sse_client
+    sse_filters
 }

@@ -7,12 +7,17 @@
 )]
 
 mod adapters;
+mod archive;
 mod away;
 mod bad_input;
 mod bad_jobs;
 mod ends;
+#[path = "../fake-nvml/mod.rs"]
+#[expect(dead_code, reason = "tests of the sources look at the calls, too")]
+mod fake_nvml;
 mod flows;
 mod gate;
+mod gpus;
 mod harness;
 mod heard;
 mod http;
@@ -30,4 +35,5 @@ mod stream;
 mod streams;
 mod system;
 mod terminal;
+mod usage;
 mod watching;

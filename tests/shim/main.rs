@@ -11,3 +11,4 @@ mod contain;
 mod daemon;
 mod output;
 mod start;
+mod usage;

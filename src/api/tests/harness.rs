@@ -3,7 +3,7 @@
 pub(super) use super::client::*;
 pub(super) use super::dials::Dials;
 use crate::api::limits::Limits;
-use crate::api::ports::{Gauges, HealthSource, Output};
+use crate::api::ports::{ArchiveDesk, Gauges, HealthSource, Output};
 use crate::api::routes::router;
 use crate::api::{Api, Shared, serve};
 use crate::auth::{Mode, Policy, Subject};
@@ -28,7 +28,7 @@ use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Owner;
 use crate::model::spec::{JobSpec, StopPolicy};
 use crate::model::time::Stamp;
-use crate::store::{Fetch, Options, Recovered, Store, StoreError};
+use crate::store::{Fetch, Options, Recovered, Samples, Store, StoreError};
 use crate::wire::service::{ComponentView, Health};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -212,11 +212,13 @@ impl Daemon {
             control: control.clone(),
             bus: bus.clone(),
             archive: store.reader(),
+            desk: ArchiveDesk::new().0,
             logs: Output {
                 dir: directory.path().join("logs"),
                 watcher: Watcher::start().unwrap(),
             },
             gauges: Arc::clone(&gauges) as Arc<dyn Gauges>,
+            samples: Samples::open(&directory.path().join("samples")).unwrap(),
             health: Arc::new(Well),
             policy: Policy::new(mode),
             stop_policy: tokio::sync::watch::channel(StopPolicy::default()).1,

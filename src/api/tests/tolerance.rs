@@ -2,6 +2,10 @@
 //! asked may not.
 
 use crate::api::openapi::document;
+use crate::wire::archive::{
+    ArchiveFault, ArchiveMonth, ArchiveNow, ArchiveRestore, ArchiveRestored, ArchiveRun,
+    ArchiveVerified, ArchiveVerify, ArchiveView,
+};
 use crate::wire::comparison::{Comparison, PhaseList, PhaseView, Run, RunPoint, RunQuantity};
 use crate::wire::error::Problem;
 use crate::wire::event::{Bye, EventView, Gap, Hello};
@@ -54,6 +58,7 @@ macro_rules! readers {
 /// Every type that a client reads, and every type that the daemon does.
 fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     let answers = readers! {
+        ArchiveFault ArchiveMonth ArchiveRestored ArchiveRun ArchiveVerified ArchiveView
         AttemptUsage AttemptView Bye Comparison ComponentView CoreView CpuView DiskView DisksView EventView ExitView
         FailureView FilesystemView FilesystemsView FlowCountsView FlowList FlowView Gap GpuFigure GpuList
         GpuProcessView GpuView GroupList GroupView HealthView Hello HostView JobGpuView JobList JobView LogPiece
@@ -63,6 +68,7 @@ fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
         TasksView UsageView VersionView
     };
     let requests = readers! {
+        ArchiveNow ArchiveRestore ArchiveVerify
         GroupPut JobBatch JobEdit JobSubmit ProgressReport RetrySubmit SignalRequest StepSubmit StopRequest
     };
     [answers, requests]

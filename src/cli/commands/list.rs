@@ -6,6 +6,7 @@ use crate::cli::output::style::{
     ACTIVE_STATES, FINAL_STATES, LIVE_STATES, Look, Tone, WAITING_STATES,
 };
 use crate::cli::output::table;
+use crate::cli::output::text::harmless;
 use crate::cli::values;
 use crate::client::{Client, JobQuery};
 use crate::wire::job::JobView;
@@ -57,9 +58,12 @@ pub struct ListArgs {
 }
 
 /// What was found.
+#[derive(Default)]
 struct Found {
     jobs: Vec<JobView>,
     has_more: bool,
+    /// Months of the archive whose jobs are left out.
+    unreadable: BTreeSet<String>,
 }
 
 impl Found {
@@ -94,6 +98,13 @@ pub async fn run(session: &Session, args: ListArgs) -> Result<ExitCode, CliError
     session
         .output
         .print(&view(&found, &session.output.look()))?;
+    if !found.unreadable.is_empty() {
+        let months: Vec<String> = found.unreadable.into_iter().collect();
+        let months = harmless(&months.join(", ")).into_owned();
+        session.output.note(&format!(
+            "Jobs of {months} are left out: the archive cannot be read. `stoke archive` says more."
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -125,6 +136,7 @@ async fn find(client: &Client, args: &ListArgs) -> Result<Found, CliError> {
     }
     live.jobs.extend(waiting.jobs);
     live.has_more |= waiting.has_more;
+    live.unreadable.extend(waiting.unreadable);
     let left = if is_open_ended {
         limit.saturating_sub(live.count())
     } else {
@@ -141,9 +153,12 @@ async fn find(client: &Client, args: &ListArgs) -> Result<Found, CliError> {
     let mut jobs = live.jobs;
     jobs.sort_by_key(|job| (rank(&job.state), std::cmp::Reverse(job.id)));
     jobs.extend(ended.jobs);
+    let mut unreadable = live.unreadable;
+    unreadable.extend(ended.unreadable);
     Ok(Found {
         jobs,
         has_more: live.has_more || ended.has_more,
+        unreadable,
     })
 }
 
@@ -159,17 +174,24 @@ fn rank(state: &str) -> u8 {
 
 async fn pages(client: &Client, mut query: JobQuery, limit: u32) -> Result<Found, CliError> {
     let mut jobs: Vec<JobView> = Vec::new();
+    let mut unreadable = BTreeSet::new();
     loop {
         let count = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
         query.limit = Some(limit.saturating_sub(count).clamp(1, LONGEST_PAGE));
         let page = client.jobs(&query).await?;
-        let is_empty = page.items.is_empty();
+        // A page may be empty although there are more: what it had to show could not be read.
+        let is_empty = page.items.is_empty() && page.unreadable_months.is_empty();
+        unreadable.extend(page.unreadable_months);
         jobs.extend(page.items);
         query.cursor = page.next;
         let has_more = query.cursor.is_some();
         let is_enough = u32::try_from(jobs.len()).is_ok_and(|count| count >= limit);
         if !has_more || is_enough || is_empty {
-            return Ok(Found { jobs, has_more });
+            return Ok(Found {
+                jobs,
+                has_more,
+                unreadable,
+            });
         }
     }
 }

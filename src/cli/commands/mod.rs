@@ -1,6 +1,7 @@
 //! One file per command; this one lists and dispatches, nothing else.
 
 pub mod adapters;
+pub mod archive;
 pub mod cancel;
 pub mod compare;
 pub mod doctor;
@@ -91,6 +92,8 @@ pub enum Command {
     Compare(compare::CompareArgs),
     /// List what reads the progress of programs from their output, or try it on some output
     Adapters(adapters::AdaptersArgs),
+    /// Show the archive of finished jobs, fill it now, or get jobs back from it
+    Archive(archive::ArchiveArgs),
     /// Say how the daemon is, part by part
     Health,
     /// Say what this host supports, and which daemon would be used
@@ -134,6 +137,7 @@ pub async fn dispatch(command: Command, session: &Session) -> Result<ExitCode, C
         Command::Series(args) => series::run(session, args).await,
         Command::Compare(args) => compare::run(session, args).await,
         Command::Adapters(args) => adapters::run(session, args),
+        Command::Archive(args) => archive::run(session, args).await,
         Command::Health => health::run(session).await,
         Command::Doctor => doctor::run(session).await,
         Command::Completions(args) => generate::completions(session, &args),

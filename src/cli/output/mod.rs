@@ -1,5 +1,6 @@
 //! The one place where anything is written: what a terminal may show, in which colours, and as what.
 
+pub mod archive;
 pub mod comparison;
 pub mod detail;
 pub mod flow;

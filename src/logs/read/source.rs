@@ -7,6 +7,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 use crate::logs::Stream;
+use crate::logs::packed::{Packed, Part};
 use crate::logs::segment::{self, Kind, Listing};
 
 /// The directory of one attempt and what was last seen in it.
@@ -46,9 +47,8 @@ impl Log {
     pub(super) fn end(&mut self, stream: Stream) -> io::Result<(u64, i64)> {
         let kind = Kind::Data(stream);
         while let Some(start) = self.listing.starts(kind).last().copied() {
-            if let Some((_, stat)) = self.open(kind, start)? {
-                let end = start.saturating_add(segment::length(&stat));
-                return Ok((end, changed_wall_ms(&stat)));
+            if let Some((content, changed_wall_ms)) = self.open(kind, start)? {
+                return Ok((start.saturating_add(content.length), changed_wall_ms));
             }
             self.listing.forget(kind, start);
         }
@@ -60,21 +60,53 @@ impl Log {
         let starts = self.listing.starts(kind).to_vec();
         let mut extents = Vec::with_capacity(starts.len());
         for (at, start) in starts.iter().enumerate() {
-            if let Some((_, stat)) = self.open(kind, *start)? {
+            if let Some((content, _)) = self.open(kind, *start)? {
                 let next = starts.get(at + 1).copied().unwrap_or(u64::MAX);
-                let end = start.saturating_add(segment::length(&stat)).min(next);
+                let end = start.saturating_add(content.length).min(next);
                 extents.push((*start, end));
             }
         }
         Ok(extents)
     }
 
-    fn open(&self, kind: Kind, start: u64) -> io::Result<Option<(OwnedFd, rustix::fs::Stat)>> {
-        match &self.dir {
-            Some((dir, owner)) => segment::open(dir, *owner, kind, start),
-            None => Ok(None),
+    /// A segment, and when it last changed. Where it is being compressed, one of the two is there at any moment.
+    fn open(&self, kind: Kind, start: u64) -> io::Result<Option<(Segment, i64)>> {
+        let Some((dir, owner)) = &self.dir else {
+            return Ok(None);
+        };
+        if let Some((file, stat)) = segment::open(dir, *owner, kind, start)? {
+            let segment = Segment {
+                length: segment::length(&stat),
+                content: Content::Plain(file),
+            };
+            return Ok(Some((segment, changed_wall_ms(&stat))));
         }
+        let Some((file, stat)) = segment::open_packed(dir, *owner, kind, start)? else {
+            return Ok(None);
+        };
+        let packed = Packed::open(file, segment::length(&stat))?;
+        Ok(packed.map(|packed| {
+            let segment = Segment {
+                length: packed.length(),
+                content: Content::Packed(packed),
+            };
+            (segment, changed_wall_ms(&stat))
+        }))
     }
+}
+
+/// A segment that is open.
+#[derive(Debug)]
+struct Segment {
+    /// How long it was when it was opened.
+    length: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Plain(OwnedFd),
+    Packed(Packed),
 }
 
 fn changed_wall_ms(stat: &rustix::fs::Stat) -> i64 {
@@ -97,7 +129,7 @@ pub(super) enum Piece {
 #[derive(Debug)]
 pub(super) struct Sequence {
     kind: Kind,
-    file: Option<(u64, OwnedFd)>,
+    file: Option<(u64, Segment)>,
 }
 
 impl Sequence {
@@ -127,9 +159,10 @@ impl Sequence {
             if let Some(start) = holder {
                 if self.open_segment(log, start)? {
                     let end = end.min(next.unwrap_or(u64::MAX));
-                    let bytes = self.read_open(offset, end, max)?;
-                    if !bytes.is_empty() {
-                        return Ok(Piece::Bytes(bytes));
+                    match self.read_open(offset, end, max)? {
+                        Part::Damaged(bytes) => return Ok(Piece::Gap(bytes)),
+                        Part::Bytes(bytes) if !bytes.is_empty() => return Ok(Piece::Bytes(bytes)),
+                        Part::Bytes(_) => {}
                     }
                 } else if listings >= 2 {
                     log.listing.forget(self.kind, start);
@@ -154,16 +187,20 @@ impl Sequence {
         Ok(self.file.is_some())
     }
 
-    fn read_open(&self, offset: u64, end: u64, max: usize) -> io::Result<Vec<u8>> {
-        let Some((start, file)) = &self.file else {
-            return Ok(Vec::new());
+    fn read_open(&mut self, offset: u64, end: u64, max: usize) -> io::Result<Part> {
+        let Some((start, segment)) = &mut self.file else {
+            return Ok(Part::Bytes(Vec::new()));
         };
         let room = usize::try_from(end.saturating_sub(offset)).map_or(max, |room| room.min(max));
+        let file = match &mut segment.content {
+            Content::Plain(file) => file,
+            Content::Packed(packed) => return packed.read(offset - *start, room),
+        };
         let mut bytes = vec![0; room];
         let read = rustix::io::retry_on_intr(|| {
-            rustix::io::pread(file, bytes.as_mut_slice(), offset - start)
+            rustix::io::pread(&*file, bytes.as_mut_slice(), offset - *start)
         })?;
         bytes.truncate(read);
-        Ok(bytes)
+        Ok(Part::Bytes(bytes))
     }
 }

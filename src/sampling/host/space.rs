@@ -50,6 +50,7 @@ type Asker = Aside<Round, Told>;
 pub(super) struct Space {
     mounts: PathBuf,
     settings: Settings,
+    space_of: fn(&Path) -> Option<Readings>,
     asker: Option<Asker>,
     /// Whom the asker asks, and since when; a round is under way while there is one.
     current: Option<(Option<Arc<str>>, Stamp)>,
@@ -64,6 +65,7 @@ impl Space {
         Self {
             mounts: roots.proc.join("self/mountinfo"),
             settings: settings.clone(),
+            space_of,
             asker: None,
             current: None,
             stuck: Vec::new(),
@@ -139,9 +141,10 @@ impl Space {
     fn ask(&mut self, at: Stamp) {
         if self.asker.is_none() && self.stuck.len() < MOST_STUCK {
             let (file, settings) = (self.mounts.clone(), self.settings.clone());
+            let space_of = self.space_of;
             let answer = move |round: Round, told: &Sender<Told>| {
                 // Whoever asked may be gone, and then nothing else is wanted either.
-                let _gone = ask_all(&file, &settings, &round, told);
+                let _gone = ask_all(&file, &settings, &round, space_of, told);
             };
             self.asker = Aside::start("stoked-space", answer);
         }
@@ -167,6 +170,7 @@ fn ask_all(
     file: &Path,
     settings: &Settings,
     round: &Round,
+    space_of: fn(&Path) -> Option<Readings>,
     told: &Sender<Told>,
 ) -> Result<(), std::sync::mpsc::SendError<Told>> {
     let mounts = match settings.mounts.is_empty() {
@@ -255,3 +259,6 @@ fn space_of(mount: &Path) -> Option<Readings> {
     }
     Some(to)
 }
+
+#[cfg(test)]
+mod tests;

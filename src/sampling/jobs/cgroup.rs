@@ -6,115 +6,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::contain::account::{CpuStat, IoStat, find, is_lowest, sum_io};
+use crate::contain::fields::sole;
 use crate::model::metric::{Metric, Readings};
 use crate::model::time::Stamp;
-use crate::sampling::fields::{lines, name, number, pair, sole, words};
 use crate::sampling::files::{Files, Roots, Source};
 use crate::sampling::host::pressure::{Gauge, Stalls};
 use crate::sampling::rates::Meter;
 
 /// Takes a value away again.
 const NONE: f64 = f64::NAN;
-
-/// `cpu.stat`, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuStat {
-    /// CPU time.
-    pub usage: Option<u64>,
-    /// In user mode.
-    pub user: Option<u64>,
-    /// In the kernel.
-    pub system: Option<u64>,
-    /// How long a limit kept it from running; absent without the controller.
-    pub throttled: Option<u64>,
-}
-
-impl CpuStat {
-    /// Reads the file.
-    #[must_use]
-    pub fn parse(text: &[u8]) -> Self {
-        let mut stat = Self::default();
-        for (key, value) in lines(text).filter_map(pair) {
-            match key {
-                b"usage_usec" => stat.usage = Some(value),
-                b"user_usec" => stat.user = Some(value),
-                b"system_usec" => stat.system = Some(value),
-                b"throttled_usec" => stat.throttled = Some(value),
-                _ => {}
-            }
-        }
-        stat
-    }
-}
-
-/// A line of `io.stat`, or several added up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IoStat {
-    /// Bytes read.
-    pub read_bytes: u64,
-    /// Bytes written.
-    pub written_bytes: u64,
-    /// Operations that read.
-    pub reads: u64,
-    /// Operations that wrote.
-    pub writes: u64,
-}
-
-impl IoStat {
-    /// Reads a line: the device's numbers, as `8:0`, and what was done with it.
-    #[must_use]
-    pub fn parse(line: &[u8]) -> Option<(&[u8], Self)> {
-        let mut words = words(line);
-        let device = words.next()?;
-        let mut stat = Self::default();
-        for word in words {
-            let Some(at) = word.iter().position(|&byte| byte == b'=') else {
-                continue;
-            };
-            let Some(value) = number(&word[at + 1..]) else {
-                continue;
-            };
-            match &word[..at] {
-                b"rbytes" => stat.read_bytes = value,
-                b"wbytes" => stat.written_bytes = value,
-                b"rios" => stat.reads = value,
-                b"wios" => stat.writes = value,
-                _ => {}
-            }
-        }
-        device.contains(&b':').then_some((device, stat))
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            read_bytes: self.read_bytes.saturating_add(other.read_bytes),
-            written_bytes: self.written_bytes.saturating_add(other.written_bytes),
-            reads: self.reads.saturating_add(other.reads),
-            writes: self.writes.saturating_add(other.writes),
-        }
-    }
-}
-
-/// Adds up `io.stat` over the devices that data really go to: a device made of others, or of a file, has its data
-/// counted once more there.
-pub fn sum_io(text: &[u8], mut is_counted: impl FnMut(&[u8]) -> bool) -> IoStat {
-    let devices = lines(text).filter_map(IoStat::parse);
-    devices
-        .filter(|(device, _)| is_counted(device))
-        .fold(IoStat::default(), |sum, (_, stat)| sum.plus(stat))
-}
-
-/// Whether data that go to a device, named by its numbers, go no further.
-fn is_lowest(block: &Path, device: &[u8]) -> bool {
-    let dir = block.join(name(device));
-    let real = std::fs::canonicalize(&dir).unwrap_or_default();
-    let called = real.file_name().unwrap_or_default().to_string_lossy();
-    let is_made_up = ["loop", "ram", "zram"]
-        .iter()
-        .any(|kind| called.starts_with(kind));
-    let mut slaves = std::fs::read_dir(dir.join("slaves")).into_iter().flatten();
-    !is_made_up && slaves.next().is_none()
-}
 
 /// Reads one cgroup.
 #[derive(Debug)]
@@ -285,12 +186,6 @@ impl Memory {
             to.set(Metric::MemoryFileBytes, told(find(text, b"file")));
         }
     }
-}
-
-/// The number beside a key.
-fn find(text: &[u8], key: &[u8]) -> Option<u64> {
-    let mut pairs = lines(text).filter_map(pair);
-    pairs.find(|(it, _)| *it == key).map(|(_, value)| value)
 }
 
 impl Io {

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::contain::account::Io;
 use crate::model::metric::{Metric, Readings};
 use crate::model::time::Stamp;
 use crate::sampling::files::Source;
 use crate::sampling::processes::Process;
-use crate::sampling::processes::stat::{Io, Stat};
+use crate::sampling::processes::stat::Stat;
 use crate::sampling::rates::Meter;
 
 use super::shares::Shares;
@@ -136,16 +137,14 @@ impl Members {
     ) {
         let ended = self.ended_children(shim, shared);
         let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
-        let mut total_ns = (ended.children_user + ended.children_system).saturating_mul(tick_ns);
+        let mut total_ns = ended_ns(&ended, tick_ns);
         let mut user = ended.children_user;
         let mut system = ended.children_system;
         for member in self.all.values() {
             let stat = &member.stat;
-            let children = stat.children_user.saturating_add(stat.children_system);
-            let children_ns = children.saturating_mul(tick_ns);
             total_ns = total_ns
                 .saturating_add(member.cpu_ns)
-                .saturating_add(children_ns);
+                .saturating_add(ended_ns(stat, tick_ns));
             user = user.saturating_add(stat.user.saturating_add(stat.children_user));
             system = system.saturating_add(stat.system.saturating_add(stat.children_system));
         }
@@ -230,6 +229,16 @@ impl Members {
         counts.peek()?;
         Some(counts.sum::<u64>() as f64)
     }
+}
+
+/// CPU time of children that were waited for. The kernel tells whole ticks only and cuts off the rest, which is half a
+/// tick on average.
+fn ended_ns(stat: &Stat, tick_ns: u64) -> u64 {
+    let rounded = |ticks: u64| match ticks {
+        0 => 0,
+        ticks => ticks.saturating_mul(tick_ns).saturating_add(tick_ns / 2),
+    };
+    rounded(stat.children_user).saturating_add(rounded(stat.children_system))
 }
 
 /// Newer kernels tell the number as the size of the directory.

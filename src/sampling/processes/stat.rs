@@ -1,6 +1,6 @@
-//! `/proc/PID/stat` and `/proc/PID/io`, as much of them as is wanted.
+//! `/proc/PID/stat`, as much of it as is wanted.
 
-use crate::sampling::fields::{lines, number, pair, words};
+use crate::sampling::fields::{number, words};
 
 /// A process as its `stat` shows it. Times are in clock ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,43 +103,6 @@ impl Stat {
     }
 }
 
-/// What a process and its children that have ended read from disks and wrote to them, bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Io {
-    /// Read.
-    pub read: u64,
-    /// Written.
-    pub written: u64,
-}
-
-impl Io {
-    /// Reads the file.
-    #[must_use]
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let (mut read, mut written) = (None, None);
-        for (key, value) in lines(text).filter_map(pair) {
-            match key {
-                b"read_bytes:" => read = Some(value),
-                b"write_bytes:" => written = Some(value),
-                _ => {}
-            }
-        }
-        Some(Self {
-            read: read?,
-            written: written?,
-        })
-    }
-
-    /// Both added up.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            read: self.read.saturating_add(other.read),
-            written: self.written.saturating_add(other.written),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,22 +140,10 @@ mod tests {
         assert_eq!(Stat::parse(b""), None);
     }
 
-    #[test]
-    fn io_needs_both_numbers() {
-        let text = b"rchar: 5\nwchar: 6\nsyscr: 1\nsyscw: 1\nread_bytes: 4096\nwrite_bytes: 8192\n\
-            cancelled_write_bytes: 0\n";
-        let io = Io {
-            read: 4096,
-            written: 8192,
-        };
-        assert_eq!(Io::parse(text), Some(io));
-        assert_eq!(Io::parse(b"read_bytes: 4096\n"), None);
-    }
-
     proptest! {
         #[test]
         fn any_bytes_do(text in prop::collection::vec(any::<u8>(), 0..300), cut in 0_usize..100) {
-            let _ = (Stat::parse(&text), Io::parse(&text));
+            let _ = Stat::parse(&text);
             let whole = format!("1 ({}) {TAIL}", String::from_utf8_lossy(&text));
             prop_assert!(Stat::parse(whole.as_bytes()).is_some());
             let cut = whole.len().saturating_sub(cut);

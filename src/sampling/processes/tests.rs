@@ -1,8 +1,10 @@
-//! The table, on real processes.
+//! The table, on real processes and on made-up ones.
 
 use super::*;
 use crate::model::attempt;
 use crate::model::id::JobId;
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -16,6 +18,10 @@ fn at(boot_ms: u64) -> Stamp {
 const ATTEMPT: AttemptId = AttemptId {
     job: JobId(7),
     attempt: 1,
+};
+const OTHER: AttemptId = AttemptId {
+    job: JobId(8),
+    attempt: 2,
 };
 
 /// A shell that stands for a shim, with two children, once both are there.
@@ -70,4 +76,384 @@ fn processes_below_a_shim_are_the_jobs() {
     assert_eq!(table.of(ATTEMPT).count(), 0);
     drop(shell.stdin.take());
     shell.wait().unwrap();
+    table.refresh(at(3_000));
+    assert_eq!(table.holder(shell.id()), Holder::Unknown);
+}
+
+/// All that `ps` shows.
+fn by_ps() -> BTreeSet<u32> {
+    let output = Command::new("ps").args(["-e", "-o", "pid="]).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    text.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
+#[test]
+fn the_table_has_what_ps_shows() {
+    let before = by_ps();
+    let mut table = Processes::new(&Roots::default(), 10);
+    table.refresh(at(1_000));
+    let after = by_ps();
+    // Whoever is there before and after was there meanwhile.
+    let found: BTreeSet<u32> = table.table.iter().map(|it| it.pid).collect();
+    let missed: Vec<_> = before
+        .intersection(&after)
+        .filter(|it| !found.contains(it))
+        .collect();
+    assert!(missed.is_empty(), "{missed:?}");
+    assert!(table.count() >= 2);
+    let me = table.table.iter().find(|it| it.pid == std::process::id());
+    let me = me.unwrap();
+    assert_eq!(me.start, identity(me.pid).start_ticks);
+    assert!(me.cpu_ns > 0);
+}
+
+#[test]
+fn a_process_that_runs_has_moved() {
+    let mut table = Processes::new(&Roots::default(), 1_000);
+    table.refresh(at(1_000));
+    let mut shell = shim_with_two();
+    table.refresh(at(2_000));
+    let mut host = HostSample::default();
+    table.tell(&mut host);
+    let count = host.readings.get(Metric::Processes).unwrap();
+    assert_eq!(count, table.count() as f64);
+    // This process has started another one.
+    let own = host.busiest.iter().find(|it| it.pid == std::process::id());
+    let own = own.unwrap();
+    assert!(own.cpu_percent > 0.0 && own.memory_bytes > 100_000);
+    assert!(
+        host.busiest
+            .is_sorted_by(|one, other| one.cpu_percent >= other.cpu_percent)
+    );
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+}
+
+/// Made-up processes, in a `/proc` of their own.
+struct Tree {
+    root: tempfile::TempDir,
+}
+
+/// One of them.
+#[derive(Clone, Copy)]
+struct Fake {
+    pid: u32,
+    parent: u32,
+    start: u64,
+    cpu_ns: u64,
+    name: &'static str,
+    cgroup: &'static str,
+    environ: &'static str,
+}
+
+const FAKE: Fake = Fake {
+    pid: 0,
+    parent: 1,
+    start: 1_000,
+    cpu_ns: 5_000,
+    name: "sh",
+    cgroup: "/user.slice",
+    environ: "HOME=/root\0",
+};
+
+impl Tree {
+    fn new() -> Self {
+        Self {
+            root: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn put(&self, fake: &Fake) {
+        let dir = self.root.path().join(fake.pid.to_string());
+        fs::create_dir_all(&dir).unwrap();
+        let Fake {
+            pid,
+            parent,
+            start,
+            name,
+            ..
+        } = fake;
+        let stat = format!(
+            "{pid} ({name}) S {parent} 1 1 0 -1 0 0 0 0 0 3 2 0 0 20 0 1 0 {start} 1000 25 0\n"
+        );
+        let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+        write("stat", &stat);
+        write("schedstat", &format!("{} 0 1\n", fake.cpu_ns));
+        write(
+            "cgroup",
+            &format!("1:name=systemd:/x\n0::{}\n", fake.cgroup),
+        );
+        write("environ", fake.environ);
+        write("status", &status(name));
+    }
+
+    fn remove(&self, pid: u32) {
+        fs::remove_dir_all(self.root.path().join(pid.to_string())).unwrap();
+    }
+
+    fn table(&self) -> Processes {
+        let roots = Roots {
+            proc: self.root.path().to_owned(),
+            sys: "/nowhere".into(),
+        };
+        Processes::new(&roots, 2)
+    }
+}
+
+/// The whole file of a real process, for another name and user.
+fn status(name: &str) -> String {
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let lines = own.lines().map(|line| match line.split_once('\t') {
+        Some(("Name:", _)) => format!("Name:\t{name}\n"),
+        Some(("Uid:", _)) => "Uid:\t1000\t1001\t1000\t1000\n".to_owned(),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+fn shim(pid: u32, start_ticks: u64) -> Option<attempt::Process> {
+    Some(attempt::Process { pid, start_ticks })
+}
+
+fn owners(table: &Processes) -> Vec<(u32, Option<AttemptId>)> {
+    let all = table.table.iter();
+    all.map(|it| (it.pid, it.owner.attempt())).collect()
+}
+
+#[test]
+fn ancestors_decide_whatever_the_order_of_ids() {
+    let tree = Tree::new();
+    let below = |pid, parent| Fake {
+        pid,
+        parent,
+        ..FAKE
+    };
+    // The ids began anew between the shim and what it started, and two feign to be each other's parents.
+    for fake in [
+        below(5, 90),
+        below(6, 5),
+        below(80, 1),
+        below(90, 80),
+        below(7, 8),
+        below(8, 7),
+        below(9, 9),
+    ] {
+        tree.put(&fake);
+    }
+    let mut table = tree.table();
+    let watch = Watch {
+        attempt: ATTEMPT,
+        shim: shim(80, 1_000),
+        ..Watch::default()
+    };
+    table.watch(&watch);
+    table.refresh(at(1_000));
+    let ours = Some(ATTEMPT);
+    let wanted = [
+        (5, ours),
+        (6, ours),
+        (7, None),
+        (8, None),
+        (9, None),
+        (80, ours),
+        (90, ours),
+    ];
+    assert_eq!(owners(&table), wanted);
+    let members: Vec<u32> = table.of(ATTEMPT).map(|it| it.pid).collect();
+    assert_eq!(members, [5, 6, 90]);
+    // A process in between ends; whoever it leaves behind is known, and so is what is born after.
+    tree.remove(90);
+    tree.put(&below(95, 6));
+    table.refresh(at(2_000));
+    let members: Vec<u32> = table.of(ATTEMPT).map(|it| it.pid).collect();
+    assert_eq!(members, [5, 6, 95]);
+    // The shim's id is somebody else's.
+    tree.remove(80);
+    tree.put(&Fake {
+        start: 9_999,
+        cpu_ns: 1,
+        ..below(80, 1)
+    });
+    table.refresh(at(3_000));
+    assert!(table.shim_of(ATTEMPT).is_none());
+}
+
+#[test]
+fn a_cgroup_or_a_token_tells_as_well() {
+    let tree = Tree::new();
+    let in_cgroup = Fake {
+        pid: 20,
+        cgroup: "/user.slice/app/stoked-x/7.1/inner",
+        ..FAKE
+    };
+    let daemonised = Fake {
+        pid: 21,
+        environ: "A=b\0STOKED_ATTEMPT_TOKEN=secret\0",
+        ..FAKE
+    };
+    let stranger = Fake {
+        pid: 22,
+        parent: 2,
+        environ: "STOKED_ATTEMPT_TOKEN=secret\0",
+        ..FAKE
+    };
+    let older = Fake {
+        start: 10,
+        pid: 23,
+        ..in_cgroup
+    };
+    for fake in [&in_cgroup, &daemonised, &stranger, &older] {
+        tree.put(fake);
+    }
+    let mut table = tree.table();
+    table.watch(&Watch {
+        attempt: ATTEMPT,
+        shim: shim(10, 900),
+        cgroup: Some("/sys/fs/cgroup/stoked-x/7.1".into()),
+        ..Watch::default()
+    });
+    table.watch(&Watch {
+        attempt: OTHER,
+        main: shim(11, 950),
+        token: Some("secret".to_owned()),
+        ..Watch::default()
+    });
+    table.refresh(at(1_000));
+    let wanted = [
+        (20, Some(ATTEMPT)),
+        (21, Some(OTHER)),
+        (22, None),
+        (23, None),
+    ];
+    assert_eq!(owners(&table), wanted);
+    // One that uses a GPU is looked at more closely, as a container's first process is nobody's orphan.
+    assert_eq!(table.holder(22), Holder::Job(OTHER));
+    let of_other: Vec<u32> = table.of(OTHER).map(|it| it.pid).collect();
+    assert_eq!(of_other, [21, 22]);
+}
+
+#[test]
+fn a_shim_that_is_not_named_is_found_above_the_main_process() {
+    let tree = Tree::new();
+    let shim = Fake {
+        pid: 30,
+        name: "stoked-shim",
+        ..FAKE
+    };
+    let main = Fake {
+        pid: 31,
+        parent: 30,
+        ..FAKE
+    };
+    let orphan = Fake {
+        pid: 41,
+        parent: 1,
+        ..FAKE
+    };
+    for fake in [&shim, &main, &orphan] {
+        tree.put(fake);
+    }
+    let mut table = tree.table();
+    let watch = |attempt, pid| Watch {
+        attempt,
+        main: super::tests::shim(pid, 1_000),
+        ..Watch::default()
+    };
+    table.watch(&watch(ATTEMPT, 31));
+    table.watch(&watch(OTHER, 41));
+    table.refresh(at(1_000));
+    assert_eq!(table.shim_of(ATTEMPT).unwrap().pid, 30);
+    assert_eq!(table.of(ATTEMPT).count(), 1);
+    assert!(table.shim_of(OTHER).is_none());
+}
+
+#[test]
+fn an_id_that_is_used_again_is_another_process() {
+    let tree = Tree::new();
+    let first = Fake { pid: 50, ..FAKE };
+    tree.put(&first);
+    let mut table = tree.table();
+    table.refresh(at(1_000));
+    let again = Fake {
+        start: 2_000,
+        cpu_ns: 9_000_000_000,
+        name: "new",
+        ..first
+    };
+    // With another inode, as the kernel gives it one.
+    tree.put(&Fake { pid: 51, ..FAKE });
+    tree.remove(50);
+    tree.put(&again);
+    table.refresh(at(2_000));
+    let found = table.table.iter().find(|it| it.pid == 50).unwrap();
+    if found.inode != table.table[1].inode && found.start == 2_000 {
+        assert_eq!(found.grown_ns, 0);
+    }
+    // Less CPU time than before is another process as well.
+    tree.put(&Fake {
+        start: 3_000,
+        cpu_ns: 1,
+        ..again
+    });
+    table.refresh(at(3_000));
+    let found = table.table.iter().find(|it| it.pid == 50).unwrap();
+    assert_eq!((found.start, found.grown_ns), (3_000, 0));
+}
+
+#[test]
+fn the_busiest_are_told_with_name_and_user() {
+    let tree = Tree::new();
+    let fakes = [60, 61, 62, 63].map(|pid| Fake { pid, ..FAKE });
+    fakes.iter().for_each(|fake| tree.put(fake));
+    let mut table = tree.table();
+    table.refresh(at(1_000));
+    let mut host = HostSample::default();
+    table.tell(&mut host);
+    assert_eq!(host.busiest, []);
+    for (fake, grown_ms) in fakes.iter().zip([0, 1_500, 20, 400]) {
+        tree.put(&Fake {
+            cpu_ns: fake.cpu_ns + grown_ms * 1_000_000,
+            name: "train\u{7}",
+            ..*fake
+        });
+    }
+    table.refresh(at(3_000));
+    table.tell(&mut host);
+    let told: Vec<_> = host
+        .busiest
+        .iter()
+        .map(|it| (it.pid, it.cpu_percent))
+        .collect();
+    assert_eq!(told, [(61, 75.0), (63, 20.0)]);
+    let first = &host.busiest[0];
+    assert_eq!((&*first.name, first.uid), ("train\u{fffd}", 1001));
+    assert_eq!(first.memory_bytes, 25 * rustix::param::page_size() as u64);
+}
+
+#[test]
+fn what_is_hidden_is_unknown_and_no_error() {
+    let tree = Tree::new();
+    let dir = tree.root.path().join("70");
+    // As unreadable as another user's, for root as well.
+    fs::create_dir_all(dir.join("stat")).unwrap();
+    fs::create_dir_all(dir.join("status")).unwrap();
+    fs::create_dir_all(tree.root.path().join("71")).unwrap();
+    fs::write(tree.root.path().join("uptime"), "1 1\n").unwrap();
+    let mut table = tree.table();
+    for boot_ms in [1_000, 2_000] {
+        table.refresh(at(boot_ms));
+        assert_eq!(owners(&table), [(70, None)]);
+    }
+    assert_eq!(table.holder(70), Holder::Unknown);
+    let mut nowhere = Processes::new(
+        &Roots {
+            proc: "/no/such/proc".into(),
+            sys: "/sys".into(),
+        },
+        1,
+    );
+    nowhere.refresh(at(1_000));
+    assert_eq!(nowhere.count(), 0);
 }

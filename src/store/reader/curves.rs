@@ -1,8 +1,9 @@
 //! Reading the progress history: curves, lines and last words.
 
 use crate::model::curve::{Curve, CurvePoint, Grid, Line, Quantity};
-use crate::model::id::AttemptId;
+use crate::model::id::{AttemptId, JobId};
 use crate::model::progress::Progress;
+use crate::store::archive::{self, Months};
 use crate::store::error::StoreError;
 use crate::store::history::{self, ProgressPoint, Stretch};
 use crate::store::open;
@@ -22,7 +23,7 @@ impl Reader {
         most: usize,
         newest: Option<(i64, Progress)>,
     ) -> Result<Vec<CurvePoint>, StoreError> {
-        self.history(|connection| {
+        self.history_of(stretch.job, |connection| {
             let (grid, newest) = grid(connection, stretch, resolution_ms, most, newest)?;
             let mut curve = Curve::new(grid);
             if let Some(connection) = connection {
@@ -52,7 +53,7 @@ impl Reader {
         most: usize,
         newest: Option<(i64, Progress)>,
     ) -> Result<Vec<Line>, StoreError> {
-        self.history(|connection| {
+        self.history_of(stretch.job, |connection| {
             let (grid, newest) = grid(connection, stretch, 1, most, newest)?;
             let mut lines: Vec<Line> = quantities.iter().map(|_| Line::new(grid)).collect();
             let mut add = |at_ms, progress: &Progress| {
@@ -117,6 +118,21 @@ impl Reader {
             let found: rusqlite::Result<Vec<_>> = last.collect();
             Ok(found?.into_iter().flatten().collect())
         })
+    }
+
+    /// Runs `work` on what has the progress of a job: the progress history, or a month of the archive.
+    fn history_of<T>(
+        &self,
+        job: JobId,
+        work: impl FnOnce(Option<&Connection>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let month = self.read(|connection| archive::month_of(connection, job))?;
+        let Some(month) = month else {
+            return self.history(work);
+        };
+        let files = &self.shared.files;
+        let mut months = Months::new(files);
+        work(Some(months.open(month)?)).map_err(|error| StoreError::of(&error, &month.path(files)))
     }
 
     /// Runs `work` on the progress history, where there is one yet.

@@ -179,6 +179,24 @@ pub struct ExitRecord {
     /// Largest resident set of any one of its processes.
     #[serde(default)]
     pub max_rss_bytes: u64,
+    /// CPU time of everything the job forked, in microseconds, as exactly as the kernel knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_us: Option<u64>,
+    /// Time in which a limit kept it from running, of all CPUs together; absent without a controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_us: Option<u64>,
+    /// The most memory that all its processes had at once; absent where the kernel does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+    /// What it read from disks; absent where the kernel does not tell of all its processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_read_bytes: Option<u64>,
+    /// What it wrote to disks; absent likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_write_bytes: Option<u64>,
+    /// How many of its processes the kernel killed for want of memory; absent without a controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
     /// Processes that outlived the main process and were killed.
     #[serde(default)]
     pub killed_leftovers: u32,

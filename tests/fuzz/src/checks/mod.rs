@@ -6,7 +6,11 @@
 pub mod adapters;
 pub mod catalogue;
 pub mod cursor;
+pub mod fdinfo;
+pub mod gpu_talk;
 pub mod job_spec;
+pub mod kernel_files;
+pub mod kernel_log;
 pub mod log_order;
 pub mod progress_file;
 pub mod sd_notify;

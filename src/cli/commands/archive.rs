@@ -1,0 +1,147 @@
+//! `stoke archive`
+
+use crate::cli::Session;
+use crate::cli::error::{CliError, Kind};
+use crate::cli::output::archive;
+use crate::cli::select::{self, Selection};
+use crate::cli::values;
+use crate::wire::archive::{ArchiveNow, ArchiveRestore, ArchiveRestored, ArchiveVerify};
+use crate::wire::values::Span;
+use clap::Subcommand;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What about the archive.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true)]
+pub struct ArchiveArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List the months of the archive, and how the last run went
+    Ls,
+    /// Archive what is old enough, and wait until that is done
+    Now {
+        /// Archive what ended longer ago than this, instead of the configured age
+        #[arg(long, value_name = "TIME", value_parser = values::span)]
+        older_than: Option<Span>,
+    },
+    /// Bring jobs back from the archive, or take in a file of it that was lost
+    ///
+    /// Archived jobs are listed, shown and retried as others are; there is no need to bring them back first. One
+    /// that is brought back is an ordinary finished job until it is archived again.
+    Restore {
+        /// Jobs: 3, 5-9, a name; or the path of a file called YYYY-MM.db
+        #[arg(required_unless_present = "month", value_name = "JOB|FILE")]
+        what: Vec<String>,
+        /// Every job that finished in this month
+        #[arg(long, value_name = "YYYY-MM", conflicts_with = "what")]
+        month: Option<String>,
+    },
+    /// Read the archive through, and say what is wrong with it
+    Verify {
+        /// Unpack every compressed log as well
+        #[arg(long)]
+        logs: bool,
+    },
+}
+
+/// `stoke archive`
+pub async fn run(session: &Session, args: ArchiveArgs) -> Result<ExitCode, CliError> {
+    match args.what.unwrap_or(What::Ls) {
+        What::Ls => list(session).await,
+        What::Now { older_than } => now(session, older_than).await,
+        What::Restore { what, month } => restore(session, what, month).await,
+        What::Verify { logs } => verify(session, logs).await,
+    }
+}
+
+async fn list(session: &Session) -> Result<ExitCode, CliError> {
+    let view = session.connect().await?.archive().await?;
+    if session.output.json {
+        session.output.json(&view)?;
+    } else {
+        session
+            .output
+            .print(&archive::months(&view, &session.output.look()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn now(session: &Session, older_than: Option<Span>) -> Result<ExitCode, CliError> {
+    let client = session.connect().await?;
+    let run = client.archive_now(&ArchiveNow { older_than }).await?;
+    if session.output.json {
+        session.output.json(&run)?;
+    } else {
+        session.output.print(&archive::run(&run))?;
+    }
+    match run.problem {
+        None => Ok(ExitCode::SUCCESS),
+        Some(problem) => Err(CliError::new(Kind::Failed, problem)
+            .hint("what was done so far stays done, and the rest is tried again by itself")),
+    }
+}
+
+async fn restore(
+    session: &Session,
+    what: Vec<String>,
+    month: Option<String>,
+) -> Result<ExitCode, CliError> {
+    let client = session.connect().await?;
+    let mut asked = ArchiveRestore {
+        month,
+        ..ArchiveRestore::default()
+    };
+    if let [file] = what.as_slice()
+        && is_file(file)
+    {
+        let path = std::path::absolute(PathBuf::from(file))?;
+        asked.file = Some(path.to_string_lossy().into_owned());
+    } else if !what.is_empty() {
+        let parsed: Result<Vec<Selection>, String> =
+            what.iter().map(|text| select::parse(text)).collect();
+        let selections = parsed.map_err(CliError::usage)?;
+        asked.jobs = select::resolve(&client, &selections).await?;
+    }
+    let restored = client.restore_archive(&asked).await?;
+    if session.output.json {
+        session.output.json(&restored)?;
+    } else {
+        session.output.print(&archive::restored(&restored))?;
+    }
+    missing(&restored)
+}
+
+/// A path, and no job: those have no such names unless somebody insists.
+fn is_file(text: &str) -> bool {
+    text.contains('/') || text.ends_with(".db")
+}
+
+fn missing(restored: &ArchiveRestored) -> Result<ExitCode, CliError> {
+    match restored.unknown.first() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(id) => Err(CliError::new(
+            Kind::NotFound,
+            format!("there is no job {id}"),
+        )),
+    }
+}
+
+async fn verify(session: &Session, logs: bool) -> Result<ExitCode, CliError> {
+    let client = session.connect().await?;
+    let verified = client.verify_archive(&ArchiveVerify { logs }).await?;
+    if session.output.json {
+        session.output.json(&verified)?;
+    } else {
+        session.output.print(&archive::verified(&verified))?;
+    }
+    if verified.faults.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Ok(ExitCode::FAILURE)
+    }
+}

@@ -1,0 +1,237 @@
+//! One run: what is old enough goes, in small steps that can each be the last.
+
+use crate::daemon::archiving::{Rules, SOME, Tools, sweep};
+use crate::daemon::clock;
+use crate::logs::retain;
+use crate::model::id::{AttemptId, JobId};
+use crate::store::StoreError;
+use crate::store::archive::{Due, LogState, Logs, Month};
+use crate::wire::archive::ArchiveRun;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+/// Jobs that are looked up at a time.
+const PAGE: usize = 4_000;
+
+/// Jobs that are copied and synced at a time.
+const BATCH: usize = 500;
+
+/// A run that goes on.
+pub(super) struct Run<'a> {
+    tools: &'a Tools,
+    rules: Rules,
+    now_ms: i64,
+    older_than_ms: Option<i64>,
+    done: ArchiveRun,
+}
+
+impl<'a> Run<'a> {
+    /// A run by the rules, or with another age than they say.
+    pub(super) fn of(tools: &'a Tools, rules: Rules, older_than_ms: Option<u64>) -> Self {
+        Self {
+            tools,
+            rules,
+            now_ms: clock::now().wall_ms,
+            older_than_ms: older_than_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+            done: ArchiveRun::default(),
+        }
+    }
+
+    /// Does everything, as far as it gets.
+    pub(super) fn all(mut self) -> ArchiveRun {
+        if let Err(error) = self.steps() {
+            self.done.problem = Some(format!("failed to {error}"));
+        }
+        self.done
+    }
+
+    fn steps(&mut self) -> Result<(), StoreError> {
+        self.move_jobs()?;
+        self.move_old_events()?;
+        self.compress_logs()?;
+        self.delete_logs()?;
+        self.delete_months()?;
+        sweep(self.tools)?;
+        while self.tools.archive.vacuum()? {
+            self.tools.check()?;
+        }
+        Ok(())
+    }
+
+    /// The time before which something of an age is too old.
+    fn before(&self, age_ms: Option<i64>) -> Option<i64> {
+        age_ms.map(|age_ms| self.now_ms.saturating_sub(age_ms))
+    }
+
+    /// The time before which jobs and events are archived. What ends in this very millisecond is old enough for
+    /// somebody who asks for everything.
+    fn archived_before(&self) -> Option<i64> {
+        let asked = self.older_than_ms.map(|age_ms| age_ms.saturating_sub(1));
+        self.before(asked.or(self.rules.archive_ms))
+    }
+
+    fn move_jobs(&mut self) -> Result<(), StoreError> {
+        let Some(before_ms) = self.archived_before() else {
+            return Ok(());
+        };
+        let mut after = JobId(0);
+        loop {
+            self.tools.check()?;
+            let due = self.tools.archive.due(before_ms, after, PAGE)?;
+            let Some(last) = due.last() else {
+                return Ok(());
+            };
+            after = last.job;
+            let mut months: BTreeMap<Month, Vec<Due>> = BTreeMap::new();
+            for job in due {
+                months.entry(job.month()).or_default().push(job);
+            }
+            for (month, mut jobs) in months {
+                for batch in jobs.chunks_mut(BATCH) {
+                    self.tools.check()?;
+                    self.tools.archive.copy(month, batch)?;
+                    let moved = self.tools.archive.hand_over(month, batch)?;
+                    self.done.jobs += moved.len() as u64;
+                }
+            }
+        }
+    }
+
+    fn move_old_events(&mut self) -> Result<(), StoreError> {
+        let Some(before_ms) = self.archived_before() else {
+            return Ok(());
+        };
+        loop {
+            self.tools.check()?;
+            let moved = self
+                .tools
+                .archive
+                .move_events(before_ms, self.rules.events)?;
+            self.done.events += moved;
+            if moved == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves the events that are too many.
+    pub(super) fn move_events(mut self) -> Result<(), StoreError> {
+        if self.rules.archive_ms.is_none() {
+            return Ok(());
+        }
+        self.move_old_events()
+    }
+
+    fn compress_logs(&mut self) -> Result<(), StoreError> {
+        let age_ms = self.rules.logs_ms;
+        let age_ms = age_ms.map(|age_ms| age_ms.min(self.older_than_ms.unwrap_or(age_ms)));
+        let Some(before_ms) = self.before(age_ms) else {
+            return Ok(());
+        };
+        let mut after = JobId(0);
+        loop {
+            let archive = &self.tools.archive;
+            let some = archive.logs(LogState::Plain, before_ms.saturating_add(1), after, SOME)?;
+            let Some(last) = some.last() else {
+                return Ok(());
+            };
+            after = last.job;
+            let mut done = Vec::with_capacity(some.len());
+            for logs in some {
+                self.tools.check()?;
+                match self.compress(&logs.attempts) {
+                    Ok(()) => done.push(logs.job),
+                    // A full disk stops everything; a log that cannot be read stops nothing.
+                    Err(error) if is_full(&error) => {
+                        self.tools.archive.note_logs(&done, LogState::Compressed)?;
+                        return Err(StoreError::Full {
+                            path: self.tools.logs.clone(),
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(job = %logs.job, %error, "its log stays as it is");
+                    }
+                }
+            }
+            self.done.logs_compressed += done.len() as u64;
+            self.tools.archive.note_logs(&done, LogState::Compressed)?;
+        }
+    }
+
+    fn compress(&mut self, attempts: &[AttemptId]) -> io::Result<()> {
+        for attempt in attempts {
+            let saved = retain::compress(&self.tools.log_dir(*attempt))?;
+            self.done.log_bytes_before += saved.plain_bytes;
+            self.done.log_bytes_after += saved.packed_bytes;
+        }
+        Ok(())
+    }
+
+    fn delete_logs(&mut self) -> Result<(), StoreError> {
+        let Some(before_ms) = self.before(self.rules.delete_logs_ms) else {
+            return Ok(());
+        };
+        for state in [LogState::Plain, LogState::Compressed] {
+            let mut after = JobId(0);
+            loop {
+                self.tools.check()?;
+                let some = self.tools.archive.logs(state, before_ms, after, SOME)?;
+                let Some(last) = some.last() else { break };
+                after = last.job;
+                let done = self.remove_logs(&some);
+                self.done.logs_deleted += done.len() as u64;
+                self.tools.archive.note_logs(&done, LogState::Gone)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the logs of jobs; answers of which it could.
+    fn remove_logs(&self, some: &[Logs]) -> Vec<JobId> {
+        let is_gone = |logs: &&Logs| {
+            logs.attempts
+                .iter()
+                .all(|it| remove(&self.tools.log_dir(*it)))
+        };
+        some.iter().filter(is_gone).map(|logs| logs.job).collect()
+    }
+
+    /// Whole months go: first it is said that they do, then the logs, the jobs and the file.
+    fn delete_months(&mut self) -> Result<(), StoreError> {
+        let before_ms = self.before(self.rules.delete_ms);
+        let archive = &self.tools.archive;
+        for month in archive.expired(before_ms, self.rules.most_bytes)? {
+            archive.condemn(month)?;
+            loop {
+                self.tools.check()?;
+                let some = archive.jobs_of(month, SOME)?;
+                if some.is_empty() {
+                    break;
+                }
+                self.remove_logs(&some);
+                let jobs: Vec<JobId> = some.iter().map(|logs| logs.job).collect();
+                archive.drop_jobs(&jobs)?;
+            }
+            archive.drop_month(month)?;
+            self.done.months_deleted.push(month.to_string());
+            // Whoever would have gone on with an event of that month is told where events begin now.
+            self.tools.bus.trim(self.tools.store.reader().bounds()?.0);
+        }
+        Ok(())
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull
+}
+
+fn remove(dir: &Path) -> bool {
+    match retain::remove(dir) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), %error, "a log cannot be removed");
+            false
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A recorded tree of files, read.
+
+use super::*;
+use crate::sampling::gpu::cards::tests::Tree;
+
+const CARD: &str = include_str!("../../../../tests/fixtures/gpu/amd.tree");
+const ROCM: &str = include_str!("../../../../tests/fixtures/gpu/rocm.tree");
+
+fn source(tree: &Tree) -> AmdSource {
+    AmdSource::new(tree.path("sys"), tree.path("proc"), true)
+}
+
+#[test]
+fn a_card_is_what_its_files_say() {
+    let tree = Tree::new(CARD);
+    let gpus = source(&tree).sample().unwrap().gpus;
+    assert_eq!(gpus.len(), 2);
+    let gpu = &gpus[0];
+    assert_eq!(gpu.identity.uuid.as_str(), "AMD-48a3f2b1c0de7e55");
+    assert_eq!(gpu.identity.name, "AMD GPU 744c");
+    assert_eq!(gpu.identity.driver.as_deref(), Some("amdgpu"));
+    assert_eq!(gpu.identity.pci_bus_id.as_deref(), Some("0000:03:00.0"));
+    let readings: Vec<_> = gpu.readings.iter().collect();
+    let expected = [
+        (Metric::MemoryUsedBytes, 6_438_256_640.0),
+        (Metric::MemoryTotalBytes, 25_753_026_560.0),
+        (Metric::MemoryPercent, 25.0),
+        (Metric::UtilizationPercent, 37.0),
+        (Metric::MemoryUtilizationPercent, 12.0),
+        (Metric::PowerWatts, 112.0),
+        (Metric::PowerLimitWatts, 327.0),
+        (Metric::TemperatureCelsius, 51.0),
+        (Metric::MemoryTemperatureCelsius, 58.0),
+        (Metric::TemperatureLimitCelsius, 100.0),
+        (Metric::FanPercent, 25.0),
+        (Metric::ClockMegahertz, 2371.0),
+        (Metric::MemoryClockMegahertz, 1249.0),
+        (Metric::PcieGeneration, 4.0),
+        (Metric::PcieWidth, 16.0),
+        (Metric::PcieReplays, 2.0),
+        (Metric::EccCorrected, 5.0),
+        (Metric::EccUncorrected, 1.0),
+    ];
+    assert_eq!(readings, expected);
+}
+
+#[test]
+fn its_processes_are_those_with_a_descriptor_of_it() {
+    let tree = Tree::new(CARD);
+    let mut source = source(&tree);
+    let processes = source.sample().unwrap().gpus.remove(0).processes;
+    let found: Vec<_> = processes
+        .iter()
+        .map(|it| (it.pid, it.kind, it.memory_bytes))
+        .collect();
+    let gib = 1 << 30;
+    assert_eq!(
+        found,
+        [
+            (4242, GpuProcessKind::Graphics, Some(4 * gib)),
+            (4243, GpuProcessKind::Compute, Some(gib)),
+        ]
+    );
+    assert!(processes.iter().all(|it| it.utilization_percent.is_none()));
+    let again = source.sample().unwrap().gpus.remove(0);
+    assert!(again.measures_processes);
+    let shares: Vec<_> = again
+        .processes
+        .iter()
+        .map(|it| it.utilization_percent)
+        .collect();
+    assert_eq!(shares, [Some(0.0); 2], "nothing was done in between");
+}
+
+#[test]
+fn a_sleeping_card_is_left_alone() {
+    let tree = Tree::new(CARD);
+    let gpu = source(&tree).sample().unwrap().gpus.remove(1);
+    assert_eq!(gpu.condition, GpuCondition::Asleep);
+    assert!(gpu.readings.is_empty());
+    assert_eq!(gpu.identity.uuid.as_str(), "PCI-0000:0a:00.0");
+}
+
+#[test]
+fn who_computes_through_the_other_door_is_listed_and_not_measured() {
+    let tree = Tree::new(&(CARD.to_owned() + ROCM));
+    let mut source = source(&tree);
+    source.sample().unwrap();
+    let gpu = source.sample().unwrap().gpus.remove(0);
+    assert!(!gpu.measures_processes);
+    let found: Vec<_> = gpu
+        .processes
+        .iter()
+        .map(|it| (it.pid, it.utilization_percent))
+        .collect();
+    assert_eq!(found, [(4242, None), (4243, None), (4300, None)]);
+    assert_eq!(gpu.processes[2].memory_bytes, Some(2 << 30));
+}
+
+#[test]
+fn missing_files_are_missing_values() {
+    let tree = Tree::new(CARD);
+    for name in [
+        "gpu_busy_percent",
+        "hwmon",
+        "unique_id",
+        "mem_info_vram_total",
+    ] {
+        tree.remove(&format!("sys/devices/pci0000:00/0000:03:00.0/{name}"));
+    }
+    let gpu = source(&tree).sample().unwrap().gpus.remove(0);
+    assert_eq!(gpu.identity.uuid.as_str(), "PCI-0000:03:00.0");
+    for metric in [
+        Metric::UtilizationPercent,
+        Metric::PowerWatts,
+        Metric::MemoryPercent,
+    ] {
+        assert_eq!(gpu.readings.get(metric), None, "{metric}");
+    }
+    let nothing = Tree::new("");
+    assert_eq!(source(&nothing).sample().unwrap().gpus, []);
+}

@@ -1,0 +1,65 @@
+//! What the daemon and a process that looks at GPUs say to each other: one JSON object a line, each way.
+
+use crate::model::gpu::{GpuIdentity, GpuSample, Xid};
+use serde::{Deserialize, Serialize};
+
+/// From where on lines of the kernel's log are news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogPlace {
+    /// From now on.
+    End,
+    /// After the record of this number.
+    After(u64),
+}
+
+/// What the daemon says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// First of all: what an earlier process of this kind had found.
+    Begin {
+        /// GPUs that answered before: one that sleeps is known by its place on the bus alone.
+        known: Vec<GpuIdentity>,
+        /// From where on to read the kernel's log.
+        log: LogPlace,
+        /// The process before ended so that GPUs could fall asleep.
+        rested: bool,
+    },
+    /// Look at all GPUs, and answer with this number.
+    Sample(u64),
+}
+
+/// What the process says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// How the GPUs are.
+    Sample {
+        /// The number of the request.
+        number: u64,
+        /// Every GPU there is.
+        gpus: Vec<GpuSample>,
+        /// It ends now, so that GPUs may fall asleep.
+        #[serde(default)]
+        rest: bool,
+    },
+    /// The driver cannot be used. It ends now.
+    Failed {
+        /// Why, completing "failed to".
+        why: String,
+    },
+    /// A driver told of an error.
+    Xid {
+        /// What it told.
+        xid: Xid,
+        /// The number of the record in the kernel's log; absent where the driver told it otherwise.
+        #[serde(default)]
+        record: Option<u64>,
+    },
+    /// The newest record of the kernel's log, when it began to read it.
+    Log {
+        /// Its number.
+        record: u64,
+    },
+}

@@ -1,0 +1,104 @@
+//! GPUs without a GPU: the real daemon on a fake driver, and jobs that are said to use it.
+
+use crate::fake_nvml::{FakeDriver, gpu};
+use crate::harness::Host;
+use serde_json::{Value, json};
+
+/// How many messages are waited for: ten come in a second.
+const PATIENCE: u32 = 300;
+
+fn host(fake: &FakeDriver) -> Host {
+    Host::with_config(&format!(
+        "[sampling]\nnvml_library = \"{}\"\ngpu_interval = \"100ms\"\njob_interval = \"100ms\"\nwatched_interval = \"100ms\"\nidle_interval = \"100ms\"\ngpu_timeout = \"2s\"\n",
+        fake.library().display()
+    ))
+}
+
+/// The first message of a channel that is as wanted.
+fn until(host: &Host, channel: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut events = host.events(&format!("channel={channel}"));
+    let mut newest = Value::Null;
+    for _ in 0..PATIENCE {
+        let message = events.next().unwrap_or_else(|| panic!("{}", host.said()));
+        newest = message.data["body"].clone();
+        if is_wanted(&newest) {
+            return newest;
+        }
+    }
+    panic!("that never came on {channel}: {newest:#}")
+}
+
+#[test]
+fn a_job_is_told_which_gpus_it_uses_and_how_much() {
+    let fake = FakeDriver::new(&gpu(0));
+    let host = host(&fake);
+    let gate = host.gate("gate");
+    let job = host.sh(&format!("read line < {}", gate.path().display()));
+    let pid = host.main_process(job).0.pid;
+    // One that is nobody's job computes as well, and one is gone already.
+    let own = std::process::id();
+    let uses = format!(
+        "process 0 {pid} compute 8G 60 0 0 0\nprocess 0 {own} compute 1G 25 0 0 0\nprocess 0 4190000 compute 2G 0 0 0 0\n"
+    );
+    fake.say(&(gpu(0) + &uses));
+    let metrics = until(&host, &format!("job/{job}/metrics"), |body| {
+        body["gpus"][0]["utilization_percent"] == json!(60)
+    });
+    let used = &metrics["gpus"][0];
+    assert_eq!(
+        (&used["index"], &used["quality"]),
+        (&json!(0), &json!("measured"))
+    );
+    assert_eq!(used["memory_bytes"], json!(8_u64 << 30), "{metrics:#}");
+    let operations = host.get("/v1/operations");
+    let summary = operations["jobs"][0]["summary"].as_str().unwrap();
+    assert!(
+        summary.contains("is using GPU 0 (60 %), 8.0 GiB"),
+        "{summary}"
+    );
+    let gpus = host.get("/v1/gpus");
+    let processes = gpus["items"][0]["processes"].as_array().unwrap();
+    let whose: Vec<_> = processes
+        .iter()
+        .map(|it| (&it["job"], &it["unknown"]))
+        .collect();
+    assert_eq!(
+        whose,
+        [
+            (&json!(job), &Value::Null),
+            (&Value::Null, &Value::Null),
+            (&Value::Null, &json!(true))
+        ],
+        "{gpus:#}"
+    );
+    gate.say("go");
+    assert_eq!(host.ended(job)["state"], "completed");
+}
+
+#[test]
+fn a_driver_that_hangs_holds_nothing_up() {
+    let fake = FakeDriver::new(&gpu(0));
+    let host = host(&fake);
+    until(&host, "gpu/0/metrics", |body| body["condition"] == "ok");
+    fake.say(&(gpu(0) + "hang nvmlDeviceGetPowerUsage\n"));
+    let shown = until(&host, "gpu/0/metrics", |body| {
+        body["condition"] == "unresponsive"
+    });
+    assert_eq!(shown.get("power_watts"), None);
+    let job = host.sh("echo works");
+    assert_eq!(host.ended(job)["state"], "completed");
+    fake.say(&gpu(0));
+    let shown = until(&host, "gpu/0/metrics", |body| body["condition"] == "ok");
+    assert_eq!(shown["power_watts"], json!(250), "{shown:#}");
+}
+
+#[test]
+fn an_error_of_the_driver_is_an_event() {
+    let fake = FakeDriver::new(&gpu(0));
+    let host = host(&fake);
+    until(&host, "gpu/0/metrics", |body| body["condition"] == "ok");
+    let mut events = host.events("channel=gpu/*/xid");
+    fake.say(&(gpu(0) + "xid 0 79 1\n"));
+    let message = events.next().unwrap();
+    assert_eq!(message.data["body"]["code"], json!(79), "{message:?}");
+}

@@ -1,0 +1,109 @@
+//! GPUs of other makers and recordings, in the process that looks.
+
+use crate::eyes::Daemon;
+use crate::fake_nvml::{FakeDriver, gpu};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use stoked::model::metric::Metric;
+use stoked::sampling::gpu::Kind;
+use stoked::sampling::gpu::eyes::Places;
+use stoked::sampling::gpu::probe;
+
+/// Lays a recorded tree down below a directory.
+fn plant(root: &Path, name: &str) {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/gpu")
+        .join(name);
+    let text = fs::read_to_string(recorded).unwrap();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (path, content) = line
+            .split_once(" = ")
+            .or_else(|| line.split_once(" -> "))
+            .unwrap();
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if line.contains(" -> ") {
+            symlink(content, path).unwrap();
+        } else {
+            fs::write(path, content.replace("\\n", "\n").replace("\\t", "\t")).unwrap();
+        }
+    }
+}
+
+fn places(root: &Path, nvml_library: Option<PathBuf>) -> Places {
+    Places {
+        nvml_library,
+        sys: root.join("sys"),
+        proc: root.join("proc"),
+        kernel_log: root.join("none"),
+    }
+}
+
+#[test]
+fn other_makers_gpus_answer_through_the_same_door() {
+    for (kind, tree, count) in [("amd", "amd.tree", 2), ("intel", "intel.tree", 2)] {
+        let root = tempfile::tempdir().unwrap();
+        plant(root.path(), tree);
+        let (sys, proc) = (root.path().join("sys"), root.path().join("proc"));
+        let mut daemon = Daemon::of(
+            kind,
+            &[("STOKED_GPU_SYS", &sys), ("STOKED_GPU_PROC", &proc)],
+        );
+        let answer = daemon.sample();
+        assert_eq!(answer.gpus.len(), count, "{kind}");
+        assert!(
+            answer.gpus[0]
+                .readings
+                .get(Metric::ClockMegahertz)
+                .is_some()
+        );
+        assert!(!answer.gpus[0].processes.is_empty());
+    }
+}
+
+#[test]
+fn a_recording_answers_line_by_line() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("recording");
+    let frame = |watts: u32| {
+        format!(
+            "{{\"at_ms\":0,\"gpus\":[{{\"identity\":{{\"uuid\":\"GPU-a\",\"index\":0,\"name\":\"A\",\"vendor\":\"nvidia\"}},\"condition\":\"ok\",\"readings\":{{\"power.watts\":{watts}}}}}]}}\n"
+        )
+    };
+    fs::write(&path, frame(100) + &frame(200)).unwrap();
+    let mut daemon = Daemon::of(&format!("steps={}", path.display()), &[]);
+    let watts = |daemon: &mut Daemon| daemon.sample().gpus[0].readings.get(Metric::PowerWatts);
+    let found = [watts(&mut daemon), watts(&mut daemon), watts(&mut daemon)];
+    assert_eq!(found, [Some(100.0), Some(200.0), Some(200.0)]);
+}
+
+#[test]
+fn only_what_is_there_is_looked_at() {
+    let root = tempfile::tempdir().unwrap();
+    let kinds = |library| probe::kinds(&places(root.path(), library));
+    assert_eq!(kinds(None).len(), 0, "a host without GPUs");
+    fs::create_dir_all(root.path().join("sys/module/nvidia")).unwrap();
+    assert_eq!(kinds(None).into_iter().collect::<Vec<_>>(), [Kind::Nvml]);
+    plant(root.path(), "amd.tree");
+    plant(root.path(), "intel.tree");
+    assert_eq!(
+        kinds(None).into_iter().collect::<Vec<_>>(),
+        [Kind::Nvml, Kind::Amd, Kind::Intel]
+    );
+    fs::remove_dir(root.path().join("sys/module/nvidia")).unwrap();
+    let fake = FakeDriver::new(&gpu(0));
+    assert!(kinds(Some(fake.library())).contains(&Kind::Nvml));
+}
+
+#[test]
+fn kinds_are_read_as_they_are_written() {
+    for text in ["nvml", "amd", "intel", "replay=/a=b", "steps=/c"] {
+        let kind: Kind = text.parse().unwrap();
+        assert_eq!(kind.to_string(), text);
+    }
+    for text in ["", "nvidia", "replay", "nvml=1"] {
+        let error = text.parse::<Kind>().unwrap_err().to_string();
+        assert!(error.contains("there are nvml, amd"), "{error}");
+    }
+}
