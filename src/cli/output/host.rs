@@ -259,23 +259,11 @@ fn per_second(count: f64) -> String {
 }
 
 /// A table without the columns of which nothing is known.
-fn table_of(page: &mut Page<'_>, head: &[&str], mut rows: Vec<Vec<(Tone, String)>>) {
+fn table_of(page: &mut Page<'_>, head: &[&str], rows: Vec<Vec<(Tone, String)>>) {
     if rows.is_empty() {
         return;
     }
-    let is_known = |at: &usize| {
-        let mut cells = rows.iter().filter_map(|row| row.get(*at));
-        cells.any(|(_, text)| !text.is_empty())
-    };
-    let known: Vec<usize> = (0..head.len()).filter(is_known).collect();
-    let head: Vec<&str> = known
-        .iter()
-        .filter_map(|at| head.get(*at).copied())
-        .collect();
-    for row in &mut rows {
-        let cells = known.iter().filter_map(|at| row.get(*at).cloned());
-        *row = cells.collect();
-    }
+    let (head, rows) = table::known_columns(head, rows);
     page.line("");
     page.out += &table::plain(&head, rows, page.look);
 }

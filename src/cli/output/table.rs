@@ -140,6 +140,25 @@ pub fn plain(head: &[&str], rows: Vec<Vec<(Tone, String)>>, look: &Look) -> Stri
     render(table)
 }
 
+/// The columns of which something is known in some row.
+#[must_use]
+pub fn known_columns<'a>(
+    head: &[&'a str],
+    rows: Vec<Vec<(Tone, String)>>,
+) -> (Vec<&'a str>, Vec<Vec<(Tone, String)>>) {
+    let is_known = |at: &usize| {
+        let mut cells = rows.iter().filter_map(|row| row.get(*at));
+        cells.any(|(_, text)| !text.is_empty())
+    };
+    let known: Vec<usize> = (0..head.len()).filter(is_known).collect();
+    let shown = known.iter().filter_map(|at| head.get(*at).copied());
+    let of = |row: Vec<(Tone, String)>| {
+        let cells = known.iter().filter_map(|at| row.get(*at).cloned());
+        cells.collect()
+    };
+    (shown.collect(), rows.into_iter().map(of).collect())
+}
+
 /// Where a job is, in words: its state with what explains it.
 #[must_use]
 pub fn state_text(job: &JobView) -> String {
