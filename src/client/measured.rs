@@ -33,17 +33,13 @@ impl Client {
         self.get("/v1/operations").await
     }
 
-    /// Which series there are of `host`, `gpu/0`, `job/42` or `job/42.1`.
+    /// Which series there are of `host`, `gpu/0`, `job/42` or `job/42.1`; all that were measured lately unless given.
     ///
     /// # Errors
     /// [`ClientError`]
-    pub async fn series(&self, entity: &str) -> Result<Vec<SeriesInfo>, ClientError> {
+    pub async fn series(&self, entity: Option<&str>) -> Result<Vec<SeriesInfo>, ClientError> {
         let mut target = Target::new("/v1/series");
-        // A daemon from before knows jobs only, and by their numbers.
-        match entity.strip_prefix("job/").map(str::parse::<u64>) {
-            Some(Ok(job)) => target.add("job", job),
-            Some(Err(_)) | None => target.add("entity", entity),
-        }
+        target.add_some("entity", entity);
         let list: SeriesList = self.get(target.into_text()).await?;
         Ok(list.items)
     }

@@ -87,6 +87,8 @@ pub struct SeriesQuery {
     pub until: Option<jiff::Timestamp>,
     /// At most so many points of each.
     pub points: Option<u32>,
+    /// Also with percentiles.
+    pub percentiles: bool,
 }
 
 impl SeriesQuery {
@@ -98,6 +100,9 @@ impl SeriesQuery {
         target.add_some("since", self.since);
         target.add_some("until", self.until);
         target.add_some("points", self.points);
+        if self.percentiles {
+            target.add("percentiles", "1");
+        }
         target.text
     }
 }

@@ -164,9 +164,10 @@ fn target(text: &str, newest: &Snapshot) -> Option<Target> {
 /// An identity as it stands in a name.
 fn uuid_of(name: &str) -> Option<GpuUuid> {
     let key: SeriesKey = format!("gpu/{name}/{}", Metric::PowerWatts).parse().ok()?;
-    match key.entity {
-        Entity::Gpu(uuid) => Some(uuid),
-        _ => None,
+    if let Entity::Gpu(uuid) = key.entity {
+        Some(uuid)
+    } else {
+        None
     }
 }
 

@@ -17,7 +17,8 @@ use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
 Examples:
-  stoke series                                         what is known of the host
+  stoke series                                         what was measured lately
+  stoke series host                                    what there is of the host
   stoke series 42                                      of a job: its progress and what it used
   stoke series 42/percent job/42/metric.loss --since 1h
   stoke series host/cpu.percent gpu/0/power.watts --csv > run.csv";
@@ -26,8 +27,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SeriesArgs {
-    /// Series to print; or host, gpu/0, or a job (42, 42.1, a name, @) to list those there are
-    #[arg(value_name = "NAME", default_value = "host")]
+    /// Series to print; or host, gpu/0, or a job (42, 42.1, a name, @) to list its series; those that were measured lately are
+    /// listed unless given
+    #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Begin at: 2h (ago), 09:00, yesterday, 2026-11-22
     #[arg(long, value_name = "TIME", value_parser = values::past)]
@@ -38,6 +40,9 @@ pub struct SeriesArgs {
     /// Print at most so many points of each [default: 20 as a table, else 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     points: Option<u32>,
+    /// With percentiles (p50, p95, p99), of what was measured from outside
+    #[arg(long)]
+    percentiles: bool,
     /// Print comma-separated values
     #[arg(long, conflicts_with_all = ["jsonl", "json"])]
     csv: bool,
@@ -117,6 +122,9 @@ fn meant(name: &str) -> Meant {
 
 async fn list(session: &Session, client: &Client, meant: Vec<Meant>) -> Result<ExitCode, CliError> {
     let mut items = Vec::new();
+    if meant.is_empty() {
+        items.extend(client.series(None).await?);
+    }
     for meant in meant {
         let entities = match meant {
             Meant::Entity(entity) | Meant::Series(entity) => vec![entity],
@@ -127,7 +135,7 @@ async fn list(session: &Session, client: &Client, meant: Vec<Meant>) -> Result<E
             }
         };
         for entity in entities {
-            items.extend(client.series(&entity).await?);
+            items.extend(client.series(Some(&entity)).await?);
         }
     }
     let output = &session.output;
@@ -154,6 +162,7 @@ async fn print(
         points: args
             .points
             .or(is_read_by_people.then_some(series::FEW_POINTS)),
+        percentiles: args.percentiles,
     };
     let found = client.query_series(&query).await?;
     if output.json {

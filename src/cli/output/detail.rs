@@ -3,7 +3,7 @@
 use crate::cli::output::page::Page;
 use crate::cli::output::progress::{self, Head};
 use crate::cli::output::style::{self, Look, Tone};
-use crate::cli::output::table::{plain, state_text, took};
+use crate::cli::output::table::{known_columns, plain, state_text, took};
 use crate::cli::output::text::{ago, bytes, command_line, duration, harmless, rough};
 use crate::cli::output::usage;
 use crate::wire::job::{AttemptView, ExitView, JobView};
@@ -161,9 +161,10 @@ impl Page<'_> {
         }
         self.line("");
         let head = [
-            "ATTEMPT", "END", "STARTED", "TIME", "CPU", "MEMORY", "HELD BY",
+            "ATTEMPT", "END", "STARTED", "TIME", "CPU", "MEMORY", "READ", "WROTE", "HELD BY",
         ];
-        let rows = attempts.iter().map(|it| self.attempt(it)).collect();
+        let rows: Vec<_> = attempts.iter().map(|it| self.attempt(it)).collect();
+        let (head, rows) = known_columns(&head, rows);
         self.out += &plain(&head, rows, self.look);
     }
 
@@ -175,8 +176,14 @@ impl Page<'_> {
             duration(ended.duration_since(started).as_secs_f64().max(0.0))
         });
         let usage = attempt.usage;
-        let cpu = usage.map(|it| duration(it.user_cpu_seconds + it.system_cpu_seconds));
-        let memory = usage.map(|it| bytes(it.max_rss_bytes));
+        // Of all its processes where the kernel counted them together, else of those that were waited for.
+        let cpu = usage.map(|it| {
+            let waited_for = it.user_cpu_seconds + it.system_cpu_seconds;
+            duration(it.cpu_seconds.unwrap_or(waited_for))
+        });
+        let memory = usage.map(|it| bytes(it.memory_peak_bytes.unwrap_or(it.max_rss_bytes)));
+        let read = usage.and_then(|it| it.io_read_bytes).map(bytes);
+        let wrote = usage.and_then(|it| it.io_write_bytes).map(bytes);
         let containment = attempt.containment.as_deref().map(harmless);
         vec![
             (Tone::Strong, attempt.attempt.to_string()),
@@ -188,6 +195,8 @@ impl Page<'_> {
             (Tone::Plain, took.unwrap_or_default()),
             (Tone::Plain, cpu.unwrap_or_default()),
             (Tone::Plain, memory.unwrap_or_default()),
+            (Tone::Plain, read.unwrap_or_default()),
+            (Tone::Plain, wrote.unwrap_or_default()),
             (Tone::Faint, containment.unwrap_or_default().into_owned()),
         ]
     }

@@ -20,7 +20,7 @@ const SHORTEST_WHO: usize = 14;
 /// Names of jobs, by number.
 pub type Names = BTreeMap<u64, String>;
 
-/// What a column of the list shows; left out from the last one on, until the rest fits.
+/// What a column of the list shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
     Index,
@@ -42,6 +42,7 @@ const COLUMNS: [Column; 7] = [
     Column::Who,
 ];
 
+/// Left out in this order until there is room for who uses it.
 const LEAST_IMPORTANT_FIRST: [Column; 4] =
     [Column::Name, Column::Power, Column::Heat, Column::Busy];
 
@@ -72,9 +73,10 @@ pub fn list(gpus: &[GpuView], names: &Names, look: &Look) -> String {
     let rows = gpus.iter().map(|gpu| {
         let cells = shown.iter().map(|column| {
             let (tone, text) = text(*column, gpu, names);
-            match column {
-                Column::Who => (tone, cut(&text, room).into_owned()),
-                _ => (tone, text),
+            if *column == Column::Who {
+                (tone, cut(&text, room).into_owned())
+            } else {
+                (tone, text)
             }
         });
         cells.collect()

@@ -16,6 +16,8 @@ const BAR_COLUMNS: usize = 16;
 const LONGEST_NAME: usize = 28;
 /// More than this is something to look at.
 const FULL_PERCENT: f64 = 90.0;
+/// Less than this is not worth a word.
+const WORTH_PERCENT: f64 = 1.0;
 /// A task that waits for this share of the time is held up.
 const PRESSED_PERCENT: f64 = 20.0;
 
@@ -69,7 +71,16 @@ fn said<C: Class>(measured: &Measured<C>, all: &[(Metric, &dyn Fn(f64) -> String
     let known = all.iter();
     known
         .filter_map(|(metric, words)| measured.get(*metric).map(words))
+        .filter(|words| !words.is_empty())
         .collect()
+}
+
+/// A share of the time with its words, where it is worth them.
+fn share(words: &str, value: f64) -> String {
+    if value < WORTH_PERCENT {
+        return String::new();
+    }
+    format!("{words} {}", percent(value))
 }
 
 fn cpu(page: &mut Page<'_>, host: &HostView) {
@@ -85,11 +96,9 @@ fn cpu(page: &mut Page<'_>, host: &HostView) {
             (Metric::CpuSystemPercent, &|it| {
                 format!("kernel {}", percent(it))
             }),
-            (Metric::CpuIowaitPercent, &|it| {
-                format!("waits for disks {}", percent(it))
-            }),
+            (Metric::CpuIowaitPercent, &|it| share("waits for disks", it)),
             (Metric::CpuStealPercent, &|it| {
-                format!("taken by other guests {}", percent(it))
+                share("taken by other guests", it)
             }),
             (Metric::CpuPowerWatts, &|it| format!("{it:.0} W")),
         ],
@@ -250,23 +259,11 @@ fn per_second(count: f64) -> String {
 }
 
 /// A table without the columns of which nothing is known.
-fn table_of(page: &mut Page<'_>, head: &[&str], mut rows: Vec<Vec<(Tone, String)>>) {
+fn table_of(page: &mut Page<'_>, head: &[&str], rows: Vec<Vec<(Tone, String)>>) {
     if rows.is_empty() {
         return;
     }
-    let is_known = |at: &usize| {
-        let mut cells = rows.iter().filter_map(|row| row.get(*at));
-        cells.any(|(_, text)| !text.is_empty())
-    };
-    let known: Vec<usize> = (0..head.len()).filter(is_known).collect();
-    let head: Vec<&str> = known
-        .iter()
-        .filter_map(|at| head.get(*at).copied())
-        .collect();
-    for row in &mut rows {
-        let cells = known.iter().filter_map(|at| row.get(*at).cloned());
-        *row = cells.collect();
-    }
+    let (head, rows) = table::known_columns(head, rows);
     page.line("");
     page.out += &table::plain(&head, rows, page.look);
 }

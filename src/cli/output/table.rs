@@ -140,6 +140,25 @@ pub fn plain(head: &[&str], rows: Vec<Vec<(Tone, String)>>, look: &Look) -> Stri
     render(table)
 }
 
+/// The cells of a row, each with what it means.
+pub type Cells = Vec<(Tone, String)>;
+
+/// The columns of which something is known in some row.
+#[must_use]
+pub fn known_columns<'a>(head: &[&'a str], rows: Vec<Cells>) -> (Vec<&'a str>, Vec<Cells>) {
+    let is_known = |at: &usize| {
+        let mut cells = rows.iter().filter_map(|row| row.get(*at));
+        cells.any(|(_, text)| !text.is_empty())
+    };
+    let known: Vec<usize> = (0..head.len()).filter(is_known).collect();
+    let shown = known.iter().filter_map(|at| head.get(*at).copied());
+    let of = |row: Cells| {
+        let cells = known.iter().filter_map(|at| row.get(*at).cloned());
+        cells.collect()
+    };
+    (shown.collect(), rows.into_iter().map(of).collect())
+}
+
 /// Where a job is, in words: its state with what explains it.
 #[must_use]
 pub fn state_text(job: &JobView) -> String {

@@ -49,6 +49,7 @@ impl Lines {
             News::Progress(id, body) => self.progress(id, body, event.time, look)?,
             News::Other if event.kind == "flow" => self.flow(event, look)?,
             News::Other => match metrics::of(event, &self.names, look) {
+                Some(line) if line.is_empty() => return None,
                 Some(line) => line,
                 None => other(event, look),
             },

@@ -17,10 +17,12 @@ use std::collections::BTreeMap;
 
 /// The time before each line, with its gap.
 const TIME_COLUMNS: usize = 10;
+/// What has a word of its own and is this is not told.
+const NOTHING: [&str; 2] = ["0%", "0 B"];
 /// Of devices so many are told; `stoke host` has all.
 const MOST_DEVICES: usize = 4;
 
-/// What was measured, in one line; `None` where the event tells something else, or a newer daemon says it otherwise.
+/// What was measured, in one line, an empty one where that is nothing; `None` where the event tells something else, or a newer daemon says it otherwise.
 pub(super) fn of(event: &EventView, names: &BTreeMap<u64, String>, look: &Look) -> Option<String> {
     let rest = event.channel.strip_suffix("/metrics")?;
     let (entity, part) = rest.split_once('/')?;
@@ -54,6 +56,9 @@ pub(super) fn of(event: &EventView, names: &BTreeMap<u64, String>, look: &Look) 
         }
         _ => return None,
     };
+    if facts.is_empty() {
+        return Some(String::new());
+    }
     let room = usize::from(look.width).saturating_sub(TIME_COLUMNS + columns(&plain));
     Some(format!("{head}{}", fitted(&facts, room)))
 }
@@ -93,6 +98,9 @@ fn after<C: Class>(
     words: impl FnOnce(f64) -> String,
 ) -> Option<String> {
     let value = measured.get(metric).map(words)?;
+    if !word.is_empty() && NOTHING.contains(&value.as_str()) {
+        return None;
+    }
     Some(format!("{word} {value}").trim_start().to_owned())
 }
 
@@ -236,6 +244,7 @@ mod tests {
                 80,
                 Some("host cpu  46%  load 1.50"),
             ),
+            ("host/sensors/metrics", r#"{"items":[]}"#, 80, Some("")),
             ("host/new/metrics", "{}", 80, None),
             ("job/42/metrics", "{}", 80, None),
             ("job/42/state", "{}", 80, None),
