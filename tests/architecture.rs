@@ -53,6 +53,7 @@ const HOMES: &[(&str, &str)] = &[
     ("hyper_util", "client/ api/"),
     ("memchr", "progress/"),
     ("nvml_wrapper", "sampling/gpu/nvml.rs sampling/gpu/nvml/"),
+    ("parquet", "cli/commands/series/"),
     ("procfs", "sampling/"),
     ("regex", "progress/adapters/"),
     ("regex_syntax", "progress/adapters/"),

@@ -46,7 +46,7 @@ use crate::control::Handle;
 use crate::events::Bus;
 use crate::model::group::Group;
 use crate::model::spec::StopPolicy;
-use crate::store::{Reader, StoreError};
+use crate::store::{Reader, Samples, StoreError};
 use std::ops::Deref;
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -69,6 +69,8 @@ pub struct Api {
     pub logs: Output,
     /// What is measured.
     pub gauges: Arc<dyn Gauges>,
+    /// What was measured.
+    pub samples: Samples,
     /// How well the daemon is.
     pub health: Arc<dyn HealthSource>,
     /// Whose daemon this is, and who administers.
@@ -102,6 +104,7 @@ struct Shared {
     desk: ArchiveDesk,
     logs: Output,
     gauges: Arc<dyn Gauges>,
+    samples: Samples,
     health: Arc<dyn HealthSource>,
     policy: Policy,
     stop_policy: watch::Receiver<StopPolicy>,
@@ -129,6 +132,7 @@ impl Shared {
             desk: api.desk,
             logs: api.logs,
             gauges: api.gauges,
+            samples: api.samples,
             health: api.health,
             accounts: Accounts::new(api.policy.clone()),
             policy: api.policy,

@@ -1,39 +1,65 @@
-//! Series: which there are, and their points. Of jobs, so far: how they got on and what they measured themselves.
+//! Series: which there are, and their points: of jobs how they got on and what they measured themselves, and of
+//! everything what was measured from outside.
 
-use crate::api::call::{Call, Param, harmless};
+use crate::api::call::{Call, Param};
 use crate::api::jobs::newest_progress;
 use crate::api::problem::{Failure, invalid, not_found};
 use crate::api::progress::{POINTS, SINCE, UNTIL, newest, number_of_points};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::auth::Action;
+use crate::model::attempt::Attempt;
 use crate::model::curve::{Line, Quantity};
+use crate::model::entity::{Entity, SeriesKey};
 use crate::model::id::JobId;
-use crate::store::{JobHistory, Stretch};
-use crate::wire::convert::{Audience, series_point};
+use crate::model::metric::Metric;
+use crate::store::{JobHistory, Range, Reader, SamplePoint, Stretch};
+use crate::wire::convert::{Audience, series_point, timestamp};
 use crate::wire::error::ProblemKind;
-use crate::wire::series::{Series, SeriesData, SeriesInfo, SeriesList};
+use crate::wire::series::{Series, SeriesData, SeriesInfo, SeriesList, SeriesPoint};
 use axum::http::{Method, StatusCode};
+use name::{Of, SeriesName, Target, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
+
+mod name;
+
+/// Of what lives for ever, so much is shown unless more is asked for.
+const LATELY_MS: i64 = 3_600_000;
+
+/// What is asked of every series of a request.
+struct Asked {
+    since_ms: Option<i64>,
+    until_ms: Option<i64>,
+    most: usize,
+    percentiles: bool,
+}
 
 /// Most series of one request.
 const MOST_SERIES: usize = 50;
 
-const LIST: &[Param] = &[Param {
-    name: "job",
-    of_type: "integer",
-    repeatable: false,
-    summary: "The job whose series are wanted",
-}];
+const LIST: &[Param] = &[
+    Param {
+        name: "entity",
+        of_type: "string",
+        repeatable: false,
+        summary: "What they are of: host (with its devices), gpu/0, job/42 or job/42.1; everything measured lately unless given",
+    },
+    Param {
+        name: "job",
+        of_type: "integer",
+        repeatable: false,
+        summary: "The same as entity=job/ID",
+    },
+    SINCE,
+    UNTIL,
+];
 
 const QUERY: &[Param] = &[
     Param {
         name: "name",
         of_type: "string",
         repeatable: true,
-        summary: "Names of series, as in job/42/metric.loss; at most 50",
+        summary: "Names of series, as in host/cpu.percent, gpu/0/power.watts, job/42/metric.loss; at most 50",
     },
     SINCE,
     UNTIL,
@@ -43,13 +69,19 @@ const QUERY: &[Param] = &[
         repeatable: false,
         summary: "Most points of each, 1 to 10000; 1000 unless given",
     },
+    Param {
+        name: "percentiles",
+        of_type: "boolean",
+        repeatable: false,
+        summary: "Also p50, p95 and p99 of each point, of what was measured from outside",
+    },
 ];
 
 pub(super) fn routes() -> Vec<Route> {
     use ProblemKind as P;
     vec![
         Route::new(Method::GET, "/v1/series", "list_series", LIST, list)
-            .says("Which series there are of a job")
+            .says("Which series there are")
             .gives(200, Content::Json(schema::<SeriesList>))
             .fails(&[P::InvalidRequest, P::NotFound]),
         Route::new(
@@ -65,43 +97,42 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// The name of a series.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct SeriesName {
-    job: JobId,
-    quantity: Quantity,
-}
-
-impl fmt::Display for SeriesName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "job/{}/{}", self.job, self.quantity)
-    }
-}
-
-impl FromStr for SeriesName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("job/").and_then(|it| it.split_once('/'));
-        let job = rest.and_then(|(id, _)| id.parse().ok().map(JobId));
-        let (Some((_, quantity)), Some(job)) = (rest, job) else {
-            let text = harmless(text);
-            return Err(format!(
-                "\"{text}\" is no series: they are named as in job/42/percent or job/42/metric.loss"
-            ));
-        };
-        match quantity.parse() {
-            Ok(quantity) => Ok(Self { job, quantity }),
-            Err(error) => Err(format!("\"{}\" is no series: {error}", harmless(text))),
-        }
-    }
-}
-
 async fn list(call: Call) -> Answer {
-    let Some(id) = call.value("job", "the number of a job")?.map(JobId) else {
-        return Err(invalid("job", "name one, as in job=42"));
+    let job = call.value("job", "the number of a job")?.map(JobId);
+    let text = job.map_or_else(
+        || call.text("entity").map(str::to_owned),
+        |job| Some(format!("job/{job}")),
+    );
+    let wanted = match &text {
+        Some(text) => Some(Wanted::read(text, &call.shared.gauges.newest())?),
+        None => None,
     };
-    let record = record(&call, id).await?;
+    let mut items = Vec::new();
+    if let Some(Wanted::Job(id)) = wanted {
+        items.extend(own_series(&call, id).await?);
+    }
+    let since_ms = call.instant_ms("since")?;
+    let until_ms = call.instant_ms("until")?.unwrap_or(i64::MAX);
+    let lately = crate::api::now_ms() - LATELY_MS;
+    let since_ms = since_ms.unwrap_or(if wanted.is_some() { i64::MIN } else { lately });
+    let samples = call.shared.samples.clone();
+    let read = move || {
+        let is_wanted = |entity: &Entity| wanted.as_ref().is_none_or(|it| it.covers(entity));
+        samples.series(&is_wanted, since_ms, until_ms)
+    };
+    let measured = call.shared.blocking(read).await??;
+    items.extend(measured.into_iter().map(|(key, kept)| SeriesInfo {
+        name: key.to_string(),
+        unit: Some(key.metric.definition().unit.as_str().to_owned()),
+        first: Some(timestamp(kept.first_ms)),
+        last: Some(timestamp(kept.last_ms.min(crate::api::now_ms()))),
+    }));
+    json(StatusCode::OK, &SeriesList { items })
+}
+
+/// What a job tells of itself.
+async fn own_series(call: &Call, id: JobId) -> Result<Vec<SeriesInfo>, Failure> {
+    let record = record(call, id).await?;
     let audience = call.audience(record.job.owner.uid);
     let newest = newest_progress(&call.shared, &record.job).map(|(_, progress)| progress);
     let stored = record.attempts.iter();
@@ -113,10 +144,11 @@ async fn list(call: Call) -> Answer {
         .collect();
     let items = quantities.into_iter().map(|quantity| SeriesInfo {
         unit: quantity.unit().map(str::to_owned),
-        name: SeriesName { job: id, quantity }.to_string(),
+        name: format!("job/{id}/{quantity}"),
+        first: None,
+        last: None,
     });
-    let items = items.collect();
-    json(StatusCode::OK, &SeriesList { items })
+    Ok(items.collect())
 }
 
 /// What a job measures itself is its owner's alone, as in the job itself.
@@ -131,69 +163,165 @@ async fn record(call: &Call, id: JobId) -> Result<JobHistory, Failure> {
 
 async fn query(call: Call) -> Answer {
     let names = names(&call)?;
-    let since_ms = call.instant_ms("since")?.unwrap_or(i64::MIN);
-    let until_ms = call.instant_ms("until")?.unwrap_or(i64::MAX);
+    let since_ms = call.instant_ms("since")?;
+    let until_ms = call.instant_ms("until")?;
     let most = number_of_points("points", call.value("points", POINTS)?)?;
-    let mut by_job: BTreeMap<JobId, Vec<usize>> = BTreeMap::new();
-    for (place, name) in names.iter().enumerate() {
-        by_job.entry(name.job).or_default().push(place);
-    }
+    let asked = Asked {
+        since_ms,
+        until_ms,
+        most,
+        percentiles: call.switch("percentiles")?,
+    };
+    let mut own: BTreeMap<JobId, Vec<usize>> = BTreeMap::new();
     let mut items: BTreeMap<usize, Series> = BTreeMap::new();
-    for (job, places) in by_job {
-        let record = record(&call, job).await?;
-        let owner = record.job.owner.uid;
-        let quantities: Vec<Quantity> = places
-            .iter()
-            .filter_map(|place| names.get(*place))
-            .map(|name| name.quantity.clone())
-            .collect();
-        if !quantities
-            .iter()
-            .all(|quantity| may_see(quantity, call.audience(owner)))
-        {
-            // Says why, and whom to ask.
-            call.permit(Action::ReadJob, Some(owner))?;
+    for (place, name) in names.iter().enumerate() {
+        match &name.of {
+            Of::Own(job, _) => own.entry(*job).or_default().push(place),
+            Of::Measured(target, metric) => {
+                let series = measured(&call, &asked, name, target, *metric).await?;
+                items.insert(place, series);
+            }
         }
-        let present = record.job.attempt.as_ref();
-        let newest = present.and_then(|it| newest(&call, &record, it.id.attempt));
-        let stretch = Stretch {
-            job,
-            attempt: None,
-            since_ms,
-            until_ms,
-        };
-        let lines = call
-            .shared
-            .read(move |archive| archive.lines(&stretch, &quantities, most, newest))
-            .await?;
-        for (place, line) in places.into_iter().zip(lines) {
-            items.extend(names.get(place).map(|name| (place, series(name, line))));
+    }
+    for (job, places) in own {
+        let wanted: Vec<(usize, &SeriesName, Quantity)> = places
+            .into_iter()
+            .filter_map(|place| {
+                let name = names.get(place)?;
+                let Of::Own(_, quantity) = &name.of else {
+                    return None;
+                };
+                Some((place, name, quantity.clone()))
+            })
+            .collect();
+        let lines = own_lines(&call, &asked, job, &wanted).await?;
+        for ((place, name, quantity), line) in wanted.into_iter().zip(lines) {
+            items.insert(place, own_line(name, &quantity, line));
         }
     }
     let items = items.into_values().collect();
     json(StatusCode::OK, &SeriesData { items })
 }
 
+async fn own_lines(
+    call: &Call,
+    asked: &Asked,
+    job: JobId,
+    wanted: &[(usize, &SeriesName, Quantity)],
+) -> Result<Vec<Line>, Failure> {
+    let record = record(call, job).await?;
+    let owner = record.job.owner.uid;
+    let quantities: Vec<Quantity> = wanted.iter().map(|(_, _, it)| it.clone()).collect();
+    let audience = call.audience(owner);
+    if !quantities.iter().all(|it| may_see(it, audience)) {
+        // Says why, and whom to ask.
+        call.permit(Action::ReadJob, Some(owner))?;
+    }
+    let present = record.job.attempt.as_ref();
+    let newest = present.and_then(|it| newest(call, &record, it.id.attempt));
+    let stretch = Stretch {
+        job,
+        attempt: None,
+        since_ms: asked.since_ms.unwrap_or(i64::MIN),
+        until_ms: asked.until_ms.unwrap_or(i64::MAX),
+    };
+    let most = asked.most;
+    let read = move |archive: &Reader| archive.lines(&stretch, &quantities, most, newest);
+    call.shared.read(read).await
+}
+
+/// A series of what was measured from outside.
+async fn measured(
+    call: &Call,
+    asked: &Asked,
+    name: &SeriesName,
+    target: &Target,
+    metric: Metric,
+) -> Result<Series, Failure> {
+    let now_ms = crate::api::now_ms();
+    let (entities, lived) = match target {
+        Target::One(entity) => (vec![entity.clone()], None),
+        Target::Job(job, gpu) => {
+            let record = record(call, *job).await?;
+            let entities = record.attempts.iter().map(|attempt| match gpu {
+                None => Entity::Job(attempt.id),
+                Some(uuid) => Entity::JobGpu(attempt.id, uuid.clone()),
+            });
+            (entities.collect(), lived(&record.attempts, now_ms))
+        }
+    };
+    // Of what lives for ever, the last hour; of a job, its life.
+    let (first_ms, last_ms) = lived.unwrap_or((now_ms - LATELY_MS, now_ms));
+    let range = Range {
+        since_ms: asked.since_ms.unwrap_or(first_ms),
+        until_ms: asked.until_ms.unwrap_or(last_ms),
+        most: asked.most,
+        percentiles: asked.percentiles,
+    };
+    let keys: Vec<SeriesKey> = entities
+        .into_iter()
+        .map(|entity| SeriesKey { entity, metric })
+        .collect();
+    let samples = call.shared.samples.clone();
+    let lines = call
+        .shared
+        .blocking(move || samples.query(&keys, range))
+        .await??;
+    let mut points: Vec<_> = lines.into_iter().flatten().collect();
+    points.sort_by_key(|point| point.at_ms);
+    Ok(Series {
+        name: name.text.clone(),
+        unit: Some(metric.definition().unit.as_str().to_owned()),
+        points: points.iter().map(sample_point).collect(),
+    })
+}
+
+/// From the first start of a job to its last end.
+fn lived(attempts: &[Attempt], now_ms: i64) -> Option<(i64, i64)> {
+    let first_ms = attempts.iter().map(|it| it.claimed.wall_ms).min()?;
+    let ends = attempts.iter();
+    let last_ms = ends
+        .map(|it| it.ended.map_or(now_ms, |at| at.wall_ms))
+        .max()?;
+    Some((first_ms, last_ms.max(first_ms)))
+}
+
+fn sample_point(point: &SamplePoint) -> SeriesPoint {
+    let spread = &point.spread;
+    let quantile = |part| {
+        let value = point.sketch.as_ref()?.quantile(part)?;
+        // A sketch is near, and never beyond what was seen.
+        Some(value.clamp(spread.min, spread.max))
+    };
+    SeriesPoint {
+        p50: quantile(0.5),
+        p95: quantile(0.95),
+        p99: quantile(0.99),
+        ..series_point(point.at_ms, spread)
+    }
+}
+
 fn names(call: &Call) -> Result<Vec<SeriesName>, Failure> {
+    let newest = call.shared.gauges.newest();
     let mut names: Vec<SeriesName> = Vec::new();
     for text in call.values("name") {
-        let name = text.parse().map_err(|why| invalid("name", why))?;
+        let name = SeriesName::read(text, &newest)?;
         if !names.contains(&name) {
             names.push(name);
         }
     }
     if names.is_empty() || names.len() > MOST_SERIES {
-        let why = format_args!("name 1 to {MOST_SERIES} series, as in name=job/42/percent");
+        let why = format_args!("name 1 to {MOST_SERIES} series, as in name=host/cpu.percent");
         return Err(invalid("name", why));
     }
     Ok(names)
 }
 
-fn series(name: &SeriesName, line: Line) -> Series {
+fn own_line(name: &SeriesName, quantity: &Quantity, line: Line) -> Series {
     let points = line.into_points().into_iter();
     Series {
-        name: name.to_string(),
-        unit: name.quantity.unit().map(str::to_owned),
+        name: name.text.clone(),
+        unit: quantity.unit().map(str::to_owned),
         points: points
             .map(|(at_ms, spread)| series_point(at_ms, &spread))
             .collect(),

@@ -9,6 +9,7 @@ mod events;
 mod http;
 mod link;
 mod logs;
+mod measured;
 mod news;
 mod query;
 mod routes;
@@ -19,7 +20,7 @@ pub use events::{EventQuery, Events, StreamItem, message};
 pub use http::{OnWait, Revival};
 pub use logs::{LogFollow, LogItem, LogOutput, LogQuery};
 pub use news::{JobStateBody, News};
-pub use query::{FlowQuery, JobQuery};
+pub use query::{CompareQuery, FlowQuery, JobQuery, SeriesQuery};
 pub use routes::{Client, random_key};
 
 #[cfg(test)]

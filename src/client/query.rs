@@ -76,6 +76,60 @@ impl FlowQuery {
     }
 }
 
+/// Which series, when, and how closely.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesQuery {
+    /// Their names.
+    pub names: Vec<String>,
+    /// From this time on.
+    pub since: Option<jiff::Timestamp>,
+    /// Up to this time.
+    pub until: Option<jiff::Timestamp>,
+    /// At most so many points of each.
+    pub points: Option<u32>,
+}
+
+impl SeriesQuery {
+    pub(crate) fn target(&self) -> String {
+        let mut target = Target::new("/v1/series/query");
+        for name in &self.names {
+            target.add("name", name);
+        }
+        target.add_some("since", self.since);
+        target.add_some("until", self.until);
+        target.add_some("points", self.points);
+        target.text
+    }
+}
+
+/// Which runs are compared, in what, and over which axis.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CompareQuery {
+    /// Jobs (`42`) or attempts (`42.1`).
+    pub runs: Vec<String>,
+    /// In what; every metric of the first run where empty.
+    pub quantities: Vec<String>,
+    /// `time`, `step` or `percent`.
+    pub x: Option<String>,
+    /// At most so many points of each.
+    pub points: Option<u32>,
+}
+
+impl CompareQuery {
+    pub(crate) fn target(&self) -> String {
+        let mut target = Target::new("/v1/compare");
+        for run in &self.runs {
+            target.add("run", run);
+        }
+        for quantity in &self.quantities {
+            target.add("quantity", quantity);
+        }
+        target.add_some("x", self.x.as_ref());
+        target.add_some("points", self.points);
+        target.text
+    }
+}
+
 /// A path with its query, as it grows.
 pub(crate) struct Target {
     text: String,

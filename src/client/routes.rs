@@ -307,7 +307,10 @@ impl Client {
         LogFollow::new(self.clone(), query)
     }
 
-    async fn get<T: DeserializeOwned>(&self, target: impl Into<String>) -> Result<T, ClientError> {
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        target: impl Into<String>,
+    ) -> Result<T, ClientError> {
         parse(&self.http.ask(&Ask::get(target)).await?)
     }
 

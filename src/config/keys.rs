@@ -186,6 +186,18 @@ pub(super) const KEYS: &[Key] = &[
     live("retention.delete_logs_after", |s| {
         Field::Time(&mut s.retention.delete_logs_after)
     }),
+    live("retention.samples_raw", |s| {
+        Field::Time(&mut s.retention.samples_raw)
+    }),
+    live("retention.samples_minute", |s| {
+        Field::Time(&mut s.retention.samples_minute)
+    }),
+    live("retention.samples_hour", |s| {
+        Field::Time(&mut s.retention.samples_hour)
+    }),
+    live("retention.samples_max", |s| {
+        Field::Bytes(&mut s.retention.samples_max_bytes)
+    }),
 ];
 
 /// The section of free names.

@@ -222,6 +222,14 @@ pub struct RetentionSettings {
     pub logs_after: Duration,
     /// Age at which the logs of archived jobs are deleted.
     pub delete_logs_after: Duration,
+    /// Age at which samples are deleted as they were measured, and are left by the minute.
+    pub samples_raw: Duration,
+    /// Age at which they are deleted by the minute, and are left by the hour.
+    pub samples_minute: Duration,
+    /// Age at which they are deleted by the hour.
+    pub samples_hour: Duration,
+    /// Size of all samples beyond which the oldest of the finest are deleted; 0 is no limit.
+    pub samples_max_bytes: u64,
 }
 
 /// Whether `name` is one of `patterns`; one that ends in `*` stands for every name that begins so.

@@ -148,6 +148,26 @@ keep = 1
 }
 
 #[test]
+fn what_is_kept_is_a_matter_of_ages() {
+    let text = "[retention]\narchive_after = \"0s\"\ndelete_archived_after = \"365d\"\narchive_max = \"10GiB\"\n";
+    let retention = load_text(text).unwrap().settings.retention;
+    assert_eq!(retention.archive_after, Duration::ZERO);
+    assert_eq!(
+        retention.delete_archived_after,
+        Duration::from_hours(365 * 24)
+    );
+    assert_eq!(retention.archive_max_bytes, 10 << 30);
+    assert_eq!(retention.logs_after, Duration::from_hours(30 * 24));
+    assert_eq!(
+        problems("[retention]\ndelete_archived_after = \"7d\"\n"),
+        [
+            "t.toml:2: retention.delete_archived_after: what is archived cannot be deleted before it is: make it as \
+             long as retention.archive_after, or \"0s\" for never"
+        ]
+    );
+}
+
+#[test]
 fn a_file_that_is_no_toml_says_where() {
     insta::assert_snapshot!(problems("[jobs]\nlog_limit = \n\n[store\n").join("\n"), @r#"
     t.toml:2: string values must be quoted, expected literal string

@@ -16,12 +16,12 @@ use crate::daemon::flows::flows;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
-use crate::daemon::measuring::{self, Owners, SamplerGauges};
+use crate::daemon::measuring::{self, Measuring, Owners, SamplerGauges};
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
     default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, rules,
-    stop_policy,
+    samples_retention, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::engine::Engine;
@@ -34,7 +34,7 @@ use crate::sampling::files::Roots;
 use crate::sampling::gpu::links::{self, GpuLinks};
 use crate::sampling::senses::HostSenses;
 use crate::sampling::{Sampler, Waker};
-use crate::store::Store;
+use crate::store::{Retention, Samples, Store};
 use crate::supervise::{Containing, Listener, Supervisor};
 use anyhow::{Context, Result};
 use std::os::unix::net::UnixListener;
@@ -87,6 +87,8 @@ pub(super) struct App {
     dirs: Dirs,
     launcher: Arc<Launcher>,
     sampler: Sampler,
+    samples: Samples,
+    retention: watch::Sender<Retention>,
     feeds: Arc<Feeds>,
     shelf: Arc<Shelf>,
     stopping: watch::Sender<StopPolicy>,
@@ -130,7 +132,14 @@ impl Parts {
         };
         let launcher = Arc::new(Launcher::new(context, store.reader()));
         let owners = Owners::default();
-        let sink = measuring::sink(bus.clone(), control.clone(), Arc::clone(&owners));
+        let samples = Samples::open(&dirs.state.join("samples"));
+        let samples = samples.context("failed to begin storing samples")?;
+        let sink = measuring::sink(
+            bus.clone(),
+            control.clone(),
+            samples.clone(),
+            Arc::clone(&owners),
+        );
         let looking = links::Settings::of_process(&settings.sampling.nvml_library);
         let senses = |waker: Waker| {
             let gpus = GpuLinks::new(looking, Arc::new(move || waker.wake()));
@@ -143,10 +152,15 @@ impl Parts {
             sink,
         );
         let sampler = sampler.context("failed to start sampling")?;
+        let measuring = Measuring {
+            sampler: sampler.clone(),
+            samples: samples.clone(),
+            owners,
+        };
         let feeds = Arc::new(Feeds::new(
             control.clone(),
             watcher.clone(),
-            (sampler.clone(), owners),
+            measuring,
             core_tasks.clone(),
             estimating(&settings, &dirs),
         ));
@@ -176,6 +190,7 @@ impl Parts {
             shelf: Arc::clone(&shelf),
             desk: desk.clone(),
             reader: store.reader(),
+            samples: samples.clone(),
             state: dirs.state.clone(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
@@ -207,6 +222,8 @@ impl Parts {
         let engine = core_tasks.spawn(async move { task.run(stop).await });
         core_tasks.spawn(flow_teller.run(core.clone()));
         core_tasks.spawn(upkeep::probe(store.clone(), core.clone()));
+        let (retention, retained) = watch::channel(samples_retention(&settings));
+        core_tasks.spawn(upkeep::retain(samples.clone(), retained, core.clone()));
         let (keeping, kept) = watch::channel(keeping_of(&settings));
         core_tasks.spawn(upkeep::trim(
             store.clone(),
@@ -238,6 +255,7 @@ impl Parts {
                 watcher,
             },
             gauges: Arc::new(SamplerGauges(sampler.clone())),
+            samples: samples.clone(),
             health: Arc::new(vitals),
             policy,
             stop_policy: stopping_now,
@@ -260,6 +278,8 @@ impl Parts {
             dirs,
             launcher,
             sampler,
+            samples,
+            retention,
             feeds,
             shelf,
             stopping,
@@ -287,6 +307,7 @@ impl App {
         self.rules.send_replace(rules(new));
         self.stopping.send_replace(stop_policy(new));
         self.feeds.set_estimating(estimating(new, &self.dirs));
+        self.retention.send_replace(samples_retention(new));
         if old.sampling != new.sampling {
             self.sampler.set_rules(measuring::rules(&new.sampling));
         }
@@ -348,7 +369,11 @@ impl App {
         self.core.cancel();
         drop(tokio::time::timeout(DRAIN, self.engine).await);
         let sampler = self.sampler;
-        let stopped = tokio::task::spawn_blocking(move || sampler.stop());
+        let samples = self.samples;
+        let stopped = tokio::task::spawn_blocking(move || {
+            sampler.stop();
+            samples.close();
+        });
         drop(tokio::time::timeout(DRAIN, stopped).await);
         let store = self.store;
         let stored = tokio::task::spawn_blocking(move || store.close());

@@ -13,17 +13,16 @@ use crate::config::ProgressSettings;
 use crate::control::Handle;
 use crate::daemon::adapters::Reading;
 use crate::daemon::clock;
-use crate::daemon::measuring::Owners;
+use crate::daemon::measuring::Measuring;
 use crate::engine::input::Input;
 use crate::logs::watch::Watcher;
 use crate::model::attempt::Process;
 use crate::model::id::AttemptId;
 use crate::model::progress::{Counting, Observation, Source};
-use crate::model::tally::Tally;
 use crate::model::time::Stamp;
 use crate::progress::notify;
 use crate::progress::open_files::{self, Scope};
-use crate::sampling::{self, Sampler, Watch};
+use crate::sampling::{self, Watch};
 use crate::supervise::Report;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,6 +35,9 @@ use tokio_util::task::TaskTracker;
 
 /// An attempt that ends within this is not worth watching.
 const SHORT: Duration = Duration::from_millis(50);
+
+/// An attempt that is older when it is first heard of was sampled by an earlier daemon, perhaps.
+const ADOPTED_MS: u64 = 2_000;
 
 /// Looks at disks that may not answer which may be under way at once. Each takes a thread, of which the daemon has
 /// few: when all of these wait for ever, there must be others for everything else.
@@ -73,8 +75,7 @@ pub(super) struct Traces {
 pub(super) struct Feeds {
     control: Handle,
     watcher: Watcher,
-    sampler: Sampler,
-    owners: Owners,
+    measuring: Measuring,
     tasks: TaskTracker,
     estimating: Mutex<Arc<Estimating>>,
     doubtful: Arc<Semaphore>,
@@ -122,15 +123,14 @@ impl Feeds {
     pub(super) fn new(
         control: Handle,
         watcher: Watcher,
-        (sampler, owners): (Sampler, Owners),
+        measuring: Measuring,
         tasks: TaskTracker,
         estimating: Estimating,
     ) -> Self {
         Self {
             control,
             watcher,
-            sampler,
-            owners,
+            measuring,
             tasks,
             estimating: Mutex::new(Arc::new(estimating)),
             doubtful: Arc::new(Semaphore::new(DOUBTFUL_LOOKS)),
@@ -272,7 +272,7 @@ impl Feeds {
                 end
             }
             None => {
-                self.sample(&watched);
+                self.sample(&watched).await;
                 let end = self.watch(&watched, &mut ends).await;
                 self.sample_no_more(&watched, end.as_ref());
                 end
@@ -290,9 +290,7 @@ impl Feeds {
     }
 
     /// Has it sampled what the attempt uses.
-    fn sample(&self, watched: &Watched) {
-        self.lock_owners()
-            .insert(watched.attempt, watched.traces.uid);
+    async fn sample(&self, watched: &Watched) {
         let sampled = sampling::Watched {
             watch: Watch {
                 attempt: watched.attempt,
@@ -302,7 +300,11 @@ impl Feeds {
             },
             started: watched.started,
         };
-        self.sampler.watch(sampled, Tally::default());
+        let age_ms = clock::now().since_ms(watched.started);
+        let is_adopted = age_ms >= ADOPTED_MS;
+        self.measuring
+            .begin(sampled, watched.traces.uid, is_adopted)
+            .await;
     }
 
     /// What it used of GPUs and energy is told before its end, so that it is stored with it.
@@ -312,16 +314,11 @@ impl Feeds {
             Some(Input::Ended { at, .. }) => *at,
             Some(_) | None => clock::now(),
         };
-        let tally = self.sampler.end(attempt, ended);
+        let tally = self.measuring.end(attempt, ended);
         if !tally.is_empty() {
             let tally = Box::new(tally);
             self.control.report(Input::Tallied { attempt, tally });
         }
-        self.lock_owners().remove(&attempt);
-    }
-
-    fn lock_owners(&self) -> MutexGuard<'_, BTreeMap<AttemptId, u32>> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attempts(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Feed>> {

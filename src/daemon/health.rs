@@ -4,9 +4,10 @@ use crate::api::ports::{ArchiveDesk, HealthSource};
 use crate::daemon::adapters::Shelf;
 use crate::daemon::launch::Launcher;
 use crate::logs::watch::Watcher;
-use crate::store::{Condition, Reader};
+use crate::store::{Condition, Reader, Samples};
 use crate::supervise::{Containing, Supervisor};
 use crate::wire::service::{ComponentView, Health};
+use crate::wire::words;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -30,6 +31,8 @@ pub(super) struct Vitals {
     pub desk: ArchiveDesk,
     /// What is archived.
     pub reader: Reader,
+    /// What is measured, as it is stored.
+    pub samples: Samples,
     /// Where everything is kept.
     pub state: PathBuf,
 }
@@ -38,6 +41,7 @@ impl HealthSource for Vitals {
     fn components(&self) -> Vec<ComponentView> {
         vec![
             self.store(),
+            self.samples(),
             self.supervision(),
             self.containment(),
             self.watcher(),
@@ -56,6 +60,17 @@ impl Vitals {
         match &*self.store.borrow() {
             Condition::Healthy => component("store", Health::Healthy, self.state.display()),
             Condition::Degraded { why } => component("store", Health::Degraded, why),
+        }
+    }
+
+    fn samples(&self) -> ComponentView {
+        match &*self.samples.condition().borrow() {
+            Condition::Healthy => {
+                let bytes: u64 = self.samples.bytes().values().sum();
+                let message = format!("what is measured is stored, {}", words::bytes(bytes));
+                component("samples", Health::Healthy, message)
+            }
+            Condition::Degraded { why } => component("samples", Health::Degraded, why),
         }
     }
 

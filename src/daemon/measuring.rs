@@ -6,19 +6,61 @@ use crate::control::Handle;
 use crate::engine::input::Input;
 use crate::events::Bus;
 use crate::model::cadence::{Pace, Source};
+use crate::model::entity::Entity;
 use crate::model::event::{Channel, Event, GpuFigures};
 use crate::model::id::AttemptId;
 use crate::model::metric::Metric;
 use crate::model::sample::{JobSample, Pass, Snapshot};
-use crate::sampling::{Found, Rules, Sampler, Sink};
+use crate::model::tally::{GpuTally, Tally};
+use crate::model::time::Stamp;
+use crate::sampling::{Found, Rules, Sampler, Sink, Watched};
+use crate::store::Samples;
 use crate::wire::convert::{gpu_view, host_view, job_metrics};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Whose each attempt is that is sampled.
 pub(super) type Owners = Arc<Mutex<BTreeMap<AttemptId, u32>>>;
+
+/// Who samples attempts, and where it is kept what they used.
+#[derive(Clone, Debug)]
+pub(super) struct Measuring {
+    /// Samples them.
+    pub sampler: Sampler,
+    /// Keeps what was measured.
+    pub samples: Samples,
+    /// Whose they are.
+    pub owners: Owners,
+}
+
+impl Measuring {
+    /// Samples an attempt from now on. One that `is_adopted` goes on from what was stored of it.
+    pub(super) async fn begin(&self, watched: Watched, owner: u32, is_adopted: bool) {
+        let attempt = watched.watch.attempt;
+        let mut before = Tally::default();
+        if is_adopted {
+            let samples = self.samples.clone();
+            let read = tokio::task::spawn_blocking(move || tally_before(&samples, attempt));
+            before = read.await.unwrap_or_default();
+        }
+        self.lock_owners().insert(attempt, owner);
+        self.sampler.watch(watched, before);
+    }
+
+    /// Samples it no more: what it used, as far as that is known.
+    pub(super) fn end(&self, attempt: AttemptId, at: Stamp) -> Tally {
+        let tally = self.sampler.end(attempt, at);
+        self.lock_owners().remove(&attempt);
+        tally
+    }
+
+    fn lock_owners(&self) -> MutexGuard<'_, BTreeMap<AttemptId, u32>> {
+        // The map is whole after every statement.
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What the settings say of sampling.
 pub(super) fn rules(sampling: &SamplingSettings) -> Rules {
@@ -46,9 +88,10 @@ pub(super) fn rules(sampling: &SamplingSettings) -> Rules {
 }
 
 /// Takes what the sampler finds: tells it, and reports to the engine what is to be kept with jobs.
-pub(super) fn sink(bus: Bus, control: Handle, owners: Owners) -> Sink {
+pub(super) fn sink(bus: Bus, control: Handle, samples: Samples, owners: Owners) -> Sink {
     Box::new(move |found, snapshot| match found {
         Found::Pass(pass) => {
+            samples.append(&pass);
             let owners = owners.lock().unwrap_or_else(PoisonError::into_inner);
             let events = events(&pass, snapshot, &owners);
             drop(owners);
@@ -115,6 +158,33 @@ fn event((entity, id): (&'static str, &str), uid: Option<u32>, at_ms: i64, body:
 fn json<T: Serialize>(body: &T) -> String {
     // Plain data with string keys always has a JSON text.
     serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// What an attempt had used when an earlier daemon sampled it last. Blocks on the disk.
+fn tally_before(samples: &Samples, attempt: AttemptId) -> Tally {
+    let last = samples.last_of(attempt).unwrap_or_else(|error| {
+        tracing::warn!(%attempt, %error, "what it used of GPUs before is not known");
+        Vec::new()
+    });
+    let mut tally = Tally::default();
+    for (entity, readings) in last {
+        match entity {
+            Entity::Job(_) => {
+                tally.cpu_energy_joules = readings.get(Metric::CpuEnergyJoules);
+            }
+            Entity::JobGpu(_, uuid) => {
+                tally.gpus.insert(uuid, GpuTally::of_readings(&readings));
+            }
+            Entity::Host
+            | Entity::Core(_)
+            | Entity::Disk(_)
+            | Entity::Net(_)
+            | Entity::Mount(_)
+            | Entity::Sensor(_)
+            | Entity::Gpu(_) => {}
+        }
+    }
+    tally
 }
 
 /// What an attempt uses of GPUs, to go with its progress.

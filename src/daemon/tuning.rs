@@ -10,6 +10,7 @@ use crate::daemon::upkeep::Keeping;
 use crate::events::queue::QueueOptions;
 use crate::model::spec::StopPolicy;
 use crate::progress::open_files::Scope;
+use crate::store::Retention;
 use crate::supervise::{Containing, LaunchContext};
 use std::path::Path;
 use std::time::Duration;
@@ -84,6 +85,18 @@ pub(super) fn rules(settings: &Settings) -> Rules {
         most_bytes: retention.archive_max_bytes,
         logs_ms: age_ms(retention.logs_after),
         delete_logs_ms: age_ms(retention.delete_logs_after),
+    }
+}
+
+/// How long what was measured is kept.
+pub(super) fn samples_retention(settings: &Settings) -> Retention {
+    let retention = &settings.retention;
+    let ms = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Retention {
+        raw_ms: ms(retention.samples_raw),
+        minute_ms: ms(retention.samples_minute),
+        hour_ms: ms(retention.samples_hour),
+        most_bytes: retention.samples_max_bytes,
     }
 }
 

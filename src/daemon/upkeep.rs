@@ -5,7 +5,7 @@
 use crate::daemon::clock;
 use crate::events::Bus;
 use crate::model::id::Seq;
-use crate::store::{Condition, Store, TrimPolicy};
+use crate::store::{Condition, Retention, Samples, Store, TrimPolicy};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -30,6 +30,33 @@ pub(super) async fn probe(store: Store, stop: CancellationToken) {
                     tracing::debug!(%error, "the store is still degraded");
                 }
             }
+        }
+    }
+}
+
+/// How often samples are looked at for what is too old: a day of them goes at a time.
+const SAMPLES: Duration = Duration::from_hours(24);
+
+/// Deletes samples that are too old: at the start, once a day, and when other settings hold.
+pub(super) async fn retain(
+    samples: Samples,
+    mut retention: watch::Receiver<Retention>,
+    stop: CancellationToken,
+) {
+    loop {
+        let wanted = *retention.borrow_and_update();
+        let now_ms = clock::now().wall_ms;
+        let samples = samples.clone();
+        let deleted = tokio::task::spawn_blocking(move || samples.retain(wanted, now_ms));
+        match deleted.await {
+            Ok(Ok(_bytes)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "old samples stay"),
+            Err(error) => tracing::error!(%error, "deleting old samples failed"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = retention.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(SAMPLES) => {}
         }
     }
 }

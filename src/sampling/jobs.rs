@@ -15,6 +15,7 @@ use crate::model::sample::JobSample;
 use crate::model::time::Stamp;
 use crate::sampling::files::{Files, Roots};
 use crate::sampling::processes::{Processes, Watch};
+use crate::sampling::rates::is_due;
 
 use cgroup::Cgroup;
 use members::Members;
@@ -124,11 +125,21 @@ impl JobReader {
         }
     }
 
+    /// So much earlier its second turn comes: a thousand jobs that were adopted at once must not have it in one pass.
+    fn turn_ms(&self) -> u64 {
+        self.attempt.job.0.wrapping_mul(997) % RARELY_MS
+    }
+
     fn read(&mut self, at: Stamp, processes: &Processes, shared: &mut Shared) -> Option<JobSample> {
         let pass_ms = self.before.replace(at).map_or(0, |then| at.since_ms(then));
-        let is_rare = crate::sampling::rates::is_due(self.rarely, at, RARELY_MS, pass_ms);
+        let is_rare = is_due(self.rarely, at, RARELY_MS, pass_ms);
         if is_rare {
-            self.rarely = Some(at);
+            let is_first = self.rarely.is_none();
+            let ahead_ms = if is_first { self.turn_ms() } else { 0 };
+            self.rarely = Some(Stamp {
+                boot_ms: at.boot_ms.saturating_sub(ahead_ms),
+                ..at
+            });
         }
         let told = self
             .cgroup

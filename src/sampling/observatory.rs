@@ -127,6 +127,7 @@ impl<S: Senses> Observatory<S> {
         });
         self.due = due.collect();
         self.rules = rules;
+        self.is_restless = true;
         // What is not sampled any more is not shown any more.
         let is_on = |source| self.rules.paces.contains_key(&source);
         if !is_on(Source::Host) {

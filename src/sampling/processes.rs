@@ -112,14 +112,14 @@ impl Processes {
 
     /// From now on processes of this attempt are recognised.
     pub fn watch(&mut self, watch: &Watch) {
-        let parent_of = |pid: u32| {
+        let stat_of = |pid: u32| {
             let text = std::fs::read(self.proc.join(format!("{pid}/stat"))).ok()?;
             Stat::parse(&text)
         };
-        self.owners.watch(watch, parent_of);
-        // Those that were seen before may be its own.
+        let begun = self.owners.watch(watch, stat_of);
+        // Those that were seen before may be its own, unless they are older.
         for process in &mut self.table {
-            if process.owner == Owner::Foreign {
+            if process.owner == Owner::Foreign && process.start >= begun {
                 process.owner = Owner::Unknown;
             }
         }

@@ -33,7 +33,7 @@ pub use history::{ProgressPoint, Stretch};
 pub use list::{JobFilter, Page};
 pub use reader::{EventFilter, EventPage, GroupCount, JobHistory, Reader};
 pub use recover::Recovered;
-pub use samples::{Range, Retention, SamplePoint, Samples, Tier};
+pub use samples::{Kept, Range, Retention, SamplePoint, Samples, Tier};
 pub use trim::{TrimPolicy, Trimmed};
 
 use crate::model::change::Change;

@@ -29,7 +29,7 @@ use chunk::{ABSENT, Chunk, value};
 use head::{Head, slot_of};
 use query::Query;
 use shelf::Shelf;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -72,6 +72,24 @@ struct Shared {
 /// A lock that was held in a panic guards what is complete after every statement.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Within which time there are samples of a series, as far as its volumes tell: not before the first sample of
+/// anything in the first of them, nor after the last in the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Not before this time, wall clock, milliseconds since 1970 UTC.
+    pub first_ms: i64,
+    /// Not after this time.
+    pub last_ms: i64,
+}
+
+impl Kept {
+    fn add_to(self, all: &mut BTreeMap<SeriesKey, Self>, key: SeriesKey) {
+        let known = all.entry(key).or_insert(self);
+        known.first_ms = known.first_ms.min(self.first_ms);
+        known.last_ms = known.last_ms.max(self.last_ms);
+    }
 }
 
 /// The door to all samples; cheap to clone. The thread ends with the last of them, or by [`Samples::close`].
@@ -181,17 +199,25 @@ impl Samples {
         wanted: &dyn Fn(&Entity) -> bool,
         since_ms: i64,
         until_ms: i64,
-    ) -> Result<BTreeSet<SeriesKey>, StoreError> {
+    ) -> Result<BTreeMap<SeriesKey, Kept>, StoreError> {
         let shared = &self.owner.shared;
         self.wait_until_ready();
         let _gate = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = BTreeSet::new();
+        let mut found = BTreeMap::new();
         for head in self.heads(wanted) {
-            for (entity, chunk) in &head.chunks {
-                found.extend(chunk.columns.iter().map(|column| SeriesKey {
-                    entity: entity.clone(),
-                    metric: column.metric,
-                }));
+            for (entity, chunk) in head.chunks.iter().filter(|(entity, _)| wanted(entity)) {
+                let time = |time: Option<&i64>| head.slot_ms + time.copied().unwrap_or(0);
+                let kept = Kept {
+                    first_ms: time(chunk.times.first()),
+                    last_ms: time(chunk.times.last()),
+                };
+                for column in &chunk.columns {
+                    let key = SeriesKey {
+                        entity: entity.clone(),
+                        metric: column.metric,
+                    };
+                    kept.add_to(&mut found, key);
+                }
             }
         }
         for tier in Tier::ALL {

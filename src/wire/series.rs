@@ -12,6 +12,12 @@ pub struct SeriesInfo {
     /// What it is counted in, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// When its oldest value is of, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<jiff::Timestamp>,
+    /// When its newest value is of, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<jiff::Timestamp>,
 }
 
 /// Answer of `GET /v1/series`.
@@ -36,6 +42,15 @@ pub struct SeriesPoint {
     pub mean: f64,
     /// How many values there are.
     pub count: u64,
+    /// Half of them are no larger; where percentiles were asked for, and about 2 % off at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<f64>,
+    /// 95 of a hundred are no larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<f64>,
+    /// 99 of a hundred are no larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<f64>,
 }
 
 /// A series over time.

@@ -2,6 +2,7 @@
 
 use crate::harness::Host;
 use crate::http::Ask;
+use crate::storage::fill;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -242,4 +243,41 @@ fn a_month_that_is_gone_is_named_and_found_again() {
     assert!(said.contains(&month), "{said}");
     assert_eq!(host.job(id)["state"], "completed");
     assert_eq!(host.get("/v1/health")["health"], "healthy");
+}
+
+#[test]
+fn a_disk_that_is_full_in_the_middle_stops_nothing_but_archiving() {
+    let mut host = Host::prepare("[store]\nballast = \"1MiB\"\n[jobs]\ndefault_parallelism = 4\n");
+    if !host.mount_state("48m") {
+        return;
+    }
+    host.boot();
+    let last = populate(&host);
+    let everything: Vec<u64> = (1..=last).rev().collect();
+    let filler = host.state_dir().join("filler");
+    fill(&filler);
+    let run = host.post("/v1/archive/now", &json!({"older_than": 0})).ok();
+    let problem = run["problem"].as_str().unwrap_or_default();
+    assert!(
+        problem.contains("the disk is full") || problem.contains("not well"),
+        "{run:#}\n{}",
+        host.said()
+    );
+    assert_eq!(listed(&host, ""), everything);
+    let health = host.get("/v1/health");
+    assert_eq!(health["health"], "degraded", "{health:#}");
+    fs::remove_file(&filler).unwrap();
+    let mut run = Value::Null;
+    // The store may still be about to notice that there is room again.
+    for _ in 0..1_000 {
+        run = host.post("/v1/archive/now", &json!({"older_than": 0})).ok();
+        if run["problem"].is_null() {
+            break;
+        }
+    }
+    assert_eq!(run["problem"], Value::Null, "{run:#}");
+    assert_eq!(archived(&host), last);
+    assert_eq!(listed(&host, ""), everything);
+    let verified = host.post("/v1/archive/verify", &json!({"logs": true})).ok();
+    assert_eq!(verified["faults"], json!([]), "{verified:#}");
 }

@@ -21,6 +21,7 @@ mod gpus;
 mod harness;
 mod heard;
 mod http;
+mod measured;
 mod open_files;
 mod order;
 mod outside;

@@ -26,7 +26,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Takes every byte that is left.
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)

@@ -28,7 +28,7 @@ use crate::model::id::{AttemptId, JobId};
 use crate::model::job::Owner;
 use crate::model::spec::{JobSpec, StopPolicy};
 use crate::model::time::Stamp;
-use crate::store::{Fetch, Options, Recovered, Store, StoreError};
+use crate::store::{Fetch, Options, Recovered, Samples, Store, StoreError};
 use crate::wire::service::{ComponentView, Health};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -218,6 +218,7 @@ impl Daemon {
                 watcher: Watcher::start().unwrap(),
             },
             gauges: Arc::clone(&gauges) as Arc<dyn Gauges>,
+            samples: Samples::open(&directory.path().join("samples")).unwrap(),
             health: Arc::new(Well),
             policy: Policy::new(mode),
             stop_policy: tokio::sync::watch::channel(StopPolicy::default()).1,

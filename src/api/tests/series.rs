@@ -140,7 +140,7 @@ async fn series_are_found_by_name() {
     assert_eq!(odd["points"][0]["last"], 1.0);
     assert_eq!(rate["points"], json!([]));
     for (query, field) in [
-        ("series", "job"),
+        ("series?entity=x", "entity"),
         ("series?job=x", "job"),
         ("series/query", "name"),
         ("series/query?name=percent", "name"),

@@ -3,17 +3,21 @@
 pub mod adapters;
 pub mod archive;
 pub mod cancel;
+pub mod compare;
 pub mod doctor;
 pub mod edit;
 pub mod flows;
 pub mod generate;
+pub mod gpus;
 pub mod groups;
 pub mod health;
+pub mod host;
 pub mod job_options;
 pub mod list;
 pub mod logs;
 pub mod progress;
 pub mod run;
+pub mod series;
 pub mod show;
 pub mod signal;
 pub mod submit;
@@ -78,6 +82,14 @@ pub enum Command {
     Flows(flows::FlowsArgs),
     /// List groups, or change one
     Groups(groups::GroupsArgs),
+    /// Show the GPUs: how busy they are, and with whose work
+    Gpus(gpus::GpusArgs),
+    /// Show how busy the host is, and with what
+    Host,
+    /// List what was measured over time, print it, or write it to a file
+    Series(series::SeriesArgs),
+    /// Compare runs: their metrics and what they used, at equal time, step or percent
+    Compare(compare::CompareArgs),
     /// List what reads the progress of programs from their output, or try it on some output
     Adapters(adapters::AdaptersArgs),
     /// Show the archive of finished jobs, fill it now, or get jobs back from it
@@ -120,6 +132,10 @@ pub async fn dispatch(command: Command, session: &Session) -> Result<ExitCode, C
         Command::Progress(args) => progress::run(session, args).await,
         Command::Flows(args) => flows::run(session, args).await,
         Command::Groups(args) => groups::run(session, args).await,
+        Command::Gpus(args) => gpus::run(session, args).await,
+        Command::Host => host::run(session).await,
+        Command::Series(args) => series::run(session, args).await,
+        Command::Compare(args) => compare::run(session, args).await,
         Command::Adapters(args) => adapters::run(session, args),
         Command::Archive(args) => archive::run(session, args).await,
         Command::Health => health::run(session).await,

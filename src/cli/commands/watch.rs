@@ -1,6 +1,7 @@
 //! `stoke watch`: events, one line each, and on a terminal a bar for each job that runs.
 
 mod lines;
+mod metrics;
 
 pub use lines::progress_of;
 

@@ -1,24 +1,21 @@
 //! One job with everything that is known about it, and how to look further.
 
+use crate::cli::output::page::Page;
 use crate::cli::output::progress::{self, Head};
 use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::table::{plain, state_text, took};
-use crate::cli::output::text::{ago, bytes, command_line, duration, harmless, rough, wrapped};
+use crate::cli::output::text::{ago, bytes, command_line, duration, harmless, rough};
+use crate::cli::output::usage;
 use crate::wire::job::{AttemptView, ExitView, JobView};
 use jiff::Timestamp;
-
-/// Width of the names on the left.
-const LABEL_WIDTH: usize = 11;
 
 /// The page of one job.
 #[must_use]
 pub fn job(job: &JobView, look: &Look) -> String {
-    let mut page = Page {
-        look,
-        out: String::new(),
-    };
+    let mut page = Page::new(look);
     page.head(job);
     page.progress(job);
+    page.usage(job);
     page.spec(job);
     page.times(job);
     page.attempts(&job.attempts);
@@ -35,11 +32,6 @@ pub fn exit_words(exit: ExitView) -> String {
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "unknown end".to_owned(),
     }
-}
-
-struct Page<'a> {
-    look: &'a Look,
-    out: String,
 }
 
 impl Page<'_> {
@@ -70,7 +62,7 @@ impl Page<'_> {
             (shown.eta_seconds, shown.rate) = (None, None);
         }
         let shown = &shown;
-        let width = usize::from(self.look.width).saturating_sub(LABEL_WIDTH + 1);
+        let width = self.room();
         let mut brief = shown.clone();
         (brief.metrics, brief.message) = (std::collections::BTreeMap::new(), None);
         let line = progress::line(self.look, Head::default(), &brief, width);
@@ -85,10 +77,7 @@ impl Page<'_> {
             };
             self.field("Left", &format!("{eta}{basis}"));
         }
-        let mut label = "Metrics";
-        for line in wrapped(&progress::metrics(shown), width) {
-            self.field(std::mem::take(&mut label), &line);
-        }
+        self.parts("Metrics", &progress::metrics(shown));
         if !shown.left_out.is_empty() {
             let more: Vec<_> = shown.left_out.iter().map(|what| harmless(what)).collect();
             let text = format!("more {} were reported than are kept", more.join(" and "));
@@ -110,6 +99,18 @@ impl Page<'_> {
             let text = format!("{ago}, from {}", harmless(source));
             self.field("Reported", &self.look.paint(Tone::Faint, &text));
         }
+    }
+
+    fn usage(&mut self, job: &JobView) {
+        // Of a job that has ended this is what it used last, and its attempts say what it used altogether.
+        let Some(now) = job.usage.as_ref().filter(|_| !style::is_final(&job.state)) else {
+            return;
+        };
+        for (label, parts) in usage::facts(now) {
+            self.parts(&label, &parts);
+        }
+        let ago = ago(self.look.seconds_since(now.time));
+        self.field("Measured", &self.look.paint(Tone::Faint, &ago));
     }
 
     fn spec(&mut self, job: &JobView) {
@@ -224,24 +225,6 @@ impl Page<'_> {
         };
         let distance = self.look.paint(Tone::Faint, &format!("({distance})"));
         self.field(label, &format!("{} {distance}", self.look.date_time(time)));
-    }
-
-    fn some(&mut self, label: &str, text: Option<&str>) {
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            self.field(label, &harmless(text));
-        }
-    }
-
-    fn field(&mut self, label: &str, text: &str) {
-        let label = self
-            .look
-            .paint(Tone::Faint, &format!("{label:LABEL_WIDTH$}"));
-        self.line(&format!("{label} {text}"));
-    }
-
-    fn line(&mut self, text: &str) {
-        self.out += text;
-        self.out.push('\n');
     }
 }
 

@@ -1,14 +1,20 @@
 //! The one place where anything is written: what a terminal may show, in which colours, and as what.
 
 pub mod archive;
+pub mod comparison;
 pub mod detail;
 pub mod flow;
+pub mod gpus;
+pub mod host;
 pub mod live;
+mod page;
 pub mod progress;
 pub mod screen;
+pub mod series;
 pub mod style;
 pub mod table;
 pub mod text;
+pub mod usage;
 
 use crate::cli::error::CliError;
 use clap::ValueEnum;

@@ -3,6 +3,7 @@
 use crate::cli::output::progress;
 use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::text::{ago, cut, duration, harmless, rough};
+use crate::cli::output::usage;
 use crate::wire::group::GroupView;
 use crate::wire::job::JobView;
 use crate::wire::words::count;
@@ -27,9 +28,22 @@ enum Column {
     PhasedPercent,
     Percent,
     Eta,
+    Cpu,
+    Memory,
+    Gpu,
+    GpuMemory,
     Took,
     When,
 }
+
+/// What jobs use, as many of it as there is room for when everything else is there as a whole: with GPUs first where
+/// there are some.
+const USAGE: [&[Column]; 4] = [
+    &[Column::Cpu, Column::Memory, Column::Gpu, Column::GpuMemory],
+    &[Column::Gpu, Column::GpuMemory],
+    &[Column::Gpu],
+    &[Column::Cpu, Column::Memory],
+];
 
 /// Left out in this order until the rest fits.
 const LEAST_IMPORTANT_FIRST: [Column; 6] = [
@@ -59,8 +73,33 @@ pub fn jobs(jobs: &[JobView], look: &Look) -> String {
             table = job_table(jobs, &columns, look);
         }
     }
+    if let Some(wider) = with_usage(jobs, &columns, look) {
+        return render(wider);
+    }
     fit_name(&mut table, &columns, look.width);
     render(table)
+}
+
+/// The table with what jobs use, where nothing else has to give way for it.
+fn with_usage(jobs: &[JobView], columns: &[Column], look: &Look) -> Option<Table> {
+    if useful_columns(jobs) != columns {
+        return None;
+    }
+    let place = columns.iter().position(|it| *it == Column::Took)?;
+    USAGE.iter().find_map(|more| {
+        let is_known = |column: &&Column| jobs.iter().any(|job| column.used(job).is_some());
+        let more: Vec<Column> = more.iter().filter(is_known).copied().collect();
+        if more.is_empty() {
+            return None;
+        }
+        let mut wider = columns.to_vec();
+        wider.splice(place..place, more);
+        let mut table = job_table(jobs, &wider, look);
+        let widths = table.column_max_content_widths();
+        let whole: u32 = widths.iter().map(|width| u32::from(*width) + 2).sum();
+        let fits = whole <= u32::from(look.width);
+        (fits && fit_name(&mut table, &wider, look.width)).then_some(table)
+    })
 }
 
 /// A table of groups.
@@ -182,7 +221,14 @@ fn job_table(jobs: &[JobView], columns: &[Column], look: &Look) -> Table {
     for (at, column) in columns.iter().enumerate() {
         let is_number = matches!(
             column,
-            Column::Id | Column::PhasedPercent | Column::Percent | Column::Eta | Column::Took
+            Column::Id
+                | Column::PhasedPercent
+                | Column::Percent
+                | Column::Eta
+                | Column::Cpu
+                | Column::Memory
+                | Column::GpuMemory
+                | Column::Took
         );
         if let Some(column) = table.column_mut(at).filter(|_| is_number) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -235,6 +281,10 @@ impl Column {
             Self::Bar => "PROGRESS",
             Self::PhasedPercent | Self::Percent => "%",
             Self::Eta => "LEFT",
+            Self::Cpu => "CPU",
+            Self::Memory => "MEMORY",
+            Self::Gpu => "GPU",
+            Self::GpuMemory => "ON GPU",
             Self::Took => "TIME",
             Self::When => "WHEN",
         }
@@ -255,10 +305,38 @@ impl Column {
             Self::PhasedPercent => (Tone::Plain, percent(job, true).unwrap_or_default()),
             Self::Percent => (Tone::Plain, percent(job, false).unwrap_or_default()),
             Self::Eta => (Tone::Plain, shown_eta(job).unwrap_or_default()),
+            Self::Cpu | Self::Memory | Self::Gpu | Self::GpuMemory => {
+                (Tone::Plain, self.used(job).unwrap_or_default())
+            }
             Self::Took => (Tone::Plain, took(job, look).unwrap_or_default()),
             Self::When => (Tone::Faint, when(job, look)),
         };
         cell(look, tone, &text)
+    }
+
+    /// What a job uses, while it runs.
+    fn used(self, job: &JobView) -> Option<String> {
+        let usage = job
+            .usage
+            .as_ref()
+            .filter(|_| !style::is_final(&job.state))?;
+        match self {
+            Self::Cpu => usage::cpu(usage),
+            Self::Memory => usage::memory(usage),
+            Self::Gpu => usage::gpus(usage),
+            Self::GpuMemory => usage::gpu_memory(usage),
+            Self::Id
+            | Self::Name
+            | Self::Owner
+            | Self::Group
+            | Self::State
+            | Self::Bar
+            | Self::PhasedPercent
+            | Self::Percent
+            | Self::Eta
+            | Self::Took
+            | Self::When => None,
+        }
     }
 }
 

@@ -65,7 +65,8 @@ impl Owners {
         self.watches.is_empty()
     }
 
-    pub(super) fn watch(&mut self, watch: &Watch, stat_of: impl Fn(u32) -> Option<Stat>) {
+    /// Recognises its processes from now on. Says when the first of them began.
+    pub(super) fn watch(&mut self, watch: &Watch, stat_of: impl Fn(u32) -> Option<Stat>) -> u64 {
         let mut watch = watch.clone();
         if watch.shim.is_none() {
             let main = watch.main.and_then(|main| {
@@ -82,8 +83,10 @@ impl Owners {
                 })
             });
         }
+        let begun = begun(&watch);
         self.watches.insert(watch.attempt, watch);
         self.index();
+        begun
     }
 
     pub(super) fn forget(&mut self, attempt: AttemptId) {
@@ -100,8 +103,7 @@ impl Owners {
             if let Some(shim) = watch.shim {
                 self.shims.insert(shim.pid, (shim.start_ticks, *attempt));
             }
-            let begun = watch.shim.or(watch.main).map_or(0, |it| it.start_ticks);
-            self.oldest = self.oldest.min(begun);
+            self.oldest = self.oldest.min(begun(watch));
             let cgroup = watch.cgroup.as_deref().and_then(last_two);
             self.cgroups.extend(cgroup.map(|it| (it, *attempt)));
             let token = watch.token.clone().filter(|it| !it.is_empty());
@@ -165,6 +167,11 @@ impl Owners {
         });
         self.tokens.get(std::str::from_utf8(token?).ok()?).copied()
     }
+}
+
+/// When the first process of an attempt started, in clock ticks since boot.
+fn begun(watch: &Watch) -> u64 {
+    watch.shim.or(watch.main).map_or(0, |it| it.start_ticks)
 }
 
 /// The last two parts of a path.

@@ -121,7 +121,7 @@ fn what_was_measured_is_there_at_once_and_after_a_restart() {
     let names: Vec<String> = samples
         .series(&|_| true, i64::MIN, i64::MAX)
         .unwrap()
-        .iter()
+        .keys()
         .map(ToString::to_string)
         .collect();
     assert_eq!(names, ["host/load.1", "job/1.1/memory.bytes"]);

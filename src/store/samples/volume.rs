@@ -9,6 +9,7 @@ use crate::model::id::AttemptId;
 use crate::model::metric::Metric;
 use crate::store::error::StoreError;
 use crate::store::open;
+use crate::store::samples::Kept;
 use crate::store::samples::chunk::Chunk;
 use crate::store::samples::shelf::Place;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -354,7 +355,7 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
 pub(super) fn series(
     place: &Place,
     wanted: &dyn Fn(&Entity) -> bool,
-    found: &mut BTreeSet<SeriesKey>,
+    found: &mut BTreeMap<SeriesKey, Kept>,
 ) -> Result<(), StoreError> {
     let Some(volume) = Volume::read(place)? else {
         return Ok(());
@@ -375,7 +376,13 @@ pub(super) fn series(
         }
         Ok(series)
     };
-    found.extend(read().map_err(|error| StoreError::of(&error, &place.path))?);
+    let series = read().map_err(|error| StoreError::of(&error, &place.path))?;
+    let Some((first_ms, last_ms)) = extent(place) else {
+        return Ok(());
+    };
+    for key in series {
+        Kept { first_ms, last_ms }.add_to(found, key);
+    }
     Ok(())
 }
 

@@ -88,6 +88,9 @@ pub fn series_point(at_ms: i64, spread: &Spread) -> SeriesPoint {
         max: spread.max,
         mean: spread.mean(),
         count: spread.count,
+        p50: None,
+        p95: None,
+        p99: None,
     }
 }
 

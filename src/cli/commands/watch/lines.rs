@@ -1,5 +1,6 @@
 //! Events as lines for people.
 
+use crate::cli::commands::watch::metrics;
 use crate::cli::output::detail::exit_words;
 use crate::cli::output::flow;
 use crate::cli::output::progress::{self, Head};
@@ -47,12 +48,10 @@ impl Lines {
             News::Removed(id) => format!("{}  removed", job_head(id, "", look)),
             News::Progress(id, body) => self.progress(id, body, event.time, look)?,
             News::Other if event.kind == "flow" => self.flow(event, look)?,
-            News::Other => {
-                let body = harmless(&event.body.to_string()).into_owned();
-                let body = look.paint(Tone::Faint, &body);
-                let (channel, kind) = (harmless(&event.channel), harmless(&event.kind));
-                format!("{channel}  {kind}  {body}")
-            }
+            News::Other => match metrics::of(event, &self.names, look) {
+                Some(line) => line,
+                None => other(event, look),
+            },
         };
         Some(timed(event.time, &what, look))
     }
@@ -122,12 +121,20 @@ impl Lines {
     }
 }
 
+/// An event that has no words of its own yet.
+fn other(event: &EventView, look: &Look) -> String {
+    let body = harmless(&event.body.to_string()).into_owned();
+    let body = look.paint(Tone::Faint, &body);
+    let (channel, kind) = (harmless(&event.channel), harmless(&event.kind));
+    format!("{channel}  {kind}  {body}")
+}
+
 fn timed(time: Timestamp, what: &str, look: &Look) -> String {
     let time = look.paint(Tone::Faint, &look.time_of_day(time));
     format!("{time}  {what}")
 }
 
-fn job_head(id: u64, name: &str, look: &Look) -> String {
+pub(super) fn job_head(id: u64, name: &str, look: &Look) -> String {
     let id = look.paint(Tone::Strong, &id.to_string());
     if name.is_empty() {
         return id;

@@ -179,3 +179,56 @@ fn no_line_is_longer_than_the_terminal() {
         }
     }
 }
+
+#[test]
+fn what_jobs_use_is_shown_where_there_is_room() {
+    let uses = |mut job: JobView, usage: &str| {
+        job.usage = Some(serde_json::from_str(usage).unwrap());
+        job
+    };
+    let idle = r#"{"time":"2026-01-01T00:00:00Z","cpu_percent":3,"memory_bytes":1048576}"#;
+    let busy = r#"{"time":"2026-01-01T00:00:00Z","cpu_percent":812,"memory_bytes":3221225472,"gpu_memory_bytes":19542101197,
+        "gpus":[{"index":0,"uuid":"a","quality":"measured","utilization_percent":85},
+        {"index":1,"uuid":"b","quality":"sole","utilization_percent":40}]}"#;
+    let list = [
+        uses(job(3, "train-llama", "running"), busy),
+        uses(job(2, "fetch", "paused"), idle),
+        uses(job(1, "gone", "completed"), busy),
+    ];
+    insta::assert_snapshot!(jobs(&list, &look(120, false)), @r"
+    ID  NAME         STATE         CPU   MEMORY  GPU              ON GPU  TIME  WHEN
+     3  train-llama  ● running    812%  3.0 GiB  0 85%, 1 ~40%  18.2 GiB
+     2  fetch        ‖ paused       3%  1.0 MiB
+     1  gone         ✔ completed
+    ");
+    insta::assert_snapshot!(jobs(&list, &look(60, false)), @r"
+    ID  NAME         STATE        GPU            TIME  WHEN
+     3  train-llama  ● running    0 85%, 1 ~40%
+     2  fetch        ‖ paused
+     1  gone         ✔ completed
+    ");
+    insta::assert_snapshot!(jobs(&list[1..], &look(60, false)), @r"
+    ID  NAME   STATE        CPU   MEMORY  TIME  WHEN
+     2  fetch  ‖ paused      3%  1.0 MiB
+     1  gone   ✔ completed
+    ");
+    let without: Vec<_> = list
+        .iter()
+        .map(|it| JobView {
+            usage: None,
+            ..it.clone()
+        })
+        .collect();
+    for width in 20..130 {
+        let (with, without) = (
+            jobs(&list, &look(width, false)),
+            jobs(&without, &look(width, false)),
+        );
+        for (with, without) in with.lines().zip(without.lines()) {
+            let words = without.split_whitespace();
+            words.for_each(|word| assert!(with.contains(word), "{width}: {with}\n{without}"));
+        }
+        let is_wide = |line: &&str| line.chars().count() > usize::from(width);
+        assert!(!with.lines().any(|it| is_wide(&it)) || without.lines().any(|it| is_wide(&it)));
+    }
+}
