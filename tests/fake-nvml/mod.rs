@@ -2,6 +2,7 @@
 //! says how).
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::UNIX_EPOCH;
@@ -36,6 +37,8 @@ pub(crate) fn library() -> PathBuf {
             status.unwrap().success(),
             "the fake driver does not compile"
         );
+        // Whoever compiled it, others may run the tests as well.
+        fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755)).unwrap();
         draft.persist(&library).unwrap();
     }
     library

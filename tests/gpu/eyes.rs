@@ -99,26 +99,14 @@ impl Daemon {
         self.wait("error of the driver", |link, now| link.take_xids(now).pop())
     }
 
-    /// Waits until the process is gone, as the kernel sees it, and the link noticed.
-    pub(crate) fn until_gone(&mut self, pid: u32) {
-        let own = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        if let Ok(pidfd) = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) {
-            let limit = rustix::event::Timespec {
-                tv_sec: 30,
-                tv_nsec: 0,
-            };
-            let mut polled = [rustix::event::PollFd::new(
-                &pidfd,
-                rustix::event::PollFlags::IN,
-            )];
-            assert_eq!(
-                rustix::event::poll(&mut polled, Some(&limit)),
-                Ok(1),
-                "{pid} is still there"
-            );
-        }
-        while self.woken.try_recv().is_ok() {}
-        let _answer = self.link.due_ms();
+    /// Waits until the process is gone, and the link noticed.
+    fn until_gone(&mut self, pid: u32) -> Option<GpuAnswer> {
+        let mut newest = None;
+        self.wait("end of the process", |link, now| {
+            newest = link.take(now).or(newest.take());
+            (link.pid() != Some(pid)).then_some(())
+        });
+        newest
     }
 
     fn conditions(answer: &GpuAnswer) -> Vec<GpuCondition> {
@@ -243,8 +231,7 @@ fn a_crash_of_the_library_is_survived() {
     fake.say(&(gpu(0) + "crash nvmlDeviceGetPowerUsage\n"));
     let pid = daemon.link.pid().unwrap();
     assert!(daemon.link.ask(daemon.now, WITHIN_MS));
-    daemon.until_gone(pid);
-    let answer = daemon.link.take(daemon.now).unwrap();
+    let answer = daemon.until_gone(pid).unwrap();
     assert_eq!(Daemon::conditions(&answer), [GpuCondition::Unresponsive]);
     let trouble = daemon.link.trouble().unwrap();
     assert!(trouble.contains("signal: 11"), "{trouble}");
@@ -283,8 +270,7 @@ fn a_driver_that_is_replaced_is_used_again_when_it_can_be() {
     let pid = daemon.link.pid().unwrap();
     fake.say(&(gpu(0) + "fail * 18\n"));
     assert!(daemon.link.ask(daemon.now, WITHIN_MS));
-    daemon.until_gone(pid);
-    let answer = daemon.link.take(daemon.now).unwrap();
+    let answer = daemon.until_gone(pid).unwrap();
     assert_eq!(Daemon::conditions(&answer), [GpuCondition::Unresponsive]);
     assert!(daemon.link.trouble().unwrap().contains("reboot"));
     fake.say(&(gpu(0) + "driver 580.95.05\n"));
@@ -298,8 +284,8 @@ fn an_absent_library_is_no_more_than_a_message() {
     let missing = Path::new("/no/such/library.so");
     let mut daemon = Daemon::of("nvml", &[("STOKED_NVML_LIBRARY", missing)]);
     assert!(daemon.link.ask(daemon.now, WITHIN_MS));
-    daemon.until_gone(daemon.link.pid().unwrap());
-    assert!(daemon.link.take(daemon.now).is_none());
+    let pid = daemon.link.pid().unwrap();
+    assert!(daemon.until_gone(pid).is_none());
     let trouble = daemon.link.trouble().unwrap();
     assert!(trouble.contains("/no/such/library.so"), "{trouble}");
 }
@@ -339,7 +325,6 @@ fn gpus_that_may_sleep_are_let_sleep_and_known_when_they_do() {
     daemon.until_gone(pid);
     fs::write(dir.join("power/runtime_status"), "suspended").unwrap();
     fake.forget_calls();
-    daemon.link.take(daemon.now);
     let answer = daemon.sample();
     assert_eq!(Daemon::conditions(&answer), [GpuCondition::Asleep]);
     assert_eq!(answer.gpus[0].identity.uuid.as_str(), uuid(0));
@@ -413,8 +398,8 @@ fn errors_while_nothing_looked_are_read_afterwards() {
     fake.say(&(gpu(0) + "crash nvmlDeviceGetUUID\n"));
     log.write_all(line(79).as_bytes()).unwrap();
     assert!(daemon.link.ask(daemon.now, WITHIN_MS));
-    daemon.until_gone(daemon.link.pid().unwrap());
-    daemon.link.take(daemon.now);
+    let pid = daemon.link.pid().unwrap();
+    daemon.until_gone(pid);
     fake.say(&gpu(0));
     daemon.pass(5_000);
     daemon.sample();

@@ -10,14 +10,14 @@
 use crate::model::gpu::{GpuIdentity, Xid};
 use crate::sampling::gpu::amd::AmdSource;
 use crate::sampling::gpu::intel::IntelSource;
-use crate::sampling::gpu::kernel_log::{self, KERNEL_LOG, News};
+use crate::sampling::gpu::kernel_log::{KERNEL_LOG, KernelLog};
 use crate::sampling::gpu::nvml::{NvmlSource, Options};
 use crate::sampling::gpu::replay::{Replay, Speed};
 use crate::sampling::gpu::talk::{LogPlace, Reply, Request};
 use crate::sampling::gpu::watch::wall_ms;
 use crate::sampling::gpu::{GpuError, GpuSource, Kind};
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
@@ -143,7 +143,7 @@ fn look(kind: &Kind, places: &Places, inbox: &Receiver<Request>, mouth: &Mouth) 
             None => match open(kind, places, std::mem::take(&mut known), rested, mouth) {
                 Ok(opened) => {
                     if *kind == Kind::Nvml {
-                        follow_log(places.kernel_log.clone(), log, mouth.clone());
+                        follow_log(&places.kernel_log, log, mouth.clone());
                     }
                     source.insert(opened).sample()
                 }
@@ -200,17 +200,22 @@ fn open(
 }
 
 /// Tells of errors in the kernel's log, where it may be read. The thread ends with the process.
-fn follow_log(path: PathBuf, from: LogPlace, mouth: Mouth) {
+fn follow_log(path: &Path, from: LogPlace, mouth: Mouth) {
+    let Ok(log) = KernelLog::open(path, from) else {
+        return;
+    };
+    mouth.say(&Reply::Log {
+        record: log.newest(),
+    });
     let thread = Builder::new()
         .name("kernel log".to_owned())
         .stack_size(128 * 1024);
     let _thread = thread.spawn(move || {
-        kernel_log::follow(&path, from, wall_ms, |news| match news {
-            News::Newest(record) => mouth.say(&Reply::Log { record }),
-            News::Xid(record, xid) => mouth.say(&Reply::Xid {
+        log.follow(wall_ms, |record, xid| {
+            mouth.say(&Reply::Xid {
                 xid,
                 record: Some(record),
-            }),
-        })
+            });
+        });
     });
 }

@@ -96,54 +96,55 @@ fn hex(text: &str, most: u32) -> Option<u32> {
     (is_plain && number <= most).then_some(number)
 }
 
-/// Something of the log that matters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// The newest record that is no news, at the beginning.
-    Newest(u64),
-    /// An error of the driver, with the number of its record.
-    Xid(u64, Xid),
+/// The kernel's log, from some record on.
+#[derive(Debug)]
+pub struct KernelLog {
+    log: File,
+    after: Option<u64>,
 }
 
-/// Reads the log until it ends or cannot be read, and tells what matters. `now_ms` is the wall clock.
-///
-/// # Errors
-/// Where it cannot be opened: most hosts let only root read it.
-pub fn follow(
-    path: &Path,
-    from: LogPlace,
-    now_ms: fn() -> i64,
-    mut tell: impl FnMut(News),
-) -> io::Result<()> {
-    let mut log = File::options()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)?;
-    let mut after = match from {
-        LogPlace::After(number) => Some(number),
-        LogPlace::End => None,
-    };
-    if from == LogPlace::End {
-        // Where the log ends is known by number only once all of it was read.
-        while read_some(&mut log, |record| after = Some(record.number))? {}
-        after
-            .into_iter()
-            .for_each(|number| tell(News::Newest(number)));
+impl KernelLog {
+    /// Opens it, and finds out where its end is unless that is known.
+    ///
+    /// # Errors
+    /// Where it cannot be opened or read: most hosts let only root do that.
+    pub fn open(path: &Path, from: LogPlace) -> io::Result<Self> {
+        let mut log = File::options()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)?;
+        let mut after = match from {
+            LogPlace::After(number) => Some(number),
+            LogPlace::End => None,
+        };
+        if from == LogPlace::End {
+            // Where the log ends is known by number only once all of it was read.
+            while read_some(&mut log, |record| after = Some(record.number))? {}
+        }
+        fcntl_setfl(&log, OFlags::empty())?;
+        Ok(Self { log, after })
     }
-    fcntl_setfl(&log, OFlags::empty())?;
-    loop {
-        let goes_on = read_some(&mut log, |record| {
+
+    /// The newest record that is no news.
+    #[must_use]
+    pub fn newest(&self) -> Option<u64> {
+        self.after
+    }
+
+    /// Reads until it ends or cannot be read, which is never as a rule, and tells of errors of the driver, with the
+    /// numbers of their records. `now_ms` is the wall clock.
+    pub fn follow(mut self, now_ms: fn() -> i64, mut tell: impl FnMut(u64, Xid)) {
+        let after = &mut self.after;
+        let mut each = |record: Record<'_>| {
             if after.is_some_and(|after| record.number <= after) {
                 return;
             }
-            after = Some(record.number);
+            *after = Some(record.number);
             if let Some(xid) = xid(record.text, now_ms()) {
-                tell(News::Xid(record.number, xid));
+                tell(record.number, xid);
             }
-        })?;
-        if !goes_on {
-            return Ok(());
-        }
+        };
+        while let Ok(true) = read_some(&mut self.log, &mut each) {}
     }
 }
 
@@ -236,19 +237,12 @@ mod tests {
             .unwrap();
         }
         let mut told = Vec::new();
-        let from = LogPlace::After(1);
-        follow(file.path(), from, || 0, |news| told.push(news)).unwrap();
-        let codes = |news: &News| match news {
-            News::Xid(number, xid) => Some((*number, xid.code)),
-            News::Newest(_) => None,
-        };
-        assert_eq!(
-            told.iter().filter_map(codes).collect::<Vec<_>>(),
-            [(2, 2), (3, 3)]
-        );
-        told.clear();
-        follow(file.path(), LogPlace::End, || 0, |news| told.push(news)).unwrap();
-        assert_eq!(told, [News::Newest(3)]);
+        let log = KernelLog::open(file.path(), LogPlace::After(1)).unwrap();
+        log.follow(|| 0, |number, xid| told.push((number, xid.code)));
+        assert_eq!(told, [(2, 2), (3, 3)]);
+        let log = KernelLog::open(file.path(), LogPlace::End).unwrap();
+        assert_eq!(log.newest(), Some(3));
+        log.follow(|| 0, |_, _| panic!("that is no news"));
     }
 
     proptest! {

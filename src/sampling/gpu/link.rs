@@ -11,10 +11,12 @@ use crate::sampling::GpuAnswer;
 use crate::sampling::gpu::talk::{LogPlace, Reply, Request};
 use course::{Course, Order};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
@@ -28,6 +30,9 @@ const LAST_WAIT: Timespec = Timespec {
     tv_nsec: 500_000_000,
 };
 
+/// How long to wait for what a process said last, once it is gone, milliseconds.
+const LAST_WORDS_MS: u64 = 1_000;
+
 /// What starts the process; standard input and output are set by the link.
 pub type Launch = Box<dyn FnMut() -> Command + Send>;
 
@@ -36,7 +41,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 enum Heard {
     Reply(Reply),
-    /// There is nothing more to hear: it is gone, or will be.
+    /// There is nothing more to hear: it is gone.
     Silence,
 }
 
@@ -64,6 +69,9 @@ struct Running {
     input: Option<ChildStdin>,
     heard: Receiver<Heard>,
     listener: Option<JoinHandle<()>>,
+    is_silent: bool,
+    /// Since when it is gone, where something still holds its output open.
+    gone_ms: Option<u64>,
 }
 
 impl GpuLink {
@@ -167,7 +175,8 @@ impl GpuLink {
         let listener = output.map(|output| {
             let thread = Builder::new().name(format!("hears {}", self.name));
             let thread = thread.stack_size(256 * 1024);
-            thread.spawn(move || listen(output, &sender, &wake))
+            let pidfd = pidfd_of(&child);
+            thread.spawn(move || listen(output, pidfd.as_ref(), &sender, &wake))
         });
         let (listener, failure) = match listener.transpose() {
             Ok(listener) => (listener, None),
@@ -178,6 +187,8 @@ impl GpuLink {
             input,
             heard,
             listener,
+            is_silent: false,
+            gone_ms: None,
         });
         if let Some(error) = failure {
             return Err(error);
@@ -223,8 +234,10 @@ impl GpuLink {
             .as_ref()
             .and_then(|it| it.heard.try_recv().ok())
         {
-            if let Heard::Reply(reply) = heard {
-                self.hear(reply, now);
+            match (heard, &mut self.running) {
+                (Heard::Reply(reply), _) => self.hear(reply, now),
+                (Heard::Silence, Some(running)) => running.is_silent = true,
+                (Heard::Silence, None) => {}
             }
         }
         if let Some(order) = self.course.pass(now.boot_ms) {
@@ -234,25 +247,27 @@ impl GpuLink {
             self.set_all(GpuCondition::Unresponsive);
             self.carry_out(order);
         }
-        let ended = self.running.as_mut().map(|it| it.child.try_wait());
-        if let Some(Ok(Some(status))) = ended {
-            self.bury(status, now);
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if let Ok(Some(status)) = running.child.try_wait() {
+            let gone_ms = *running.gone_ms.get_or_insert(now.boot_ms);
+            // What it said last may be on its way. A program that the driver's library started may hold the pipe open
+            // for ever, though: nobody waits for that.
+            if running.is_silent || now.boot_ms.saturating_sub(gone_ms) >= LAST_WORDS_MS {
+                self.bury(status, now);
+            }
         }
     }
 
-    /// It is gone; what it said last is not.
-    fn bury(&mut self, status: std::process::ExitStatus, now: Stamp) {
-        let Some(mut running) = self.running.take() else {
+    /// It is gone.
+    fn bury(&mut self, status: ExitStatus, now: Stamp) {
+        let Some(running) = self.running.take() else {
             return;
         };
-        running.input = None;
-        // A program that the driver's library started may hold the pipe open still: nobody waits for that.
-        let listener = running.listener.take().filter(JoinHandle::is_finished);
+        let listener = running.listener.filter(JoinHandle::is_finished);
         if listener.is_some_and(|listener| listener.join().is_err()) {
             tracing::error!("the listener to a process that looks at GPUs panicked");
-        }
-        while let Ok(Heard::Reply(reply)) = running.heard.try_recv() {
-            self.hear(reply, now);
         }
         if self.course.ended(now.boot_ms) {
             if self.trouble.is_none() {
@@ -281,7 +296,7 @@ impl GpuLink {
             }
             Reply::Failed { why } => self.fail(why),
             Reply::Log { record } => {
-                self.log = LogPlace::After(record);
+                self.log = record.map_or(self.log, LogPlace::After);
                 self.xids.hear_log();
             }
             Reply::Xid { xid, record } => {
@@ -374,8 +389,14 @@ impl Drop for GpuLink {
     }
 }
 
+/// What waits for the end of a child, which is not reaped yet.
+fn pidfd_of(child: &Child) -> Option<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
 /// Hears it until it is gone.
-fn listen(output: ChildStdout, to: &Sender<Heard>, wake: &Wake) {
+fn listen(output: ChildStdout, pidfd: Option<&OwnedFd>, to: &Sender<Heard>, wake: &Wake) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
     loop {
@@ -389,6 +410,10 @@ fn listen(output: ChildStdout, to: &Sender<Heard>, wake: &Wake) {
             let _heard = to.send(Heard::Reply(reply));
             wake();
         }
+    }
+    if let Some(pidfd) = pidfd {
+        // It closes its output a moment before it is gone, if it does not hang in the driver.
+        while let Err(Errno::INTR) = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None) {}
     }
     let _heard = to.send(Heard::Silence);
     wake();

@@ -57,9 +57,9 @@ pub enum Reply {
         #[serde(default)]
         record: Option<u64>,
     },
-    /// The newest record of the kernel's log, when it began to read it.
+    /// The kernel's log can be read.
     Log {
-        /// Its number.
-        record: u64,
+        /// The number of its newest record; absent where there is none.
+        record: Option<u64>,
     },
 }
