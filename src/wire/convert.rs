@@ -23,7 +23,7 @@ mod message;
 
 pub use curve::{phase_view, progress_point, run_point, series_point};
 pub use flow::flow_view;
-pub use measured::{Users, gpu_view, host_view, job_metrics, usage_view};
+pub use measured::{Users, gpu_usage, gpu_view, host_view, job_metrics, usage_view};
 pub use message::progress_message;
 
 /// How much of a job somebody sees.
@@ -160,6 +160,7 @@ pub fn attempt_view(attempt: &Attempt, audience: Audience) -> AttemptView {
         exit: ending.and_then(|ending| ending.exit()).map(exit_view),
         failure: failure.map(|failure| failure_view(&failure, audience)),
         usage: attempt.usage.as_ref().map(attempt_usage),
+        gpu_usage: attempt.tally.as_deref().map(gpu_usage),
         progress: attempt
             .progress
             .as_deref()

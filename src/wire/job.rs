@@ -69,9 +69,50 @@ pub struct AttemptView {
     /// What it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<AttemptUsage>,
+    /// What it used of GPUs and energy, where it used any that could be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_usage: Option<AttemptGpuUsage>,
     /// Its last progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressView>,
+}
+
+/// What an attempt used of GPUs and energy, from its start to its end. Absent is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptGpuUsage {
+    /// How long it held GPUs, of all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_seconds: Option<f64>,
+    /// How much these computed for it meanwhile, in the mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_utilization_percent: Option<f64>,
+    /// Energy of GPUs and CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_joules: Option<f64>,
+    /// Energy of CPUs, by its share of their time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_energy_joules: Option<f64>,
+    /// Each GPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<AttemptGpu>,
+}
+
+/// What an attempt used of one GPU.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptGpu {
+    /// Which GPU.
+    pub uuid: String,
+    /// How long it held it.
+    pub seconds: f64,
+    /// How much it computed meanwhile, in the mean, as far as that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_utilization_percent: Option<f64>,
+    /// The most memory that it held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+    /// Its part of the energy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_joules: Option<f64>,
 }
 
 /// What an attempt used from its start to its end.

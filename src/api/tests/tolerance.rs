@@ -17,7 +17,8 @@ use crate::wire::host::{
     SensorView, SensorsView, TasksView,
 };
 use crate::wire::job::{
-    AttemptUsage, AttemptView, ExitView, FailureView, JobList, JobView, OwnerView, Submitted,
+    AttemptGpu, AttemptGpuUsage, AttemptUsage, AttemptView, ExitView, FailureView, JobList,
+    JobView, OwnerView, Submitted,
 };
 use crate::wire::log::LogPiece;
 use crate::wire::measured::{Measured, OfMemory};
@@ -59,7 +60,7 @@ macro_rules! readers {
 fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     let answers = readers! {
         ArchiveFault ArchiveMonth ArchiveRestored ArchiveRun ArchiveVerified ArchiveView
-        AttemptUsage AttemptView Bye Comparison ComponentView CoreView CpuView DiskView DisksView EventView ExitView
+        AttemptGpu AttemptGpuUsage AttemptUsage AttemptView Bye Comparison ComponentView CoreView CpuView DiskView DisksView EventView ExitView
         FailureView FilesystemView FilesystemsView FlowCountsView FlowList FlowView Gap GpuFigure GpuList
         GpuProcessView GpuView GroupList GroupView HealthView Hello HostView JobGpuView JobList JobView LogPiece
         MeasuredOfMemory MetricSpread NetworkView NetworksView OperationView OperationsView OwnerView PhaseList

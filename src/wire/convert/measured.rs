@@ -2,13 +2,15 @@
 
 use crate::model::entity::Entity;
 use crate::model::gpu::{GpuProcess, GpuProcessKind, ShareQuality};
-use crate::model::metric::Readings;
+use crate::model::metric::{Metric, Readings};
 use crate::model::sample::{ForeignProcess, GpuShare, GpuState, Holder, HostSample, JobSample};
+use crate::model::tally::{GpuTally, Tally};
 use crate::wire::convert::timestamp;
 use crate::wire::host::{
     CoreView, CpuView, DiskView, DisksView, FilesystemView, FilesystemsView, GpuProcessView,
     GpuView, HostView, NetworkView, NetworksView, ProcessView, SensorView, SensorsView, TasksView,
 };
+use crate::wire::job::{AttemptGpu, AttemptGpuUsage};
 use crate::wire::measured::Measured;
 use crate::wire::usage::{JobGpuView, JobMetrics, UsageView};
 use std::collections::BTreeMap;
@@ -179,5 +181,73 @@ pub fn job_metrics(sample: &JobSample) -> JobMetrics {
         job: sample.attempt.job.0,
         attempt: sample.attempt.attempt,
         usage: usage_view(sample),
+    }
+}
+
+/// What an attempt used of GPUs and energy.
+#[must_use]
+pub fn gpu_usage(tally: &Tally) -> AttemptGpuUsage {
+    let all = tally.readings();
+    let sum = |of: fn(&GpuTally) -> f64| tally.gpus.values().map(of).sum::<f64>();
+    let gpus = tally.gpus.iter().map(|(uuid, gpu)| AttemptGpu {
+        uuid: uuid.to_string(),
+        seconds: tenths(gpu.seconds),
+        mean_utilization_percent: mean(gpu.busy_seconds, gpu.known_seconds),
+        memory_peak_bytes: Some(gpu.memory_peak_bytes).filter(|bytes| *bytes > 0),
+        energy_joules: gpu.energy_joules.map(tenths),
+    });
+    AttemptGpuUsage {
+        gpu_seconds: all.get(Metric::GpuSeconds).map(tenths),
+        mean_utilization_percent: mean(sum(|it| it.busy_seconds), sum(|it| it.known_seconds)),
+        energy_joules: tally.energy_joules().map(tenths),
+        cpu_energy_joules: tally.cpu_energy_joules.map(tenths),
+        gpus: gpus.collect(),
+    }
+}
+
+/// How much of the time in which it was known, percent.
+fn mean(busy_seconds: f64, known_seconds: f64) -> Option<f64> {
+    (known_seconds > 0.0).then(|| tenths(busy_seconds / known_seconds * 100.0))
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::gpu::GpuUuid;
+
+    #[test]
+    fn what_was_used_of_gpus_is_told_as_far_as_it_is_known() {
+        let known = GpuTally {
+            seconds: 100.04,
+            known_seconds: 50.0,
+            busy_seconds: 40.0,
+            memory_peak_bytes: 7,
+            energy_joules: Some(9_000.0),
+        };
+        let unknown = GpuTally {
+            seconds: 10.0,
+            ..GpuTally::default()
+        };
+        let gpus = [
+            (GpuUuid("GPU-1".into()), known),
+            (GpuUuid("GPU-2".into()), unknown),
+        ];
+        let told = gpu_usage(&Tally {
+            gpus: gpus.into(),
+            cpu_energy_joules: Some(500.0),
+        });
+        assert_eq!(told.gpu_seconds, Some(110.0));
+        assert_eq!(told.mean_utilization_percent, Some(80.0));
+        assert_eq!(told.energy_joules, Some(9_500.0));
+        let second = &told.gpus[1];
+        assert_eq!(
+            (second.mean_utilization_percent, second.memory_peak_bytes),
+            (None, None)
+        );
+        assert_eq!(gpu_usage(&Tally::default()), AttemptGpuUsage::default());
     }
 }
