@@ -177,10 +177,7 @@ impl Samples {
         for key in keys {
             wanted.entry(&key.entity).or_default().push(key.metric);
         }
-        let mut lines = BTreeMap::new();
-        for (entity, metrics) in wanted {
-            lines.insert(entity, query.lines(entity, &metrics)?);
-        }
+        let lines = query.lines(wanted);
         let points = keys.iter().map(|key| {
             let line = lines
                 .get(&key.entity)
@@ -223,7 +220,10 @@ impl Samples {
         for tier in Tier::ALL {
             for place in shared.shelf.places(tier) {
                 if place.end_ms > since_ms && place.first_ms <= until_ms {
-                    volume::series(&place, wanted, &mut found)?;
+                    // One that cannot be read must not hide all the others.
+                    if let Err(error) = volume::series(&place, wanted, &mut found) {
+                        tracing::warn!(%error, "samples of a time cannot be read");
+                    }
                 }
             }
         }
@@ -250,8 +250,16 @@ impl Samples {
         }
         let last = found
             .into_iter()
-            .map(|(entity, chunk)| (entity, last_readings(&chunk)));
+            .map(|(entity, chunks)| (entity, last_readings(&chunks)));
         Ok(last.collect())
+    }
+
+    /// Brings what is new to the log, as happens by itself about every ten seconds. Blocks until then.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk does not take it; it stays in memory then.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.ask(Request::Flush)
     }
 
     /// Brings everything to disk that is there, and rolls up what is complete. Blocks until then.
@@ -329,21 +337,32 @@ impl Samples {
         heads.push(Arc::new(Head {
             slot_ms: state.current.slot_ms,
             chunks,
-            logged: BTreeMap::new(),
+            ..Head::default()
         }));
         drop(state);
         heads
     }
 }
 
-/// The newest value of each metric of a chunk.
-fn last_readings(chunk: &Chunk) -> Readings {
-    let columns = chunk.columns.iter().filter_map(|column| {
-        let mut values = column.values.iter().rev();
-        let last = values.find(|it| **it != ABSENT)?;
-        Some((column.metric, value(column.metric, *last)))
-    });
-    columns.collect()
+/// The newest value of each metric of some chunks, each with the number of its slot.
+fn last_readings(chunks: &[(i64, Chunk)]) -> Readings {
+    let mut newest: BTreeMap<Metric, ((i64, i64), i64)> = BTreeMap::new();
+    for (slot, chunk) in chunks {
+        for column in &chunk.columns {
+            let values = chunk.times.iter().zip(&column.values);
+            for (time, whole) in values.filter(|(_, whole)| **whole != ABSENT) {
+                let at = (*slot, *time);
+                let known = newest.entry(column.metric).or_insert((at, *whole));
+                if known.0 <= at {
+                    *known = (at, *whole);
+                }
+            }
+        }
+    }
+    let values = newest.into_iter();
+    values
+        .map(|(metric, (_, whole))| (metric, value(metric, whole)))
+        .collect()
 }
 
 impl Owner {

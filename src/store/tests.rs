@@ -4,7 +4,7 @@ mod flows;
 mod lists;
 mod past;
 mod progress;
-mod trouble;
+pub(super) mod trouble;
 mod upkeep;
 
 use super::*;

@@ -7,7 +7,10 @@
 
 use crate::model::metric::Metric;
 use crate::store::samples::bytes::{Sink, Source, read_column, write_column};
+use crate::store::samples::head::SLOT_MS;
 use std::borrow::Cow;
+use std::io;
+use zstd::zstd_safe::CParameter;
 
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
@@ -99,6 +102,9 @@ impl Chunk {
         let mut source = Source(bytes);
         let count = source.count(MOST_POINTS)?;
         let times = read_column(&mut source, count)?;
+        if !times.iter().all(|time| (0..SLOT_MS).contains(time)) {
+            return None;
+        }
         let mut columns = Vec::new();
         while !source.0.is_empty() {
             let number = source.number()?;
@@ -162,8 +168,7 @@ fn read_presence(source: &mut Source<'_>, count: usize) -> Option<Vec<bool>> {
 
 /// Packs bytes as they are shortest, with a first byte that says how.
 pub(super) fn packed(plain: Vec<u8>) -> Vec<u8> {
-    let smaller = zstd::bulk::compress(&plain, LEVEL);
-    let (how, body) = match smaller {
+    let (how, body) = match pack(&plain, plain.len() >= CHECKED_BYTES) {
         Ok(smaller) if smaller.len() + LENGTH_BYTES < plain.len() => (ZSTD, smaller),
         Ok(_) | Err(_) => (PLAIN, plain),
     };
@@ -172,6 +177,17 @@ pub(super) fn packed(plain: Vec<u8>) -> Vec<u8> {
     blob.extend(body);
     blob
 }
+
+/// A zstd frame. SQLite has no checksums, and other numbers than were measured should not be told; where there are few
+/// it would be as long as some of them.
+pub(super) fn pack(plain: &[u8], with_checksum: bool) -> io::Result<Vec<u8>> {
+    let mut packer = zstd::bulk::Compressor::new(LEVEL)?;
+    packer.set_parameter(CParameter::ChecksumFlag(with_checksum))?;
+    packer.compress(plain)
+}
+
+/// From this length on chunks and rollups have checksums.
+const CHECKED_BYTES: usize = 1_024;
 
 /// What makes it worth to unpack again.
 const LENGTH_BYTES: usize = 8;

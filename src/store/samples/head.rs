@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// Length of a slot.
 pub(super) const SLOT_MS: i64 = 300_000;
 
+/// Most values in memory of one slot: of a thousand jobs it would be many times what of a host and a few.
+const MOST_VALUES: usize = 1 << 18;
+
 /// The beginning of the slot that an instant is in.
 pub(super) fn slot_of(at_ms: i64) -> i64 {
     at_ms.div_euclid(SLOT_MS) * SLOT_MS
@@ -22,6 +25,8 @@ pub(super) struct Head {
     pub(super) chunks: BTreeMap<Entity, Chunk>,
     /// How many points of each are in the log already.
     pub(super) logged: BTreeMap<Entity, usize>,
+    /// How many values it holds, absent ones included.
+    pub(super) values: usize,
 }
 
 impl Head {
@@ -36,10 +41,10 @@ impl Head {
         self.chunks.is_empty()
     }
 
-    /// Whether no more points fit into it.
+    /// Whether no more points fit into it: a slot then takes several rows of each entity.
     pub(super) fn is_full(&self) -> bool {
         let mut chunks = self.chunks.values();
-        chunks.any(|chunk| chunk.times.len() >= MOST_POINTS)
+        self.values >= MOST_VALUES || chunks.any(|chunk| chunk.times.len() >= MOST_POINTS)
     }
 
     /// Takes what was measured of an entity.
@@ -82,6 +87,7 @@ impl Head {
         for column in &mut chunk.columns {
             column.values.resize(before + 1, ABSENT);
         }
+        self.values += chunk.columns.len();
     }
 
     /// What is not in the log yet, and counts as logged from now on.
@@ -95,6 +101,15 @@ impl Head {
             }
         }
         news
+    }
+
+    /// What could not be logged does not count as logged.
+    pub(super) fn take_back(&mut self, pieces: &[(Entity, Chunk)]) {
+        for (entity, piece) in pieces {
+            if let Some(logged) = self.logged.get_mut(entity) {
+                *logged -= piece.times.len().min(*logged);
+            }
+        }
     }
 }
 

@@ -8,15 +8,14 @@ use crate::model::curve::{Grid, Spread};
 use crate::model::entity::Entity;
 use crate::model::metric::Metric;
 use crate::model::sketch::Sketch;
-use crate::store::error::StoreError;
 use crate::store::samples::chunk::{ABSENT, Chunk, value};
 use crate::store::samples::head::{Head, SLOT_MS};
-use crate::store::samples::rollup::{self, Rollups};
-use crate::store::samples::seal::{DAY_MS, HOUR_MS, MINUTE_MS, mark, place_in};
+use crate::store::samples::rollup::{self, Rollup};
+use crate::store::samples::seal::{DAY_MS, HOUR_MS, MINUTE_MS, mark, partial, place_in};
 use crate::store::samples::shelf::{Place, Shelf, Tier};
 use crate::store::samples::volume::{self, Volume};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range as Interval;
 use std::sync::Arc;
 
 /// What a series was in one cell of the grid.
@@ -43,26 +42,44 @@ pub struct Range {
     pub percentiles: bool,
 }
 
+impl Range {
+    pub(super) fn has(&self, at_ms: i64) -> bool {
+        (self.since_ms..=self.until_ms).contains(&at_ms)
+    }
+
+    /// Whether a period is in it from its beginning to its end.
+    fn has_all_of(&self, begin_ms: i64, length_ms: i64) -> bool {
+        begin_ms >= self.since_ms && begin_ms + length_ms - 1 <= self.until_ms
+    }
+
+    fn touches(&self, begin_ms: i64, length_ms: i64) -> bool {
+        begin_ms + length_ms > self.since_ms && begin_ms <= self.until_ms
+    }
+}
+
 /// The points of some metrics of one entity.
 pub(super) type Lines = BTreeMap<Metric, Vec<SamplePoint>>;
 
 /// One query.
 pub(super) struct Query<'a> {
-    pub(super) shelf: &'a Shelf,
-    pub(super) heads: &'a [Arc<Head>],
-    pub(super) range: Range,
-    volumes: BTreeMap<PathBuf, Option<Volume>>,
-    raw: Vec<Place>,
+    shelf: &'a Shelf,
+    heads: &'a [Arc<Head>],
+    range: Range,
+    volumes: BTreeMap<Place, Option<Volume>>,
     grid: Grid,
     tier: Tier,
 }
 
 /// What is gathered of an entity.
 struct Gathering<'w> {
+    entity: &'w Entity,
     name: String,
-    wanted: &'w [Metric],
+    wanted: Vec<Metric>,
     lines: Lines,
 }
+
+/// Hours of a day, or minutes of an hour, by when they begin; and when the newest value in them was.
+type Take<'t> = &'t dyn Fn(i64, i64) -> bool;
 
 impl<'a> Query<'a> {
     pub(super) fn new(shelf: &'a Shelf, heads: &'a [Arc<Head>], mut range: Range) -> Self {
@@ -71,7 +88,8 @@ impl<'a> Query<'a> {
         range.until_ms = range.until_ms.min(newest);
         let span_ms = range.until_ms.saturating_sub(range.since_ms);
         let width_ms = span_ms / i64::try_from(range.most.max(1)).unwrap_or(i64::MAX);
-        let tier = match width_ms {
+        // A tier is fine enough where it gives more than half of the points that somebody can use.
+        let tier = match width_ms.saturating_mul(2) {
             HOUR_MS.. => Tier::Hour,
             MINUTE_MS..HOUR_MS => Tier::Minute,
             _ => Tier::Raw,
@@ -81,173 +99,267 @@ impl<'a> Query<'a> {
             heads,
             range,
             volumes: BTreeMap::new(),
-            raw: shelf.places(Tier::Raw),
             grid: Grid::over(range.since_ms, range.until_ms, 1, range.most),
             tier,
         }
     }
 
-    /// The points of some metrics of an entity.
-    pub(super) fn lines(
+    /// The points of some metrics of some entities.
+    pub(super) fn lines<'w>(
         &mut self,
-        entity: &Entity,
-        wanted: &[Metric],
-    ) -> Result<Lines, StoreError> {
-        let mut gathering = Gathering {
+        wanted: BTreeMap<&'w Entity, Vec<Metric>>,
+    ) -> BTreeMap<&'w Entity, Lines> {
+        let empty = |metrics: &[Metric]| metrics.iter().map(|it| (*it, Vec::new())).collect();
+        let gatherings = wanted.into_iter().map(|(entity, metrics)| Gathering {
+            entity,
             name: entity.to_string(),
-            wanted,
-            lines: wanted.iter().map(|metric| (*metric, Vec::new())).collect(),
-        };
+            lines: empty(&metrics),
+            wanted: metrics,
+        });
+        let mut gatherings: Vec<Gathering<'_>> = gatherings.collect();
+        for day_ms in self.days() {
+            for to in &mut gatherings {
+                self.day(day_ms, to);
+            }
+            // Of many days no more than one is open at a time.
+            self.volumes
+                .retain(|place, _| place.end_ms > day_ms + DAY_MS);
+        }
+        for head in self.heads {
+            for to in &mut gatherings {
+                if let Some(chunk) = head.chunks.get(to.entity) {
+                    self.add_chunk(head.slot_ms, chunk, i64::MIN..i64::MAX, to);
+                }
+            }
+        }
+        let lines = gatherings.into_iter().map(|it| (it.entity, it.lines));
+        lines.collect()
+    }
+
+    /// The days of the range that some volume is of: a clock that once was years off must not make us look for every
+    /// day between.
+    fn days(&self) -> BTreeSet<i64> {
         let Range {
             since_ms, until_ms, ..
         } = self.range;
-        let mut day_ms = since_ms.div_euclid(DAY_MS) * DAY_MS;
-        while since_ms <= until_ms && day_ms <= until_ms {
-            self.day(day_ms, &mut gathering)?;
-            day_ms += DAY_MS;
-        }
-        for head in self.heads {
-            if let Some(chunk) = head.chunks.get(entity) {
-                self.add_chunk(head.slot_ms, chunk, &mut gathering);
+        let mut days = BTreeSet::new();
+        for place in Tier::ALL.iter().flat_map(|tier| self.shelf.places(*tier)) {
+            let mut day_ms = place.first_ms.max(since_ms).div_euclid(DAY_MS) * DAY_MS;
+            while day_ms < place.end_ms && day_ms <= until_ms {
+                days.insert(day_ms);
+                day_ms += DAY_MS;
             }
         }
-        Ok(gathering.lines)
+        days
     }
 
-    fn day(&mut self, day_ms: i64, to: &mut Gathering<'_>) -> Result<(), StoreError> {
-        if self.tier == Tier::Hour && self.is_rolled(Tier::Hour, day_ms)? {
-            return self.rollups(Tier::Hour, day_ms, day_ms..day_ms + DAY_MS, to);
-        }
-        let has_raw = self.raw.iter().any(|place| place.first_ms == day_ms);
-        for hour in 0..24 {
-            let hour_ms = day_ms + hour * HOUR_MS;
-            if hour_ms + HOUR_MS <= self.range.since_ms || hour_ms > self.range.until_ms {
+    /// Takes each hour from the coarsest tier that is fine enough, and where there is none, from the finest there is.
+    /// What is only partly in the range is taken from a finer one, where that is still there.
+    fn day(&mut self, day_ms: i64, to: &mut Gathering<'_>) {
+        let has_hours = self.is_rolled(Tier::Hour, day_ms);
+        let mut from_hours = [false; 24];
+        for (hour_ms, from_hours) in (day_ms..).step_by(HOUR_MS as usize).zip(&mut from_hours) {
+            if !self.range.touches(hour_ms, HOUR_MS) {
                 continue;
             }
-            let finest = self.tier == Tier::Raw && has_raw;
-            if !finest && self.is_rolled(Tier::Minute, hour_ms)? {
-                self.rollups(Tier::Minute, hour_ms, hour_ms..hour_ms + HOUR_MS, to)?;
-            } else if has_raw {
-                self.raw_hour(hour_ms, to)?;
-            } else if self.is_rolled(Tier::Hour, day_ms)? {
-                self.rollups(Tier::Hour, day_ms, hour_ms..hour_ms + HOUR_MS, to)?;
-            }
+            let is_inside = self.range.has_all_of(hour_ms, HOUR_MS);
+            let is_enough = has_hours && self.tier == Tier::Hour && is_inside;
+            *from_hours = is_enough || !self.hour(hour_ms, has_hours, to);
         }
-        Ok(())
+        if has_hours && from_hours.contains(&true) {
+            let range = self.range;
+            let take = |begin_ms: i64, newest_ms: i64| {
+                let hour = usize::try_from((begin_ms - day_ms).div_euclid(HOUR_MS));
+                let is_taken = hour.ok().and_then(|hour| from_hours.get(hour));
+                is_taken == Some(&true)
+                    && (range.has_all_of(begin_ms, HOUR_MS) || range.has(newest_ms))
+            };
+            let found = self.rollups(Tier::Hour, day_ms, to, &take);
+            self.add_rollups(found, to);
+        }
     }
 
-    /// The volume that an instant belongs to, where there is one.
-    fn volume(&mut self, tier: Tier, at_ms: i64) -> Result<(Place, Option<&Volume>), StoreError> {
+    /// Takes an hour from its minutes or its raw rows; answers whether either is there.
+    fn hour(&mut self, hour_ms: i64, has_hours: bool, to: &mut Gathering<'_>) -> bool {
+        let has_minutes = self.is_rolled(Tier::Minute, hour_ms);
+        let is_rolled = has_minutes || has_hours;
+        let has_raw = self.has_raw(hour_ms) && !(is_rolled && self.is_partial(hour_ms));
+        if !has_minutes || (has_raw && self.tier == Tier::Raw) {
+            if has_raw {
+                self.raw(hour_ms, hour_ms..hour_ms + HOUR_MS, to);
+            }
+            return has_raw;
+        }
+        let range = self.range;
+        let take = |begin_ms: i64, newest_ms: i64| {
+            range.has_all_of(begin_ms, MINUTE_MS) || (!has_raw && range.has(newest_ms))
+        };
+        let found = self.rollups(Tier::Minute, hour_ms, to, &take);
+        self.add_rollups(found, to);
+        if has_raw {
+            let ends = [range.since_ms, range.until_ms];
+            let minutes = ends.map(|end_ms| end_ms.div_euclid(MINUTE_MS) * MINUTE_MS);
+            for minute_ms in BTreeSet::from(minutes) {
+                let is_of_hour = (hour_ms..hour_ms + HOUR_MS).contains(&minute_ms);
+                if is_of_hour && !range.has_all_of(minute_ms, MINUTE_MS) {
+                    self.raw(hour_ms, minute_ms..minute_ms + MINUTE_MS, to);
+                }
+            }
+        }
+        true
+    }
+
+    /// The volume that an instant belongs to, where there is one that can be read.
+    fn volume(&mut self, tier: Tier, at_ms: i64) -> Option<(Place, &Volume)> {
         let place = self.shelf.place(tier, at_ms);
-        if !self.volumes.contains_key(&place.path) {
+        if !self.volumes.contains_key(&place) {
             // One that cannot be read must not hide all the others.
             let volume = Volume::read(&place).unwrap_or_else(|error| {
                 tracing::warn!(%error, "samples of a time cannot be read");
                 None
             });
-            self.volumes.insert(place.path.clone(), volume);
+            self.volumes.insert(place.clone(), volume);
         }
-        let volume = self.volumes.get(&place.path).and_then(Option::as_ref);
-        Ok((place, volume))
+        let volume = self.volumes.get(&place)?.as_ref()?;
+        Some((place, volume))
     }
 
-    fn is_rolled(&mut self, tier: Tier, begin_ms: i64) -> Result<bool, StoreError> {
-        let (place, volume) = self.volume(tier, begin_ms)?;
-        let Some(volume) = volume else {
-            return Ok(false);
+    /// What `read` finds in a volume. One that turns out to be damaged counts as absent from then on.
+    fn ask<T: Default>(
+        &mut self,
+        tier: Tier,
+        at_ms: i64,
+        read: impl FnOnce(&Place, &Volume) -> rusqlite::Result<T>,
+    ) -> T {
+        let Some((place, volume)) = self.volume(tier, at_ms) else {
+            return T::default();
         };
-        let done = volume.is_done(&mark(begin_ms));
-        done.map_err(|error| StoreError::of(&error, &place.path))
-    }
-
-    fn raw_hour(&mut self, hour_ms: i64, to: &mut Gathering<'_>) -> Result<(), StoreError> {
-        let (since_ms, until_ms) = (self.range.since_ms, self.range.until_ms);
-        let mut found: Vec<(i64, Chunk)> = Vec::new();
-        let (place, volume) = self.volume(Tier::Raw, hour_ms)?;
-        if let Some(volume) = volume {
-            let failed = |error: rusqlite::Error| StoreError::of(&error, &place.path);
-            let Some(number) = volume.entity(&to.name).map_err(failed)? else {
-                return Ok(());
-            };
-            for slot in 0..HOUR_MS / SLOT_MS {
-                let slot_ms = hour_ms + slot * SLOT_MS;
-                if slot_ms + SLOT_MS <= since_ms || slot_ms > until_ms {
-                    continue;
-                }
-                let at = place_in(&place, slot_ms);
-                let take = |blob: &[u8]| {
-                    let chunk = Chunk::unpack(blob, &|it| volume.metric(it), Some(to.wanted));
-                    match chunk {
-                        Some(chunk) => found.push((slot_ms, chunk)),
-                        None => tracing::warn!(entity = to.name, "a chunk cannot be read"),
-                    }
-                };
-                volume.blobs(at, number, take).map_err(failed)?;
+        match read(&place, volume) {
+            Ok(found) => found,
+            Err(error) => {
+                let path = place.path.display();
+                tracing::warn!(%path, %error, "samples of a time cannot be read");
+                self.volumes.insert(place, None);
+                T::default()
             }
         }
-        for (slot_ms, chunk) in found {
-            self.add_chunk(slot_ms, &chunk, to);
-        }
-        Ok(())
     }
 
-    fn add_chunk(&self, slot_ms: i64, chunk: &Chunk, to: &mut Gathering<'_>) {
+    fn is_rolled(&mut self, tier: Tier, begin_ms: i64) -> bool {
+        self.ask(tier, begin_ms, |_, volume| volume.is_done(&mark(begin_ms)))
+    }
+
+    fn has_raw(&mut self, hour_ms: i64) -> bool {
+        self.ask(Tier::Raw, hour_ms, |place, volume| {
+            volume.has_rows(place_in(place, hour_ms)..place_in(place, hour_ms + HOUR_MS))
+        })
+    }
+
+    /// Whether the raw rows of an hour are not all that was measured in it.
+    fn is_partial(&mut self, hour_ms: i64) -> bool {
+        let name = partial(hour_ms);
+        self.ask(Tier::Raw, hour_ms, |_, volume| volume.is_done(&name))
+    }
+
+    /// Takes what is within a part of an hour from its raw rows.
+    fn raw(&mut self, hour_ms: i64, within: Interval<i64>, to: &mut Gathering<'_>) {
+        let slots = (hour_ms..hour_ms + HOUR_MS).step_by(SLOT_MS as usize);
+        let range = self.range;
+        let slots = slots.filter(|slot_ms| {
+            let is_within = *slot_ms < within.end && *slot_ms + SLOT_MS > within.start;
+            is_within && range.touches(*slot_ms, SLOT_MS)
+        });
+        let slots: Vec<i64> = slots.collect();
+        let (name, wanted) = (&to.name, &to.wanted);
+        let found = self.ask(Tier::Raw, hour_ms, |place, volume| {
+            let mut found: Vec<(i64, Chunk)> = Vec::new();
+            let Some(number) = volume.entity(name)? else {
+                return Ok(found);
+            };
+            for slot_ms in slots {
+                volume.blobs(
+                    place_in(place, slot_ms),
+                    number,
+                    |blob| match Chunk::unpack(blob, &|it| volume.metric(it), Some(wanted)) {
+                        Some(chunk) => found.push((slot_ms, chunk)),
+                        None => tracing::warn!(entity = name, "a chunk cannot be read"),
+                    },
+                )?;
+            }
+            Ok(found)
+        });
+        for (slot_ms, chunk) in found {
+            self.add_chunk(slot_ms, &chunk, within.clone(), to);
+        }
+    }
+
+    fn add_chunk(
+        &self,
+        slot_ms: i64,
+        chunk: &Chunk,
+        within: Interval<i64>,
+        to: &mut Gathering<'_>,
+    ) {
         for column in &chunk.columns {
             let Some(line) = to.lines.get_mut(&column.metric) else {
                 continue;
             };
             for (time, whole) in chunk.times.iter().zip(&column.values) {
-                if *whole != ABSENT {
+                let at_ms = slot_ms + time;
+                if *whole != ABSENT && within.contains(&at_ms) && self.range.has(at_ms) {
                     let value = value(column.metric, *whole);
-                    self.add(line, slot_ms + time, &Spread::of(value), None);
+                    self.add(line, at_ms, &Spread::of(value), None);
                 }
             }
         }
     }
 
-    /// Adds the rollups of an hour or a day that begin within `within`.
+    /// The rollups of an hour or a day, of those periods that `take` wants, each with when its newest value was.
     fn rollups(
         &mut self,
         tier: Tier,
         begin_ms: i64,
-        within: std::ops::Range<i64>,
-        to: &mut Gathering<'_>,
-    ) -> Result<(), StoreError> {
-        let mut found: Vec<Rollups> = Vec::new();
-        let (place, volume) = self.volume(tier, begin_ms)?;
-        if let Some(volume) = volume {
-            let failed = |error: rusqlite::Error| StoreError::of(&error, &place.path);
-            let Some(number) = volume.entity(&to.name).map_err(failed)? else {
-                return Ok(());
-            };
-            let take = |blob: &[u8]| {
-                let rollups = rollup::unpack(blob, &|it| volume.metric(it), Some(to.wanted));
-                match rollups {
-                    Some(rollups) => found.push(rollups),
-                    None => tracing::warn!(entity = to.name, "rollups cannot be read"),
-                }
-            };
-            let at = place_in(&place, begin_ms);
-            volume.blobs(at, number, take).map_err(failed)?;
-        }
+        to: &Gathering<'_>,
+        take: Take<'_>,
+    ) -> Vec<(Metric, i64, Rollup)> {
         let period_ms = if tier == Tier::Hour {
             HOUR_MS
         } else {
             MINUTE_MS
         };
-        for (metric, periods) in found.into_iter().flatten() {
-            let Some(line) = to.lines.get_mut(&metric) else {
-                continue;
+        let (name, wanted) = (&to.name, &to.wanted);
+        let percentiles = self.range.percentiles;
+        self.ask(tier, begin_ms, |place, volume| {
+            let mut found = Vec::new();
+            let Some(number) = volume.entity(name)? else {
+                return Ok(found);
             };
-            for (period, rollup) in periods {
-                let period_begin_ms = begin_ms + i64::from(period) * period_ms;
-                if within.contains(&period_begin_ms) {
-                    let at_ms = period_begin_ms + rollup.newest_ms;
-                    self.add(line, at_ms, &rollup.spread, Some(&rollup.sketch));
+            volume.blobs(place_in(place, begin_ms), number, |blob| {
+                let rollups =
+                    rollup::unpack(blob, &|it| volume.metric(it), Some(wanted), percentiles);
+                let Some(rollups) = rollups else {
+                    return tracing::warn!(entity = name, "rollups cannot be read");
+                };
+                for (metric, periods) in rollups {
+                    for (period, rollup) in periods {
+                        let period_begin_ms = begin_ms + i64::from(period) * period_ms;
+                        let newest_ms = period_begin_ms + rollup.newest_ms;
+                        if take(period_begin_ms, newest_ms) {
+                            found.push((metric, newest_ms, rollup));
+                        }
+                    }
                 }
+            })?;
+            Ok(found)
+        })
+    }
+
+    fn add_rollups(&self, found: Vec<(Metric, i64, Rollup)>, to: &mut Gathering<'_>) {
+        for (metric, newest_ms, rollup) in found {
+            if let Some(line) = to.lines.get_mut(&metric) {
+                self.add(line, newest_ms, &rollup.spread, Some(&rollup.sketch));
             }
         }
-        Ok(())
     }
 
     /// Adds values to the cell that they belong to.
@@ -258,9 +370,6 @@ impl<'a> Query<'a> {
         spread: &Spread,
         sketch: Option<&Sketch>,
     ) {
-        if at_ms < self.range.since_ms || at_ms > self.range.until_ms {
-            return;
-        }
         let cell = self.grid.cell(at_ms);
         // Times ascend, unless somebody set the clock back meanwhile.
         let after = line.partition_point(|point| self.grid.cell(point.at_ms) <= cell);

@@ -1,4 +1,5 @@
-//! How long samples are kept: volumes that are too old are unlinked whole, and the oldest where they are too much.
+//! How long samples are kept: volumes that are too old are unlinked whole, and the oldest where they are too much. As
+//! many as the age is of stay, however old they seem: somebody may have set the clock.
 
 use crate::store::error::StoreError;
 use crate::store::samples::shelf::{Place, Shelf, Tier};
@@ -41,9 +42,14 @@ pub(super) fn retain(
     let mut kept: Vec<Place> = Vec::new();
     for tier in Tier::ALL {
         let age_ms = retention.of(tier);
-        for place in shelf.places(tier) {
+        let places = shelf.places(tier);
+        // Of so many volumes the age is. Were the clock years ahead, by it alone everything would go.
+        let of_age = age_ms.div_euclid(tier.shortest_ms()).saturating_add(1);
+        let newest = usize::try_from(of_age).unwrap_or(usize::MAX);
+        let spared = places.len().saturating_sub(newest);
+        for (number, place) in places.into_iter().enumerate() {
             let is_old = age_ms > 0 && place.end_ms <= now_ms.saturating_sub(age_ms);
-            if is_old && !needed(&place) {
+            if is_old && number < spared && !needed(&place) {
                 freed += unlink(&place)?;
             } else {
                 kept.push(place);

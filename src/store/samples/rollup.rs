@@ -10,6 +10,7 @@ use crate::model::metric::Metric;
 use crate::model::sketch::Sketch;
 use crate::store::samples::bytes::{Sink, Source, read_column, write_column};
 use crate::store::samples::chunk::{packed, unpacked, value, whole};
+use crate::store::samples::seal::DAY_MS;
 use std::collections::BTreeMap;
 
 /// Most periods of one blob: the minutes of an hour.
@@ -52,6 +53,11 @@ impl Rollup {
     }
 }
 
+/// Nobody measures more often than that, and sums of such numbers are still numbers.
+fn is_plausible(count: &u64) -> bool {
+    *count < 1 << 40
+}
+
 /// Adds `rollup` to those of a metric.
 pub(super) fn add(to: &mut Rollups, metric: Metric, period: u8, rollup: Rollup) {
     match to.entry(metric).or_default().entry(period) {
@@ -74,11 +80,13 @@ pub(super) fn pack(rollups: &Rollups, number: &dyn Fn(Metric) -> u64) -> Vec<u8>
     packed(sink.0)
 }
 
-/// From a blob; of `wanted` metrics alone. `None` where it makes no sense.
+/// From a blob; of `wanted` metrics alone, with empty sketches unless they are wanted as well. `None` where it makes
+/// no sense.
 pub(super) fn unpack(
     blob: &[u8],
     metric: &dyn Fn(u64) -> Option<Metric>,
     wanted: Option<&[Metric]>,
+    sketches: bool,
 ) -> Option<Rollups> {
     let bytes = unpacked(blob)?;
     let mut source = Source(&bytes);
@@ -90,7 +98,7 @@ pub(super) fn unpack(
             continue;
         };
         if wanted.is_none_or(|wanted| wanted.contains(&metric)) {
-            rollups.insert(metric, read_metric(&mut body, metric)?);
+            rollups.insert(metric, read_metric(&mut body, metric, sketches)?);
         }
     }
     Some(rollups)
@@ -132,7 +140,11 @@ fn write_metric(sink: &mut Sink, metric: Metric, periods: &BTreeMap<u8, Rollup>)
     }
 }
 
-fn read_metric(source: &mut Source<'_>, metric: Metric) -> Option<BTreeMap<u8, Rollup>> {
+fn read_metric(
+    source: &mut Source<'_>,
+    metric: Metric,
+    sketches: bool,
+) -> Option<BTreeMap<u8, Rollup>> {
     let count = source.count(MOST_PERIODS)?;
     let places = read_column(source, count)?;
     let columns: Option<Vec<Vec<i64>>> = (0..6).map(|_| read_column(source, count)).collect();
@@ -141,9 +153,15 @@ fn read_metric(source: &mut Source<'_>, metric: Metric) -> Option<BTreeMap<u8, R
     for (row, place) in places.into_iter().enumerate() {
         let column = |at: usize| columns.get(at)?.get(row).copied();
         let (last, below, above) = (column(2)?, column(3)?, column(4)?);
-        let count = u64::try_from(column(1)?).ok()?;
+        let count = u64::try_from(column(1)?).ok().filter(is_plausible)?;
+        let newest_ms = column(0)?;
+        if !(0..DAY_MS).contains(&newest_ms) {
+            return None;
+        }
         let last_value = value(metric, last);
-        let sketch = if below == 0 && above == 0 {
+        let sketch = if !sketches {
+            Sketch::default()
+        } else if below == 0 && above == 0 {
             let mut sketch = Sketch::default();
             sketch.add(last_value, count);
             sketch
@@ -151,7 +169,7 @@ fn read_metric(source: &mut Source<'_>, metric: Metric) -> Option<BTreeMap<u8, R
             read_sketch(source)?
         };
         let rollup = Rollup {
-            newest_ms: column(0)?,
+            newest_ms,
             spread: Spread {
                 last: last_value,
                 min: value(metric, last.saturating_sub(below)),
@@ -181,14 +199,15 @@ fn write_sketch(sink: &mut Sink, sketch: &Sketch) {
 
 fn read_sketch(source: &mut Source<'_>) -> Option<Sketch> {
     let mut sketch = Sketch {
-        zeros: source.number()?,
+        zeros: source.number().filter(is_plausible)?,
         ..Sketch::default()
     };
     for buckets in [&mut sketch.negative, &mut sketch.positive] {
         let mut before = 0_i64;
         for _ in 0..source.count(source.0.len())? {
             before = before.checked_add(source.signed()?)?;
-            buckets.insert(i32::try_from(before).ok()?, source.number()?);
+            let times = source.number().filter(is_plausible)?;
+            buckets.insert(i32::try_from(before).ok()?, times);
         }
     }
     Some(sketch)
@@ -215,9 +234,9 @@ mod tests {
             for (place, (period, after_ms, value)) in values.into_iter().enumerate() {
                 add(&mut rollups, metrics[place % 2], period, Rollup::of(after_ms, value as f64));
             }
-            let back = unpack(&pack(&rollups, &number), &metric, None).unwrap();
+            let back = unpack(&pack(&rollups, &number), &metric, None, true).unwrap();
             prop_assert_eq!(&back, &rollups);
-            let one = unpack(&pack(&rollups, &number), &metric, Some(&metrics[..1])).unwrap();
+            let one = unpack(&pack(&rollups, &number), &metric, Some(&metrics[..1]), true).unwrap();
             prop_assert_eq!(one.get(&metrics[0]), rollups.get(&metrics[0]));
             prop_assert_eq!(one.get(&metrics[1]), None);
         }
@@ -225,7 +244,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_harm(mut blob in prop::collection::vec(any::<u8>(), 0..300), how in 0_u8..3) {
             blob.insert(0, how);
-            let _some = unpack(&blob, &metric, None);
+            let _some = unpack(&blob, &metric, None, true);
         }
     }
 

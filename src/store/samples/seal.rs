@@ -1,18 +1,17 @@
 //! Sealing: what was in memory goes into its volume, and what is complete is rolled up.
 //!
 //! Each step is one transaction that says in itself that it was done, so that a daemon that is killed in between does
-//! it once all the same: a log is taken into the volume of its day; an hour whose slots are there is rolled up into
-//! minutes; a day whose hours are there, into hours. Whatever comes late takes the marks away, and is rolled up anew.
+//! it once all the same: a log is taken into the volume of its day; an hour that is over is rolled up into minutes; a
+//! day that is over, into hours. What comes late, because somebody set the clock, is added to what was rolled up: made
+//! anew it could not be, where what it was made of is gone.
 
 use crate::model::entity::Entity;
-use crate::model::metric::Metric;
 use crate::store::error::StoreError;
 use crate::store::samples::chunk::{ABSENT, Chunk, value};
 use crate::store::samples::head::{Head, SLOT_MS};
 use crate::store::samples::rollup::{self, Rollup, Rollups};
 use crate::store::samples::shelf::{Place, Shelf, Tier};
-use crate::store::samples::volume::{Volume, row_id};
-use rusqlite::params;
+use crate::store::samples::volume::Volume;
 use std::collections::BTreeSet;
 
 pub(super) const MINUTE_MS: i64 = 60_000;
@@ -38,38 +37,128 @@ pub(super) struct Unrolled {
     pub(super) days: BTreeSet<i64>,
 }
 
+/// What is said of an hour whose raw rows are gone but for those that came late: what was rolled up knows more.
+pub(super) fn partial(hour_ms: i64) -> String {
+    format!("{PARTIAL}{hour_ms}")
+}
+
+const PARTIAL: &str = "partial ";
+
+impl Unrolled {
+    /// A slot was taken in. Where what it belongs to was rolled up already, that shows when it would be done.
+    pub(super) fn add(&mut self, slot_ms: i64) {
+        self.hours.insert(stretch_of(Tier::Minute, slot_ms));
+        self.days.insert(stretch_of(Tier::Hour, slot_ms));
+    }
+}
+
+/// What a log is called among what was done where it was late for a tier: that was rolled up without it.
+fn late(log: &str, tier: Tier) -> String {
+    format!("{log}+{}", tier.as_str())
+}
+
 /// Takes a head into the volume of its day, once. `log` names it.
-pub(super) fn seal(shelf: &Shelf, head: &Head, log: &str) -> Result<(), StoreError> {
+///
+/// Whether it is late for what was rolled up is decided here and stands in the same transaction: were it asked again
+/// after a crash, an hour could have been rolled up with it meanwhile, and would have it twice.
+pub(super) fn take(shelf: &Shelf, head: &Head, log: &str) -> Result<(), StoreError> {
     let place = shelf.place(Tier::Raw, head.slot_ms);
-    let mut volume = Volume::write(&place)?;
     let at = place_in(&place, head.slot_ms);
+    let mut late_for = Vec::new();
+    for tier in [Tier::Minute, Tier::Hour] {
+        if is_rolled(shelf, tier, head.slot_ms)? {
+            late_for.push(tier);
+        }
+    }
+    let mut volume = Volume::write(&place)?;
     in_transaction(&mut volume, &place, |volume| {
         if volume.is_done(log)? {
             return Ok(());
         }
+        let hour_ms = stretch_of(Tier::Minute, head.slot_ms);
+        let hour = place_in(&place, hour_ms)..place_in(&place, hour_ms + HOUR_MS);
+        let is_partial = (late_for.contains(&Tier::Minute) && !volume.has_rows(hour)?)
+            || (late_for.contains(&Tier::Hour) && !volume.has_rows(0..i64::from(u16::MAX))?);
+        if is_partial {
+            volume.set_done(&partial(hour_ms))?;
+        }
+        let mut rows = Vec::with_capacity(head.chunks.len());
         for (entity, chunk) in &head.chunks {
             let metrics = chunk.columns.iter().map(|column| column.metric);
-            let number = volume.catalogue(entity, metrics)?;
+            rows.push((volume.catalogue(entity, metrics)?, chunk));
+        }
+        // So that pages fill from one end to the other.
+        rows.sort_unstable_by_key(|(number, _)| *number);
+        for (number, chunk) in rows {
             let blob = chunk.pack(&|metric| volume.number(metric));
             volume.add_row(at, number, &blob)?;
         }
-        volume.set_done(log, true)
-    })?;
-    // What was rolled up lacks this. The day first: it is made of hours.
-    let hour_ms = head.slot_ms.div_euclid(HOUR_MS) * HOUR_MS;
-    let day_ms = head.slot_ms.div_euclid(DAY_MS) * DAY_MS;
-    for (tier, begin_ms) in [(Tier::Hour, day_ms), (Tier::Minute, hour_ms)] {
-        let place = shelf.place(tier, begin_ms);
-        let rolled = Volume::read(&place)?;
-        let name = mark(begin_ms);
-        let failed = |error: rusqlite::Error| StoreError::of(&error, &place.path);
-        let is_done = rolled.map(|it| it.is_done(&name)).transpose();
-        if is_done.map_err(failed)? == Some(true) {
-            let mut volume = Volume::write(&place)?;
-            in_transaction(&mut volume, &place, |volume| volume.set_done(&name, false))?;
+        for tier in &late_for {
+            volume.set_done(&late(log, *tier))?;
+        }
+        volume.set_done(log)
+    })
+}
+
+/// Adds a head that was [taken](take) to what was rolled up without it, once.
+pub(super) fn finish(shelf: &Shelf, head: &Head, log: &str) -> Result<(), StoreError> {
+    let place = shelf.place(Tier::Raw, head.slot_ms);
+    let Some(volume) = Volume::read(&place)? else {
+        return Ok(());
+    };
+    for tier in [Tier::Minute, Tier::Hour] {
+        let is_late = volume.is_done(&late(log, tier));
+        if is_late.map_err(|error| StoreError::of(&error, &place.path))? {
+            add_late(shelf, head, log, tier)?;
         }
     }
     Ok(())
+}
+
+/// When the stretch began that an instant is rolled up with: an hour of minutes, or a day of hours.
+fn stretch_of(tier: Tier, at_ms: i64) -> i64 {
+    let length_ms = if tier == Tier::Hour { DAY_MS } else { HOUR_MS };
+    at_ms.div_euclid(length_ms) * length_ms
+}
+
+fn is_rolled(shelf: &Shelf, tier: Tier, at_ms: i64) -> Result<bool, StoreError> {
+    let place = shelf.place(tier, at_ms);
+    let Some(volume) = Volume::read(&place)? else {
+        return Ok(false);
+    };
+    let is_done = volume.is_done(&mark(stretch_of(tier, at_ms)));
+    is_done.map_err(|error| StoreError::of(&error, &place.path))
+}
+
+/// Adds what came late to what was rolled up, once: as rows of their own, which belong to the same time.
+pub(super) fn add_late(
+    shelf: &Shelf,
+    head: &Head,
+    log: &str,
+    tier: Tier,
+) -> Result<(), StoreError> {
+    let place = shelf.place(tier, head.slot_ms);
+    let begin_ms = stretch_of(tier, head.slot_ms);
+    let at = place_in(&place, begin_ms);
+    let period_ms = if tier == Tier::Hour {
+        HOUR_MS
+    } else {
+        MINUTE_MS
+    };
+    let mut volume = Volume::write(&place)?;
+    in_transaction(&mut volume, &place, |volume| {
+        if volume.is_done(log)? {
+            return Ok(());
+        }
+        let mut rows = Vec::with_capacity(head.chunks.len());
+        for (entity, chunk) in &head.chunks {
+            let mut rollups = Rollups::new();
+            add_points(&mut rollups, head.slot_ms - begin_ms, period_ms, chunk);
+            rows.extend(row_of(volume, entity, &rollups)?);
+        }
+        add_rows(volume, at, rows)?;
+        volume.set_done(log)
+    })
 }
 
 /// Forgets which logs were taken in whose files are gone: nobody will ask for them again.
@@ -79,6 +168,9 @@ pub(super) fn forget_logs(
     present: &BTreeSet<String>,
 ) -> Result<(), StoreError> {
     let place = shelf.place(Tier::Raw, at_ms);
+    if Volume::read(&place)?.is_none() {
+        return Ok(());
+    }
     let mut volume = Volume::write(&place)?;
     in_transaction(&mut volume, &place, |volume| {
         let mut statement = volume.connection.prepare("SELECT name FROM done")?;
@@ -86,14 +178,18 @@ pub(super) fn forget_logs(
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         drop(statement);
-        for name in names.iter().filter(|name| !present.contains(*name)) {
-            volume.set_done(name, false)?;
+        let is_here = |name: &str| {
+            let log = name.split_once('+').map_or(name, |(log, _)| log);
+            present.contains(log) || name.starts_with(PARTIAL)
+        };
+        for name in names.iter().filter(|name| !is_here(name)) {
+            volume.unset_done(name)?;
         }
         Ok(())
     })
 }
 
-/// Rolls an hour up into minutes.
+/// Rolls an hour up into minutes, once.
 pub(super) fn roll_hour(shelf: &Shelf, hour_ms: i64) -> Result<(), StoreError> {
     let from = shelf.place(Tier::Raw, hour_ms);
     let Some(raw) = Volume::read(&from)? else {
@@ -101,69 +197,99 @@ pub(super) fn roll_hour(shelf: &Shelf, hour_ms: i64) -> Result<(), StoreError> {
     };
     let slots = place_in(&from, hour_ms)..place_in(&from, hour_ms + HOUR_MS);
     let to = shelf.place(Tier::Minute, hour_ms);
-    let at = place_in(&to, hour_ms);
     let mut volume = Volume::write(&to)?;
-    in_transaction(&mut volume, &to, |volume| {
-        clear(volume, at)?;
+    roll(&mut volume, &to, hour_ms, |volume| {
+        let mut rows = Vec::new();
         for (number, entity) in raw.entities_at(slots.clone())? {
             let mut minutes = Rollups::new();
             for slot in slots.clone() {
                 let begin_ms = from.first_ms + slot * SLOT_MS - hour_ms;
                 raw.blobs(slot, number, |blob| {
                     match Chunk::unpack(blob, &|it| raw.metric(it), None) {
-                        Some(chunk) => add_points(&mut minutes, begin_ms, &chunk),
+                        Some(chunk) => add_points(&mut minutes, begin_ms, MINUTE_MS, &chunk),
                         None => tracing::warn!(%entity, "a chunk of samples cannot be read"),
                     }
                 })?;
             }
-            add_rollups(volume, at, &entity, &minutes)?;
+            rows.extend(row_of(volume, &entity, &minutes)?);
         }
-        volume.set_done(&mark(hour_ms), true)
+        Ok(rows)
     })
+    .map_err(|error| blame(error, &raw, &from, &to))
 }
 
-/// Adds the points of a chunk that begins so long after the hour to the minutes of the hour.
-fn add_points(minutes: &mut Rollups, begin_ms: i64, chunk: &Chunk) {
+/// Adds the points of a chunk that begins so long after the stretch to the periods of the stretch.
+fn add_points(rollups: &mut Rollups, begin_ms: i64, period_ms: i64, chunk: &Chunk) {
     for column in &chunk.columns {
         for (time, whole) in chunk.times.iter().zip(&column.values) {
             let at_ms = begin_ms + time;
-            let minute = u8::try_from(at_ms.div_euclid(MINUTE_MS));
-            if let Ok(minute) = minute
+            let period = u8::try_from(at_ms.div_euclid(period_ms));
+            if let Ok(period) = period
                 && *whole != ABSENT
             {
-                let rollup = Rollup::of(at_ms.rem_euclid(MINUTE_MS), value(column.metric, *whole));
-                rollup::add(minutes, column.metric, minute, rollup);
+                let rollup = Rollup::of(at_ms.rem_euclid(period_ms), value(column.metric, *whole));
+                rollup::add(rollups, column.metric, period, rollup);
             }
         }
     }
 }
 
-/// Rolls a day up into hours.
+/// Rolls a day up into hours, once.
 pub(super) fn roll_day(shelf: &Shelf, day_ms: i64) -> Result<(), StoreError> {
     let from = shelf.place(Tier::Minute, day_ms);
     let Some(minutes) = Volume::read(&from)? else {
         return Ok(());
     };
-    let rows = place_in(&from, day_ms)..place_in(&from, day_ms + DAY_MS);
+    let hours_of_day = place_in(&from, day_ms)..place_in(&from, day_ms + DAY_MS);
     let to = shelf.place(Tier::Hour, day_ms);
-    let at = place_in(&to, day_ms);
     let mut volume = Volume::write(&to)?;
-    in_transaction(&mut volume, &to, |volume| {
-        clear(volume, at)?;
-        for (number, entity) in minutes.entities_at(rows.clone())? {
+    roll(&mut volume, &to, day_ms, |volume| {
+        let mut rows = Vec::new();
+        for (number, entity) in minutes.entities_at(hours_of_day.clone())? {
             let mut hours = Rollups::new();
-            for (hour, row) in (0_u8..).zip(rows.clone()) {
+            for (hour, row) in (0_u8..).zip(hours_of_day.clone()) {
                 minutes.blobs(row, number, |blob| {
-                    match rollup::unpack(blob, &|it| minutes.metric(it), None) {
+                    match rollup::unpack(blob, &|it| minutes.metric(it), None, true) {
                         Some(parts) => add_minutes(&mut hours, hour, &parts),
                         None => tracing::warn!(%entity, "minutes of samples cannot be read"),
                     }
                 })?;
             }
-            add_rollups(volume, at, &entity, &hours)?;
+            rows.extend(row_of(volume, &entity, &hours)?);
         }
-        volume.set_done(&mark(day_ms), true)
+        Ok(rows)
     })
+    .map_err(|error| blame(error, &minutes, &from, &to))
+}
+
+/// Adds the rows that `make` gives for a stretch, and the mark that this was done; does nothing where it was.
+fn roll(
+    volume: &mut Volume,
+    to: &Place,
+    begin_ms: i64,
+    make: impl FnOnce(&mut Volume) -> rusqlite::Result<Rows>,
+) -> Result<(), StoreError> {
+    in_transaction(volume, to, |volume| {
+        if volume.is_done(&mark(begin_ms))? {
+            return Ok(());
+        }
+        let rows = make(volume)?;
+        add_rows(volume, place_in(to, begin_ms), rows)?;
+        volume.set_done(&mark(begin_ms))
+    })
+}
+
+/// Which of two volumes is the damaged one: where what is written is whole, it is what is read.
+fn blame(error: StoreError, read: &Volume, from: &Place, to: &Place) -> StoreError {
+    match error {
+        StoreError::Corrupt { path, why } if path == to.path && !read.is_whole() => {
+            StoreError::Corrupt {
+                path: from.path.clone(),
+                why,
+            }
+        }
+        error => error,
+    }
 }
 
 fn add_minutes(hours: &mut Rollups, hour: u8, minutes: &Rollups) {
@@ -176,27 +302,29 @@ fn add_minutes(hours: &mut Rollups, hour: u8, minutes: &Rollups) {
     }
 }
 
-fn add_rollups(
+/// Rows to add, each with the number of its entity.
+type Rows = Vec<(i64, Vec<u8>)>;
+
+/// The row of an entity, where there is anything to be in it.
+fn row_of(
     volume: &mut Volume,
-    at: i64,
     entity: &Entity,
     rollups: &Rollups,
-) -> rusqlite::Result<()> {
-    let metrics: Vec<Metric> = rollups.keys().copied().collect();
-    if metrics.is_empty() {
-        return Ok(());
+) -> rusqlite::Result<Option<(i64, Vec<u8>)>> {
+    if rollups.is_empty() {
+        return Ok(None);
     }
-    let number = volume.catalogue(entity, metrics.into_iter())?;
+    let number = volume.catalogue(entity, rollups.keys().copied())?;
     let blob = rollup::pack(rollups, &|metric| volume.number(metric));
-    volume.add_row(at, number, &blob)
+    Ok(Some((number, blob)))
 }
 
-/// Removes the rows of a place.
-fn clear(volume: &Volume, at: i64) -> rusqlite::Result<()> {
-    volume
-        .connection
-        .prepare_cached("DELETE FROM rows WHERE id >= ?1 AND id < ?2")?
-        .execute(params![row_id(at, 0, 0), row_id(at + 1, 0, 0)])?;
+/// Adds rows, so that pages fill from one end to the other.
+fn add_rows(volume: &Volume, at: i64, mut rows: Rows) -> rusqlite::Result<()> {
+    rows.sort_unstable_by_key(|(number, _)| *number);
+    for (number, blob) in rows {
+        volume.add_row(at, number, &blob)?;
+    }
     Ok(())
 }
 

@@ -42,6 +42,15 @@ impl Tier {
         }
     }
 
+    /// How much time the shortest of its volumes is of.
+    pub(super) fn shortest_ms(self) -> i64 {
+        match self {
+            Self::Raw => DAY_MS,
+            Self::Minute => 28 * DAY_MS,
+            Self::Hour => 365 * DAY_MS,
+        }
+    }
+
     /// The first and the day after the last of the volume that a day belongs to.
     fn span(self, day: Date) -> (Date, Date) {
         let first = match self {

@@ -1,5 +1,8 @@
 //! Samples as a whole, against a list of all points that were ever measured.
 
+mod ranges;
+mod trouble;
+
 use super::head::SLOT_MS;
 use super::seal::{DAY_MS, HOUR_MS};
 use super::*;
@@ -196,48 +199,6 @@ fn coarser_answers_are_made_of_coarser_tiers_and_say_the_same() {
     samples.retain(small, now_ms + 400 * DAY_MS).unwrap();
     let left = samples.owner.shared.shelf.places(Tier::Raw);
     assert_eq!(left.len(), 1, "what is not rolled up stays: {left:?}");
-}
-
-#[test]
-fn a_seal_that_was_cut_short_is_done_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let expected: Vec<(i64, f64)> = (0..50)
-        .map(|at| (BEGIN_MS + at * 1_000, at as f64))
-        .collect();
-    let samples = Samples::open(dir.path()).unwrap();
-    for (at_ms, load) in &expected {
-        samples.append(&pass(*at_ms, *load, &[]));
-    }
-    drop(samples);
-    let log_dir = dir.path().join("log");
-    let log = std::fs::read_dir(&log_dir)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    let head = log::read(&log.path()).unwrap().unwrap();
-    // It is in its volume, and the log was not removed yet.
-    let shelf = Shelf::new(dir.path());
-    seal::seal(&shelf, &head, &log.file_name().to_string_lossy()).unwrap();
-    let samples = Samples::open(dir.path()).unwrap();
-    assert_eq!(points(&samples, &LOAD), expected);
-    assert_eq!(std::fs::read_dir(&log_dir).unwrap().count(), 0);
-    // Its hour is rolled up when something comes that is late.
-    samples.append(&pass(BEGIN_MS + 2 * HOUR_MS, 0.0, &[]));
-    samples.settle().unwrap();
-    samples.append(&pass(BEGIN_MS + 55_000, 99.0, &[]));
-    samples.settle().unwrap();
-    samples.append(&pass(BEGIN_MS + 3 * HOUR_MS, 0.0, &[]));
-    samples.settle().unwrap();
-    let coarse = Range {
-        until_ms: BEGIN_MS + HOUR_MS - 1,
-        ..everything(30)
-    };
-    let points = samples.query(&[LOAD], coarse).unwrap().remove(0);
-    assert_eq!(
-        total(&points).map(|it| (it.count, it.max)),
-        Some((51, 99.0))
-    );
 }
 
 #[test]

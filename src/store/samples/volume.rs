@@ -22,6 +22,9 @@ const APPLICATION_ID: i64 = 0x7374_6b73;
 /// The version of this format.
 const FORMAT: i64 = 1;
 
+/// What SQLite keeps beside a database while it writes to it.
+pub(super) const JOURNAL: &str = "-journal";
+
 /// Rows are of some kilobytes: on larger pages less is left empty behind them.
 const SCHEMA: &str = "
 CREATE TABLE entities (
@@ -79,7 +82,7 @@ impl Volume {
             open::harden(&connection)?;
             connection.execute_batch(
                 "PRAGMA page_size = 16384; PRAGMA journal_mode = DELETE; \
-                 PRAGMA synchronous = NORMAL; PRAGMA cache_size = -512;",
+                 PRAGMA synchronous = FULL; PRAGMA cache_size = -512;",
             )?;
             Ok(connection)
         };
@@ -104,6 +107,7 @@ impl Volume {
         if path.metadata().map_or(0, |data| data.len()) == 0 {
             return Ok(None);
         }
+        finish_interrupted(path)?;
         let connection = open::reader(path)?;
         if version(&connection, path)? == 0 {
             return Ok(None);
@@ -263,7 +267,14 @@ impl Volume {
         Ok(())
     }
 
-    /// Which places have rows, from one up to another.
+    /// Whether there is a row at a place from one up to another.
+    pub(super) fn has_rows(&self, places: std::ops::Range<i64>) -> rusqlite::Result<bool> {
+        self.connection
+            .prepare_cached("SELECT 1 FROM rows WHERE id >= ?1 AND id < ?2")?
+            .exists([row_id(places.start, 0, 0), row_id(places.end, 0, 0)])
+    }
+
+    /// Which places have rows.
     pub(super) fn places_with_rows(&self) -> rusqlite::Result<BTreeSet<i64>> {
         let mut places = BTreeSet::new();
         let mut statement = self
@@ -286,16 +297,46 @@ impl Volume {
             .exists([name])
     }
 
-    /// Says so, or not any more.
-    pub(super) fn set_done(&self, name: &str, is_done: bool) -> rusqlite::Result<()> {
-        let sql = if is_done {
-            "INSERT OR IGNORE INTO done (name) VALUES (?1)"
-        } else {
-            "DELETE FROM done WHERE name = ?1"
-        };
-        self.connection.prepare_cached(sql)?.execute([name])?;
+    /// Says so.
+    pub(super) fn set_done(&self, name: &str) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("INSERT OR IGNORE INTO done (name) VALUES (?1)")?
+            .execute([name])?;
         Ok(())
     }
+
+    /// Does not say so any more.
+    pub(super) fn unset_done(&self, name: &str) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("DELETE FROM done WHERE name = ?1")?
+            .execute([name])?;
+        Ok(())
+    }
+
+    /// Whether all pages make sense.
+    pub(super) fn is_whole(&self) -> bool {
+        let check = "PRAGMA quick_check(1)";
+        let verdict = self
+            .connection
+            .query_row(check, [], |row| row.get::<_, String>(0));
+        verdict.is_ok_and(|verdict| verdict == "ok")
+    }
+}
+
+/// Takes back what was being written when a daemon was killed. Whoever only reads may not, and could not read either.
+///
+/// No transaction is under way in this process: whoever reads and whoever writes keep each other out.
+fn finish_interrupted(path: &Path) -> Result<(), StoreError> {
+    if !open::with_suffix(path, JOURNAL).exists() {
+        return Ok(());
+    }
+    let finish = || -> rusqlite::Result<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        open::harden(&connection)?;
+        connection.execute_batch("BEGIN IMMEDIATE; COMMIT;")
+    };
+    finish().map_err(|error| StoreError::of(&error, path))
 }
 
 /// From when to when there are rows in a volume.
@@ -386,15 +427,15 @@ pub(super) fn series(
     Ok(())
 }
 
+/// An entity with its chunks, each with the number of its slot.
+pub(super) type Newest = (Entity, Vec<(i64, Chunk)>);
+
 /// The newest chunks of an attempt and its GPUs, as far as they are among the last of the volume.
-pub(super) fn last_of(
-    place: &Place,
-    attempt: AttemptId,
-) -> Result<Vec<(Entity, Chunk)>, StoreError> {
+pub(super) fn last_of(place: &Place, attempt: AttemptId) -> Result<Vec<Newest>, StoreError> {
     let Some(volume) = Volume::read(place)? else {
         return Ok(Vec::new());
     };
-    let read = || -> rusqlite::Result<Vec<(Entity, Chunk)>> {
+    let read = || -> rusqlite::Result<Vec<Newest>> {
         let newest: Option<i64> =
             volume
                 .connection
@@ -416,13 +457,16 @@ pub(super) fn last_of(
             let Ok(entity) = name.parse::<Entity>() else {
                 continue;
             };
-            let mut last = None;
-            for place in [newest - 1, newest] {
-                volume.blobs(place, id, |blob| {
-                    last = Chunk::unpack(blob, &|it| volume.metric(it), None).or(last.take());
+            let mut chunks = Vec::new();
+            for slot in [newest - 1, newest] {
+                volume.blobs(slot, id, |blob| {
+                    let chunk = Chunk::unpack(blob, &|it| volume.metric(it), None);
+                    chunks.extend(chunk.map(|chunk| (slot, chunk)));
                 })?;
             }
-            found.extend(last.map(|chunk| (entity, chunk)));
+            if !chunks.is_empty() {
+                found.push((entity, chunks));
+            }
         }
         Ok(found)
     };

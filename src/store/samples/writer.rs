@@ -4,16 +4,20 @@
 use crate::store::error::{Condition, StoreError};
 use crate::store::open;
 use crate::store::samples::head::{Head, SLOT_MS, slot_of};
-use crate::store::samples::log::{self, Log};
+use crate::store::samples::log::{self, Content, Log};
 use crate::store::samples::retain::{self, Retention};
 use crate::store::samples::seal::{self, DAY_MS, HOUR_MS, Unrolled};
 use crate::store::samples::shelf::{Place, Shelf, Tier};
+use crate::store::samples::volume::JOURNAL;
 use crate::store::samples::{Shared, State, lock};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+
+/// What is damaged has this in its name.
+const ASIDE: &str = ".damaged-";
 
 /// How far the disk may be behind.
 pub(super) const BEHIND: Duration = Duration::from_secs(10);
@@ -21,9 +25,14 @@ pub(super) const BEHIND: Duration = Duration::from_secs(10);
 /// Slots that wait in memory while the disk takes nothing: an hour.
 pub(super) const MOST_CLOSED: usize = 12;
 
+/// The most values of all these, of which each takes eight bytes.
+const MOST_CLOSED_VALUES: usize = 1 << 20;
+
 /// Something to do for somebody who waits for it.
 #[derive(Debug)]
 pub(super) enum Request {
+    /// Bring what is new to the log.
+    Flush(Sender<Result<(), StoreError>>),
     /// Bring everything to disk that is there.
     Settle(Sender<Result<(), StoreError>>),
     /// Delete what is too old.
@@ -34,10 +43,30 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     /// Of each head that is not sealed, by its number.
     logs: BTreeMap<u64, Log>,
-    /// Logs that an earlier daemon left, with what they hold.
-    left: Vec<(PathBuf, Head)>,
-    unrolled: Unrolled,
+    /// Logs that were left, by an earlier daemon or for want of memory, with what they hold; the oldest last.
+    left: Vec<Left>,
+    /// Heads that are in their volume, and late for what was rolled up, which they are not in yet.
+    late: Vec<(PathBuf, Arc<Head>)>,
+    /// What has to be rolled up; absent until the volumes could be read.
+    unrolled: Option<Unrolled>,
+    /// The slot that was taken in last.
+    sealed_ms: Option<i64>,
     next_log: u64,
+    troubles: [Option<String>; 2],
+}
+
+/// A log that was left.
+struct Left {
+    path: PathBuf,
+    head: Arc<Head>,
+    is_damaged: bool,
+}
+
+/// What may fail by itself.
+#[derive(Clone, Copy)]
+enum Part {
+    Log,
+    Volumes,
 }
 
 /// What is to be done now.
@@ -54,8 +83,11 @@ impl Writer {
             shared,
             logs: BTreeMap::new(),
             left: Vec::new(),
-            unrolled: Unrolled::default(),
+            late: Vec::new(),
+            unrolled: None,
+            sealed_ms: None,
             next_log: 0,
+            troubles: [None, None],
         }
     }
 
@@ -82,7 +114,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let opened = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
         let prepared = self.prepare();
-        self.tell(prepared);
+        self.tell(Part::Volumes, prepared);
         drop(opened);
         lock(&shared.state).is_ready = true;
         shared.ready.notify_all();
@@ -96,23 +128,58 @@ impl Writer {
         {
             private_dir(&dir)?;
         }
-        for path in logs(shelf) {
-            match log::read(&path) {
-                Ok(Some(head)) if !head.is_empty() => self.left.push((path, head)),
-                // Nothing was in it, or its beginning was not written.
-                Ok(_) => remove(&path),
-                Err(error) => return Err(StoreError::of_io(&error, &path)),
+        let mut outcome = Ok(());
+        for path in logs(shelf).into_iter().rev() {
+            // One that cannot be read must not keep the others out.
+            if let Err(error) = self.find(&path) {
+                outcome = Err(error);
             }
         }
         self.take_left()?;
-        self.unrolled = seal::unrolled(&self.shared.shelf)?;
+        self.survey()?;
+        outcome
+    }
+
+    /// Looks what is in a log that was left.
+    fn find(&mut self, path: &Path) -> Result<(), StoreError> {
+        match log::read(path).map_err(|error| StoreError::of_io(&error, path))? {
+            Content::Nothing => remove(path),
+            Content::Samples { head, is_damaged } => self.left.push(Left {
+                path: path.to_owned(),
+                head: Arc::new(head),
+                is_damaged,
+            }),
+            Content::Damaged => set_aside(path, "its beginning makes no sense"),
+            Content::Newer(found) => {
+                return Err(StoreError::Newer {
+                    path: path.to_owned(),
+                    found: i64::try_from(found).unwrap_or(i64::MAX),
+                    known: i64::try_from(log::FORMAT).unwrap_or(i64::MAX),
+                });
+            }
+        }
         Ok(())
     }
 
     fn take_left(&mut self) -> Result<(), StoreError> {
-        while let Some((path, head)) = self.left.last() {
-            self.seal_one(&path.clone(), &head.clone())?;
-            self.left.pop();
+        while let Some(left) = self.left.last() {
+            let (path, head) = (left.path.clone(), Arc::clone(&left.head));
+            self.take(&path, &head)?;
+            if let Some(left) = self.left.pop()
+                && left.is_damaged
+            {
+                set_aside(&path, "what is behind its first part makes no sense");
+            }
+            self.finish(path, head)?;
+        }
+        self.finish_late()
+    }
+
+    /// Finds out what has to be rolled up.
+    fn survey(&mut self) -> Result<(), StoreError> {
+        if self.unrolled.is_none() {
+            let shelf = &self.shared.shelf;
+            self.unrolled = Some(again_if_damaged(|| seal::unrolled(shelf))?);
         }
         Ok(())
     }
@@ -159,7 +226,9 @@ impl Writer {
         let slot_ms = state.current.slot_ms;
         let pieces = state.current.unlogged();
         let has_more = !state.current.is_empty();
-        if has_more && is_over(slot_ms) {
+        // Where something has come, more comes, and tells by its time when the slot is over. The clock on the wall may
+        // have been set meanwhile, or may not be that of the samples.
+        if has_more && pieces.is_empty() && is_over(slot_ms) {
             state.close();
         } else if has_more {
             // Nobody may come any more, and it has to be sealed all the same.
@@ -177,15 +246,11 @@ impl Writer {
             let mut state = lock(&self.shared.state);
             if state.number == number {
                 // They are tried again with those that come.
-                state.current.logged.clear();
-                self.logs
-                    .remove(&number)
-                    .into_iter()
-                    .for_each(|log| remove(&log.path));
+                state.current.take_back(&pieces);
                 state.deadline = Some(Instant::now() + BEHIND);
             }
         }
-        self.tell(written);
+        self.tell(Part::Log, written);
     }
 
     fn log_of(&mut self, number: u64, slot_ms: i64) -> Result<&mut Log, StoreError> {
@@ -205,102 +270,138 @@ impl Writer {
 
     /// Takes slots that are over into their volumes.
     fn seal(&mut self, closed: Vec<(u64, Arc<Head>)>) {
-        if closed.is_empty() && self.left.is_empty() {
+        if closed.is_empty() && self.left.is_empty() && self.late.is_empty() {
             return;
         }
-        let mut outcome = self.take_left();
+        let outcome = self.seal_all(closed);
+        let mut state = lock(&self.shared.state);
+        state.retry = outcome.is_err().then(|| Instant::now() + BEHIND);
+        drop(state);
+        self.tell(Part::Volumes, outcome);
+    }
+
+    fn seal_all(&mut self, closed: Vec<(u64, Arc<Head>)>) -> Result<(), StoreError> {
+        self.take_left()?;
         for (number, head) in closed {
-            if outcome.is_err() {
-                break;
-            }
             let path = self.logs.get(&number).map(|log| log.path.clone());
             // One that never got into a log is named all the same.
             let path = path.unwrap_or_else(|| {
                 let name = format!("{}-{}-{number}-unlogged", now_ms(), std::process::id());
                 self.shared.shelf.dir().join("log").join(name)
             });
-            outcome = self.seal_shown(number, &path, &head);
+            self.seal_shown(number, path, head)?;
         }
-        if outcome.is_ok() {
-            outcome = self.roll();
-        }
-        let mut state = lock(&self.shared.state);
-        state.retry = outcome.is_err().then(|| Instant::now() + BEHIND);
-        let lost = std::mem::take(&mut state.lost);
-        drop(state);
-        if lost > 0 {
-            tracing::error!(
-                slots = lost,
-                "samples are lost: the disk did not take them for an hour"
-            );
-        }
-        self.tell(outcome);
+        self.find_dropped();
+        self.take_left()?;
+        self.survey()?;
+        self.roll()
     }
 
     /// Seals a slot that queries still read from memory: for them it is in one place at any time.
-    fn seal_shown(&mut self, number: u64, path: &PathBuf, head: &Head) -> Result<(), StoreError> {
+    fn seal_shown(
+        &mut self,
+        number: u64,
+        path: PathBuf,
+        head: Arc<Head>,
+    ) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        let gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.seal_one(path, head)?;
+        let _gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.take(&path, &head)?;
         lock(&shared.state).closed.retain(|(it, _)| *it != number);
-        drop(gate);
         self.logs.remove(&number);
-        Ok(())
+        self.finish(path, head)
     }
 
-    fn seal_one(&mut self, path: &PathBuf, head: &Head) -> Result<(), StoreError> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let sealed = seal::seal(&self.shared.shelf, head, &name);
-        if let Err(StoreError::Corrupt { path: damaged, why }) = &sealed {
-            set_aside(damaged, why);
-            seal::seal(&self.shared.shelf, head, &name)?;
-        } else {
-            sealed?;
+    /// Takes a head into the volume of its day.
+    fn take(&mut self, path: &Path, head: &Head) -> Result<(), StoreError> {
+        let name = name_of(path);
+        again_if_damaged(|| seal::take(&self.shared.shelf, head, &name))?;
+        self.sealed_ms = Some(head.slot_ms);
+        if let Some(unrolled) = &mut self.unrolled {
+            unrolled.add(head.slot_ms);
         }
-        self.unrolled
-            .hours
-            .insert(head.slot_ms.div_euclid(HOUR_MS) * HOUR_MS);
-        self.unrolled
-            .days
-            .insert(head.slot_ms.div_euclid(DAY_MS) * DAY_MS);
-        remove(path);
         Ok(())
     }
 
-    /// Rolls up what is complete.
+    /// Adds it to what was rolled up without it. Its log stays until then.
+    fn finish(&mut self, path: PathBuf, head: Arc<Head>) -> Result<(), StoreError> {
+        self.late.push((path, head));
+        self.finish_late()
+    }
+
+    fn finish_late(&mut self) -> Result<(), StoreError> {
+        while let Some((path, head)) = self.late.first() {
+            let name = name_of(path);
+            again_if_damaged(|| seal::finish(&self.shared.shelf, head, &name))?;
+            remove(path);
+            self.late.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Logs of slots that there was no room for in memory: what they hold is not lost.
+    fn find_dropped(&mut self) {
+        let kept: BTreeSet<u64> = {
+            let state = lock(&self.shared.state);
+            let closed = state.closed.iter().map(|(number, _)| *number);
+            closed.chain([state.number]).collect()
+        };
+        let dropped: Vec<u64> = self.logs.keys().copied().collect();
+        for number in dropped.into_iter().filter(|it| !kept.contains(it)) {
+            if let Some(log) = self.logs.remove(&number)
+                && let Err(error) = self.find(&log.path)
+            {
+                tracing::warn!(%error, "a log of samples cannot be read");
+            }
+        }
+    }
+
+    /// Rolls up what is complete: every hour and day but that of the present. By the clock alone it could not be said,
+    /// as somebody may set it.
     fn roll(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        let newest = {
+        // Also those whose slots are still in memory: what is rolled up without them would have them late.
+        let mut present: Vec<i64> = {
             let state = lock(&shared.state);
-            let heads = state.closed.iter().map(|(_, head)| head.slot_ms);
             let current = (!state.current.is_empty()).then_some(state.current.slot_ms);
-            let sealed = self.unrolled.hours.last().copied();
-            heads.chain(current).chain(sealed).max()
+            let closed = state.closed.iter().map(|(_, head)| head.slot_ms);
+            closed.chain(current).collect()
         };
-        let Some(newest) = newest else { return Ok(()) };
-        let is_complete = |end_ms: i64| end_ms <= newest;
-        let hours: Vec<i64> = self.unrolled.hours.iter().copied().collect();
-        for hour_ms in hours.into_iter().filter(|it| is_complete(it + HOUR_MS)) {
+        if present.is_empty() {
+            present.extend(self.sealed_ms);
+        }
+        let Some(unrolled) = self.unrolled.as_mut().filter(|_| !present.is_empty()) else {
+            return Ok(());
+        };
+        let is_complete = |begin_ms: &i64, length_ms| {
+            let stretch = *begin_ms..begin_ms + length_ms;
+            !present.iter().any(|slot_ms| stretch.contains(slot_ms))
+        };
+        let hours: Vec<i64> = unrolled.hours.iter().copied().collect();
+        for hour_ms in hours.into_iter().filter(|it| is_complete(it, HOUR_MS)) {
             let _gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
             again_if_damaged(|| seal::roll_hour(&shared.shelf, hour_ms))?;
-            self.unrolled.hours.remove(&hour_ms);
+            unrolled.hours.remove(&hour_ms);
         }
-        let days: Vec<i64> = self.unrolled.days.iter().copied().collect();
-        for day_ms in days.into_iter().filter(|it| is_complete(it + DAY_MS)) {
+        let days: Vec<i64> = unrolled.days.iter().copied().collect();
+        for day_ms in days.into_iter().filter(|it| is_complete(it, DAY_MS)) {
             let _gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
             again_if_damaged(|| seal::roll_day(&shared.shelf, day_ms))?;
-            self.unrolled.days.remove(&day_ms);
-            let present: BTreeSet<String> = logs(&shared.shelf)
-                .iter()
-                .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-                .collect();
-            seal::forget_logs(&shared.shelf, day_ms, &present)?;
+            unrolled.days.remove(&day_ms);
+            let logs = logs(&shared.shelf);
+            let logs = logs.iter().map(|path| name_of(path)).collect();
+            again_if_damaged(|| seal::forget_logs(&shared.shelf, day_ms, &logs))?;
         }
         Ok(())
     }
 
     fn answer(&mut self, request: Request) {
         match request {
+            Request::Flush(answer) => {
+                self.flush();
+                // Who asked may not wait any more.
+                let _told = answer.send(self.outcome());
+            }
             Request::Settle(answer) => {
                 let closed = {
                     let mut state = lock(&self.shared.state);
@@ -309,25 +410,24 @@ impl Writer {
                     state.closed.iter().cloned().collect()
                 };
                 self.seal(closed);
-                let why = match &*self.shared.condition.borrow() {
-                    Condition::Healthy => Ok(()),
-                    Condition::Degraded { why } => Err(StoreError::Io {
-                        path: self.shared.shelf.dir().to_owned(),
-                        why: why.clone(),
-                    }),
-                };
-                // Who asked may not wait any more.
-                let _told = answer.send(why);
+                if self.troubles[Part::Volumes as usize].is_none() {
+                    // Nothing is left that the log could not take.
+                    self.tell(Part::Log, Ok(()));
+                }
+                let _told = answer.send(self.outcome());
             }
             Request::Retain(retention, now_ms, answer) => {
                 let shared = Arc::clone(&self.shared);
                 let gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
+                let unrolled = &self.unrolled;
                 let needed = |place: &Place| {
                     let has = |begin: &i64| (place.first_ms..place.end_ms).contains(begin);
-                    match place.tier {
-                        Tier::Raw => self.unrolled.hours.iter().any(has),
-                        Tier::Minute => self.unrolled.days.iter().any(has),
-                        Tier::Hour => false,
+                    match (unrolled, place.tier) {
+                        (Some(unrolled), Tier::Raw) => unrolled.hours.iter().any(has),
+                        (Some(unrolled), Tier::Minute) => unrolled.days.iter().any(has),
+                        // What has to be rolled up is not known.
+                        (None, Tier::Raw | Tier::Minute) => true,
+                        (_, Tier::Hour) => false,
                     }
                 };
                 let freed = retain::retain(&shared.shelf, &retention, now_ms, &needed);
@@ -337,13 +437,24 @@ impl Writer {
         }
     }
 
-    /// Says how it went.
-    fn tell(&self, outcome: Result<(), StoreError>) {
-        let condition = match outcome {
-            Ok(()) => Condition::Healthy,
-            Err(error) => Condition::Degraded {
-                why: error.to_string(),
-            },
+    /// How it goes, for those who wait for it.
+    fn outcome(&self) -> Result<(), StoreError> {
+        match &*self.shared.condition.borrow() {
+            Condition::Healthy => Ok(()),
+            Condition::Degraded { why } => Err(StoreError::Io {
+                path: self.shared.shelf.dir().to_owned(),
+                why: why.clone(),
+            }),
+        }
+    }
+
+    /// Says how it went with a part.
+    fn tell(&mut self, part: Part, outcome: Result<(), StoreError>) {
+        self.troubles[part as usize] = outcome.err().map(|error| error.to_string());
+        let mut troubles = self.troubles.iter().flatten();
+        let condition = match troubles.next() {
+            None => Condition::Healthy,
+            Some(why) => Condition::Degraded { why: why.clone() },
         };
         self.shared.condition.send_if_modified(|known| {
             let is_news = *known != condition;
@@ -369,14 +480,18 @@ impl State {
         let closed = std::mem::replace(&mut self.current, next);
         self.closed.push_back((self.number, Arc::new(closed)));
         self.number += 1;
-        if self.closed.len() > MOST_CLOSED {
+        let is_too_much = |closed: &VecDeque<(u64, Arc<Head>)>| {
+            let values: usize = closed.iter().map(|(_, head)| head.values).sum();
+            closed.len() > 1 && (closed.len() > MOST_CLOSED || values > MOST_CLOSED_VALUES)
+        };
+        while is_too_much(&self.closed) {
             self.closed.pop_front();
             self.lost += 1;
         }
     }
 }
 
-fn again_if_damaged(work: impl Fn() -> Result<(), StoreError>) -> Result<(), StoreError> {
+fn again_if_damaged<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     match work() {
         Err(StoreError::Corrupt { path, why }) => {
             set_aside(&path, &why);
@@ -386,9 +501,10 @@ fn again_if_damaged(work: impl Fn() -> Result<(), StoreError>) -> Result<(), Sto
     }
 }
 
-/// Renames a damaged volume: never deleted, and in nobody's way.
-fn set_aside(path: &PathBuf, why: &str) {
-    let aside = open::with_suffix(path, &format!(".damaged-{}", now_ms()));
+/// Renames what is damaged: never deleted, and in nobody's way.
+fn set_aside(path: &Path, why: &str) {
+    let suffix = format!("{ASIDE}{}", now_ms());
+    let aside = open::with_suffix(path, &suffix);
     match std::fs::rename(path, &aside) {
         Ok(()) => tracing::error!(
             why,
@@ -397,18 +513,34 @@ fn set_aside(path: &PathBuf, why: &str) {
         ),
         Err(error) => tracing::error!(why, %error, path = %path.display(), "samples are damaged"),
     }
+    // What was being written to it says nothing about a new one.
+    let journal = open::with_suffix(path, JOURNAL);
+    if journal.exists()
+        && let Err(error) = std::fs::rename(&journal, open::with_suffix(&aside, JOURNAL))
+    {
+        tracing::error!(%error, path = %journal.display(), "a journal cannot be set aside");
+    }
 }
 
+/// The logs that there are, in the order of their names, which begin with when they were begun.
 fn logs(shelf: &Shelf) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(shelf.dir().join("log")) else {
         return Vec::new();
     };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|path| !name_of(path).contains(ASIDE))
+        .collect();
     paths.sort();
     paths
 }
 
-fn remove(path: &PathBuf) {
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn remove(path: &Path) {
     // One that was never written is not there.
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound
@@ -417,7 +549,7 @@ fn remove(path: &PathBuf) {
     }
 }
 
-fn private_dir(dir: &PathBuf) -> Result<(), StoreError> {
+fn private_dir(dir: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(dir);

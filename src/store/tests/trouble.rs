@@ -66,10 +66,10 @@ fn a_killed_daemon_loses_nothing_it_acknowledged() {
 }
 
 /// A file system of its own; gone when dropped. `None` where mounting is not allowed.
-struct Mount(TempDir);
+pub(in crate::store) struct Mount(pub(in crate::store) TempDir);
 
 impl Mount {
-    fn tmpfs(options: &str) -> Option<Self> {
+    pub(in crate::store) fn tmpfs(options: &str) -> Option<Self> {
         let directory = TempDir::new().unwrap();
         let mounted = run(
             "mount",
@@ -104,7 +104,7 @@ fn run(program: &str, arguments: &[&str], path: &Path) -> bool {
 }
 
 /// Takes all the space there is.
-fn fill(path: &Path) {
+pub(in crate::store) fn fill(path: &Path) {
     let mut filler = fs::File::create(path).unwrap();
     for size in [1 << 16, 1 << 12, 1] {
         while filler.write_all(&vec![1; size]).is_ok() {}
