@@ -165,10 +165,10 @@ fn move_on(metric: Metric, value: &mut f64, seconds: f64, chance: &mut Chance) {
     let still = chance.part();
     match (definition.motion, definition.unit) {
         (Motion::Counter, Unit::Seconds | Unit::Joules) => {
-            *value += middle / 10.0 * seconds * chance.part()
+            *value += middle / 10.0 * seconds * chance.part();
         }
         (Motion::Counter, Unit::Bytes) if still < 0.3 => {
-            *value += (chance.part() * 500.0).round() * 4_096.0
+            *value += (chance.part() * 500.0).round() * 4_096.0;
         }
         (Motion::Counter, _) => {}
         (Motion::Gauge, Unit::Flag) => {

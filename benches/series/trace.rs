@@ -121,7 +121,7 @@ pub(crate) fn read(path: &Path, begin_ms: i64) -> Vec<Pass> {
                 at_ms += words
                     .next()
                     .and_then(|ms| ms.parse::<i64>().ok())
-                    .expect("a time")
+                    .expect("a time");
             }
             Some(number) => {
                 let number: usize = number.parse().expect("the number of an entity");
@@ -179,7 +179,13 @@ pub(crate) fn pass(at_ms: i64, measured: Vec<(Entity, Readings)>) -> Pass {
         match entity {
             Entity::Host => host.readings = readings,
             Entity::Job(attempt) => jobs.push(Arc::new(job(at, attempt, readings))),
-            part => host.parts.push((part, readings)),
+            part @ (Entity::Core(_)
+            | Entity::Disk(_)
+            | Entity::Net(_)
+            | Entity::Mount(_)
+            | Entity::Sensor(_)
+            | Entity::Gpu(_)
+            | Entity::JobGpu(..)) => host.parts.push((part, readings)),
         }
     }
     Pass {

@@ -281,15 +281,16 @@ fn roll(
 
 /// Which of two volumes is the damaged one: where what is written is whole, it is what is read.
 fn blame(error: StoreError, read: &Volume, from: &Place, to: &Place) -> StoreError {
-    match error {
-        StoreError::Corrupt { path, why } if path == to.path && !read.is_whole() => {
-            StoreError::Corrupt {
-                path: from.path.clone(),
-                why,
-            }
-        }
-        error => error,
+    if let StoreError::Corrupt { path, why } = &error
+        && *path == to.path
+        && !read.is_whole()
+    {
+        return StoreError::Corrupt {
+            path: from.path.clone(),
+            why: why.clone(),
+        };
     }
+    error
 }
 
 fn add_minutes(hours: &mut Rollups, hour: u8, minutes: &Rollups) {
