@@ -329,7 +329,7 @@ fn state(at: Stamp, index: usize, readings: Readings) -> GpuState {
             condition: GpuCondition::Ok,
             readings,
             processes: Vec::new(),
-            measures_processes: true,
+            sees_all_processes: true,
         },
         holders: Vec::new(),
         since_ms: 0,

@@ -1,26 +1,34 @@
-//! History for people: several runs over one axis, and where the time of a run went.
+//! History for people: several runs over one axis, in what they told and in what they used.
 
 use crate::api::call::{Call, Param, harmless};
-use crate::api::problem::{Failure, invalid, not_found};
-use crate::api::progress::{POINTS, attempt_of, newest, number_of_points};
+use crate::api::problem::{Failure, invalid};
+use crate::api::progress::{MOST_POINTS, POINTS, number_of_points};
 use crate::api::routes::{Answer, Content, Route, schema};
+use crate::api::runs::{Run, Told};
 use crate::api::service::json;
 use crate::auth::Action;
-use crate::model::attempt::Attempt;
 use crate::model::comparison::{Axis, Scatter, Track, align};
 use crate::model::curve::{Quantity, Spread};
-use crate::model::id::{AttemptId, JobId};
-use crate::model::phases::Phases;
-use crate::model::progress::Progress;
-use crate::store::{JobHistory, Stretch};
-use crate::wire::comparison::{Comparison, PhaseList, Run, RunQuantity};
-use crate::wire::convert::{Audience, phase_view, run_point, timestamp};
+use crate::model::entity::{Entity, SeriesKey};
+use crate::model::metric::Metric;
+use crate::store::Range;
+use crate::wire::comparison::{Comparison, Run as RunView, RunQuantity};
+use crate::wire::convert::{Audience, run_point, timestamp};
 use crate::wire::error::ProblemKind;
 use axum::http::{Method, StatusCode};
+use std::fmt;
 
 /// Most runs, and most quantities, of one request.
 const MOST_RUNS: usize = 20;
 const MOST_QUANTITIES: usize = 20;
+
+/// What runs are compared in that told of no metrics.
+const USED: [Metric; 4] = [
+    Metric::CpuPercent,
+    Metric::MemoryBytes,
+    Metric::GpuPercent,
+    Metric::GpuMemoryBytes,
+];
 
 const COMPARE: &[Param] = &[
     Param {
@@ -33,7 +41,7 @@ const COMPARE: &[Param] = &[
         name: "quantity",
         of_type: "string",
         repeatable: true,
-        summary: "What of them: percent, step, rate, metric.NAME, …, at most 20; all metrics of the first run unless given",
+        summary: "What of them: percent, step, rate, metric.NAME, or what they used, as in cpu.percent; at most 20; all metrics of the first run unless given, or else its use of CPU, memory and GPUs",
     },
     Param {
         name: "x",
@@ -49,13 +57,6 @@ const COMPARE: &[Param] = &[
     },
 ];
 
-const PHASES: &[Param] = &[Param {
-    name: "attempt",
-    of_type: "integer",
-    repeatable: false,
-    summary: "Which attempt; the newest unless given",
-}];
-
 pub(super) fn routes() -> Vec<Route> {
     use ProblemKind as P;
     vec![
@@ -63,103 +64,160 @@ pub(super) fn routes() -> Vec<Route> {
             .says("Several runs, drawn over one axis")
             .gives(200, Content::Json(schema::<Comparison>))
             .fails(&[P::InvalidRequest, P::NotFound, P::NotPermitted]),
-        Route::new(
-            Method::GET,
-            "/v1/jobs/{id}/phases",
-            "job_phases",
-            PHASES,
-            phases,
-        )
-        .says("Where the time of an attempt went, slowest part first")
-        .gives(200, Content::Json(schema::<PhaseList>))
-        .fails(&[P::InvalidRequest, P::NotFound]),
     ]
 }
 
-/// A run that was asked for.
-struct Wanted {
-    record: JobHistory,
-    attempt: u32,
+/// What runs are compared in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Compared {
+    /// What they told of themselves.
+    Told(Quantity),
+    /// What was measured of them.
+    Used(Metric),
 }
 
-impl Wanted {
-    fn started_ms(&self) -> Option<i64> {
-        let attempt = self.attempt()?;
-        Some(attempt.started.unwrap_or(attempt.claimed).wall_ms)
+impl Compared {
+    fn read(text: &str) -> Result<Self, Failure> {
+        let told = text.parse().map(Self::Told);
+        let either = told.or_else(|why| text.parse().map(Self::Used).map_err(|_| why));
+        either.map_err(|why| {
+            let shown = harmless(text);
+            let why = format_args!("\"{shown}\": {why}, and what a job uses, as in cpu.percent");
+            invalid("quantity", why)
+        })
     }
 
-    fn attempt(&self) -> Option<&Attempt> {
-        let mut attempts = self.record.attempts.iter();
-        attempts.find(|it| it.id.attempt == self.attempt)
+    /// Whether it is for the owner's eyes alone.
+    fn is_private(&self) -> bool {
+        matches!(self, Self::Told(Quantity::Metric(_)))
     }
 
-    fn stretch(&self) -> Stretch {
-        Stretch {
-            job: self.record.job.id,
-            attempt: Some(self.attempt),
-            since_ms: i64::MIN,
-            until_ms: i64::MAX,
+    fn unit(&self) -> Option<&'static str> {
+        match self {
+            Self::Told(quantity) => quantity.unit(),
+            Self::Used(metric) => Some(metric.definition().unit.as_str()),
         }
     }
 }
 
-/// What a run told, point by point.
-type Points = Vec<(i64, Progress)>;
-
-async fn wanted(call: &Call, text: &str) -> Result<Wanted, Failure> {
-    let attempt: Option<AttemptId> = text.parse().ok();
-    let job = attempt.map(|it| it.job);
-    let Some(job) = job.or_else(|| text.parse().ok().map(JobId)) else {
-        let text = harmless(text);
-        let why = format!("\"{text}\" is neither a job nor an attempt: write 42 or 42.1");
-        return Err(invalid("run", why));
-    };
-    let record = call.shared.read(move |archive| archive.job(job)).await?;
-    let record = record.ok_or_else(|| not_found(format_args!("job {job}")))?;
-    let attempt = attempt_of(&record, attempt.map(|it| it.attempt))?;
-    Ok(Wanted { record, attempt })
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(quantity) => quantity.fmt(f),
+            Self::Used(metric) => metric.fmt(f),
+        }
+    }
 }
 
-async fn points(call: &Call, run: &Wanted) -> Result<Points, Failure> {
-    let stretch = run.stretch();
-    let newest = newest(call, &run.record, run.attempt);
-    let read = move |archive: &crate::store::Reader| archive.progress_points(&stretch, newest);
-    call.shared.read(read).await
+/// A run, and where it was when.
+struct Course {
+    run: Run,
+    told: Told,
+    track: Option<Track>,
+}
+
+impl Course {
+    fn new(run: Run, told: Told, axis: Axis) -> Self {
+        let place = match axis {
+            Axis::Time => None,
+            Axis::Step => Some(Quantity::Step),
+            Axis::Percent => Some(Quantity::Percent),
+        };
+        let track = place.map(|place| {
+            let mut track = Track::default();
+            for (at_ms, progress) in &told {
+                place
+                    .of(progress)
+                    .into_iter()
+                    .for_each(|x| track.add(*at_ms, x));
+            }
+            track
+        });
+        Self { run, told, track }
+    }
+
+    /// Where on the axis it was at a time, as far as that is known.
+    fn place(&self, at_ms: i64) -> Option<f64> {
+        match &self.track {
+            Some(track) => track.at(at_ms),
+            None => Some((at_ms - self.run.began_ms()?) as f64 / 1_000.0),
+        }
+    }
+
+    async fn scatter(&self, call: &Call, compared: &Compared) -> Result<Scatter, Failure> {
+        let values = match compared {
+            Compared::Told(quantity) => self.values_told(quantity),
+            Compared::Used(metric) => self.values_used(call, *metric).await?,
+        };
+        let places = values.into_iter();
+        let scatter = places.filter_map(|(at_ms, spread)| Some((self.place(at_ms)?, spread)));
+        Ok(scatter.collect())
+    }
+
+    fn values_told(&self, quantity: &Quantity) -> Vec<(i64, Spread)> {
+        let values = self.told.iter().filter_map(|(at_ms, progress)| {
+            let value = quantity.of(progress)?;
+            Some((*at_ms, Spread::of(value)))
+        });
+        values.collect()
+    }
+
+    async fn values_used(
+        &self,
+        call: &Call,
+        metric: Metric,
+    ) -> Result<Vec<(i64, Spread)>, Failure> {
+        let Some(began_ms) = self.run.began_ms() else {
+            return Ok(Vec::new());
+        };
+        let range = Range {
+            since_ms: began_ms,
+            until_ms: self.run.end_ms(),
+            // They are gathered again by their places, so as finely as may be.
+            most: MOST_POINTS,
+            percentiles: false,
+        };
+        let entity = Entity::Job(self.run.id);
+        let keys = [SeriesKey { entity, metric }];
+        let samples = call.shared.samples.clone();
+        let read = move || samples.query(&keys, range);
+        let lines = call.shared.blocking(read).await??;
+        let points = lines.into_iter().flatten();
+        Ok(points.map(|point| (point.at_ms, point.spread)).collect())
+    }
 }
 
 async fn compare(call: Call) -> Answer {
     let axis: Option<Axis> = call.value("x", "time, step or percent")?;
     let axis = axis.unwrap_or(Axis::Time);
     let most = number_of_points("points", call.value("points", POINTS)?)?;
-    let texts: Vec<&str> = call.values("run").collect();
-    if texts.is_empty() || texts.len() > MOST_RUNS {
-        let why = format_args!("name 1 to {MOST_RUNS} runs, as in run=42&run=43.1");
-        return Err(invalid("run", why));
-    }
-    let mut runs: Vec<(Wanted, Points)> = Vec::new();
-    for text in texts {
-        let run = wanted(&call, text).await?;
-        let points = points(&call, &run).await?;
-        runs.push((run, points));
-    }
-    let quantities = quantities(&call, &runs)?;
-    for (run, _) in &runs {
-        let owner = run.record.job.owner.uid;
-        let is_private = |quantity: &Quantity| matches!(quantity, Quantity::Metric(_));
-        if call.audience(owner) != Audience::Owner && quantities.iter().any(is_private) {
+    let wanted = wanted(&call)?;
+    let courses = courses(&call, axis).await?;
+    let chosen = match &wanted[..] {
+        [] => of_itself(&courses),
+        wanted => wanted.to_vec(),
+    };
+    for course in &courses {
+        let owner = course.run.owner();
+        if call.audience(owner) != Audience::Owner && chosen.iter().any(Compared::is_private) {
             // Says why, and whom to ask.
             call.permit(Action::ReadJob, Some(owner))?;
         }
     }
-    let mut shown: Vec<Run> = runs.iter().map(|(run, _)| empty_run(run)).collect();
-    for quantity in &quantities {
-        let scatters = runs.iter();
-        let scatters = scatters.map(|(run, points)| scatter(axis, quantity, run, points));
-        let aligned = align(scatters.collect(), most);
-        for (run, points) in shown.iter_mut().zip(aligned) {
+    let mut runs: Vec<RunView> = courses.iter().map(|it| run_view(&it.run)).collect();
+    for compared in &chosen {
+        let mut scatters = Vec::with_capacity(courses.len());
+        for course in &courses {
+            scatters.push(course.scatter(&call, compared).await?);
+        }
+        if wanted.is_empty() && scatters.iter().all(Vec::is_empty) {
+            // Nobody asked for it, and nobody has it.
+            continue;
+        }
+        for (run, points) in runs.iter_mut().zip(align(scatters, most)) {
             run.quantities.push(RunQuantity {
-                name: quantity.to_string(),
-                unit: quantity.unit().map(str::to_owned),
+                name: compared.to_string(),
+                unit: compared.unit().map(str::to_owned),
                 points: points
                     .iter()
                     .map(|(x, spread)| run_point(*x, spread))
@@ -168,86 +226,64 @@ async fn compare(call: Call) -> Answer {
         }
     }
     let x = axis.to_string();
-    json(StatusCode::OK, &Comparison { x, runs: shown })
+    json(StatusCode::OK, &Comparison { x, runs })
 }
 
-fn quantities(call: &Call, runs: &[(Wanted, Points)]) -> Result<Vec<Quantity>, Failure> {
-    let mut quantities: Vec<Quantity> = Vec::new();
+async fn courses(call: &Call, axis: Axis) -> Result<Vec<Course>, Failure> {
+    let texts: Vec<&str> = call.values("run").collect();
+    if texts.is_empty() || texts.len() > MOST_RUNS {
+        let why = format_args!("name 1 to {MOST_RUNS} runs, as in run=42&run=43.1");
+        return Err(invalid("run", why));
+    }
+    let mut courses = Vec::with_capacity(texts.len());
+    for text in texts {
+        let run = Run::named(call, text).await?;
+        let told = run.told(call).await?;
+        courses.push(Course::new(run, told, axis));
+    }
+    Ok(courses)
+}
+
+/// The quantities that were asked for, each once.
+fn wanted(call: &Call) -> Result<Vec<Compared>, Failure> {
+    let mut wanted: Vec<Compared> = Vec::new();
     for text in call.values("quantity") {
-        let quantity = text.parse().map_err(|error| {
-            invalid("quantity", format_args!("\"{}\": {error}", harmless(text)))
-        })?;
-        if !quantities.contains(&quantity) {
-            quantities.push(quantity);
+        let compared = Compared::read(text)?;
+        if !wanted.contains(&compared) {
+            wanted.push(compared);
         }
     }
-    if quantities.is_empty() {
-        let first = runs.first().and_then(|(_, points)| points.last());
-        let metrics = first
-            .iter()
-            .flat_map(|(_, progress)| progress.metrics.keys());
-        quantities.extend(metrics.cloned().map(Quantity::Metric).take(MOST_QUANTITIES));
-    }
-    if quantities.is_empty() || quantities.len() > MOST_QUANTITIES {
+    if wanted.len() > MOST_QUANTITIES {
         let why = format_args!(
-            "name 1 to {MOST_QUANTITIES}, as in quantity=percent or quantity=metric.loss"
+            "name at most {MOST_QUANTITIES}, as in quantity=metric.loss&quantity=cpu.percent"
         );
         return Err(invalid("quantity", why));
     }
-    Ok(quantities)
+    Ok(wanted)
 }
 
-fn empty_run(run: &Wanted) -> Run {
-    let job = &run.record.job;
+/// What is compared where nobody says in what.
+fn of_itself(courses: &[Course]) -> Vec<Compared> {
+    let last = courses.first().and_then(|course| course.told.last());
+    let metrics = last
+        .iter()
+        .flat_map(|(_, progress)| progress.metrics.keys().cloned())
+        .map(|name| Compared::Told(Quantity::Metric(name)))
+        .take(MOST_QUANTITIES);
+    let metrics: Vec<Compared> = metrics.collect();
+    if metrics.is_empty() {
+        return USED.map(Compared::Used).to_vec();
+    }
+    metrics
+}
+
+fn run_view(run: &Run) -> RunView {
     let started = run.attempt().and_then(|attempt| attempt.started);
-    Run {
-        job: job.id.0,
-        attempt: run.attempt,
-        name: job.spec.name.clone(),
+    RunView {
+        job: run.id.job.0,
+        attempt: run.id.attempt,
+        name: run.record.job.spec.name.clone(),
         started_at: started.map(|at| timestamp(at.wall_ms)),
         quantities: Vec::new(),
     }
-}
-
-fn scatter(axis: Axis, quantity: &Quantity, run: &Wanted, points: &Points) -> Scatter {
-    let began_ms = run.started_ms().unwrap_or_default();
-    let mut track = Track::default();
-    for (at_ms, progress) in points {
-        let x = match axis {
-            Axis::Time => Some((at_ms - began_ms) as f64 / 1_000.0),
-            Axis::Step => progress.step,
-            Axis::Percent => progress.percent,
-        };
-        x.into_iter().for_each(|x| track.add(*at_ms, x));
-    }
-    let values = points.iter().filter_map(|(at_ms, progress)| {
-        let value = quantity.of(progress)?;
-        Some((track.at(*at_ms)?, Spread::of(value)))
-    });
-    values.collect()
-}
-
-async fn phases(call: Call) -> Answer {
-    let id = call.job_id()?;
-    let attempt: Option<u32> = call.value("attempt", "the number of an attempt")?;
-    let record = call.shared.read(move |archive| archive.job(id)).await?;
-    let record = record.ok_or_else(|| not_found(format_args!("job {id}")))?;
-    let attempt = attempt_of(&record, attempt)?;
-    let run = Wanted { record, attempt };
-    let points = points(&call, &run).await?;
-    let mut phases = Phases::default();
-    for (at_ms, progress) in &points {
-        phases.add(*at_ms, progress);
-    }
-    let ended = run.attempt().and_then(|attempt| attempt.ended);
-    let end_ms = ended.map_or_else(crate::api::now_ms, |at| at.wall_ms);
-    let ran_ms = run
-        .started_ms()
-        .map(|began_ms| end_ms.saturating_sub(began_ms));
-    let audience = call.audience(run.record.job.owner.uid);
-    let parts = phases.finish(end_ms);
-    // What a job calls its phases is its owner's alone, as in its progress.
-    let parts = parts.iter().filter(|_| audience == Audience::Owner);
-    let items = parts.map(|part| phase_view(part, ran_ms)).collect();
-    json(StatusCode::OK, &PhaseList { attempt, items })
 }

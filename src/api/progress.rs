@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 mod check;
 
 const DEFAULT_POINTS: usize = 1_000;
-const MOST_POINTS: usize = 10_000;
+pub(super) const MOST_POINTS: usize = 10_000;
 /// How many points may be asked for.
 pub(super) const POINTS: &str = "a number from 1 to 10000";
 

@@ -18,8 +18,8 @@ pub struct Share {
     pub utilization_percent: Option<f64>,
     /// Memory that it holds; absent where the driver does not tell of any of its processes.
     pub memory_bytes: Option<u64>,
-    /// Which part of the energy of the GPU is its, 0 to 1.
-    pub energy_part: f64,
+    /// Which part of the energy of the GPU is its, 0 to 1; absent where others may be on it that are not seen.
+    pub energy_part: Option<f64>,
     /// Its processes.
     pub pids: Vec<u32>,
 }
@@ -28,7 +28,7 @@ pub struct Share {
 #[derive(Default)]
 struct Use {
     memory_bytes: Option<u64>,
-    utilization_percent: f64,
+    utilization_percent: Option<f64>,
 }
 
 /// What each attempt uses of a GPU. `holders` says whose its processes are, in their order.
@@ -40,19 +40,27 @@ pub fn shares(sample: &GpuSample, holders: &[Holder]) -> BTreeMap<AttemptId, Sha
         let it = parties.entry(holder.attempt()).or_default();
         let it = it.entry(process.pid).or_default();
         it.memory_bytes = it.memory_bytes.max(process.memory_bytes);
-        let utilization = process.utilization_percent.unwrap_or(0.0);
-        it.utilization_percent = it.utilization_percent.max(utilization);
+        let both = it.utilization_percent.zip(process.utilization_percent);
+        it.utilization_percent = match both {
+            Some((one, other)) => Some(one.max(other)),
+            None => it.utilization_percent.or(process.utilization_percent),
+        };
     }
-    let parts = energy_parts(&parties, sample.measures_processes);
-    let is_sole = parties.len() == 1;
+    let parts = if sample.sees_all_processes {
+        energy_parts(&parties)
+    } else {
+        BTreeMap::new()
+    };
+    let is_sole = parties.len() == 1 && sample.sees_all_processes;
     let device_percent = sample.readings.get(Metric::UtilizationPercent);
     let mut shares = BTreeMap::new();
     for (attempt, uses) in parties {
         let Some(id) = attempt else { continue };
         let known = uses.values().filter_map(|it| it.memory_bytes);
         let memory_bytes = known.reduce(u64::saturating_add);
-        let (quality, utilization_percent) = if sample.measures_processes {
-            let sum: f64 = uses.values().map(|it| it.utilization_percent).sum();
+        // A process that has only just come was not measured yet, and so the sum of it and others is not known.
+        let measured: Option<f64> = uses.values().map(|it| it.utilization_percent).sum();
+        let (quality, utilization_percent) = if let Some(sum) = measured {
             (ShareQuality::Measured, Some(sum.min(100.0)))
         } else if is_sole && device_percent.is_some() {
             (ShareQuality::Sole, device_percent)
@@ -65,7 +73,7 @@ pub fn shares(sample: &GpuSample, holders: &[Holder]) -> BTreeMap<AttemptId, Sha
             quality,
             utilization_percent,
             memory_bytes,
-            energy_part: parts.get(&attempt).copied().unwrap_or(0.0),
+            energy_part: parts.get(&attempt).copied(),
             pids: uses.into_keys().collect(),
         };
         shares.insert(id, share);
@@ -77,18 +85,16 @@ pub fn shares(sample: &GpuSample, holders: &[Holder]) -> BTreeMap<AttemptId, Sha
 /// either, to all processes alike. What is nobody's job takes its part too.
 fn energy_parts(
     parties: &BTreeMap<Option<AttemptId>, BTreeMap<u32, Use>>,
-    is_measured: bool,
 ) -> BTreeMap<Option<AttemptId>, f64> {
     let total = |weigh: &dyn Fn(&Use) -> f64| -> BTreeMap<Option<AttemptId>, f64> {
         let sums = parties.iter();
         sums.map(|(party, uses)| (*party, uses.values().map(weigh).sum()))
             .collect()
     };
-    let by_use = total(&|it| it.utilization_percent);
-    let all_told = parties
-        .values()
-        .flat_map(BTreeMap::values)
-        .all(|it| it.memory_bytes.is_some());
+    let by_use = total(&|it| it.utilization_percent.unwrap_or(0.0));
+    let mut all = parties.values().flat_map(BTreeMap::values);
+    let is_measured = all.clone().all(|it| it.utilization_percent.is_some());
+    let all_told = all.all(|it| it.memory_bytes.is_some());
     // Bytes of memory as a weight need no more than 53 bits.
     let by_memory = total(&|it| it.memory_bytes.unwrap_or(0) as f64);
     let has_any = |weights: &BTreeMap<_, f64>| weights.values().any(|weight| *weight > 0.0);

@@ -89,9 +89,13 @@ pub struct GpuSample {
     /// Who uses it.
     #[serde(default)]
     pub processes: Vec<GpuProcess>,
-    /// Whether shares of processes were measured, so that a process without one computed nothing.
-    #[serde(default)]
-    pub measures_processes: bool,
+    /// Whether these are all of them, so that one who is alone among them is alone on the GPU.
+    #[serde(default = "yes")]
+    pub sees_all_processes: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A process that uses a GPU.

@@ -236,8 +236,10 @@ impl Ledger {
                 Some((*attempt, share, to_ms.saturating_sub(from_ms)))
             })
             .collect();
-        let part_of = |share: &Share, lived_ms: u64| share.energy_part * lived_ms as f64;
-        let parts = parties.iter().map(|(_, share, ms)| part_of(share, *ms));
+        let part_of = |share: &Share, lived_ms: u64| Some(share.energy_part? * lived_ms as f64);
+        let parts = parties
+            .iter()
+            .filter_map(|(_, share, ms)| part_of(share, *ms));
         // One that came and one that went may both count for the time between; then there is too much.
         let whole = parts.sum::<f64>().max(span_ms as f64);
         for (attempt, share, lived_ms) in parties {
@@ -254,10 +256,10 @@ impl Ledger {
                 gpu.busy_seconds += seconds * percent / 100.0;
             }
             if let Some(joules) = energy_joules
+                && let Some(part) = part_of(share, lived_ms)
                 && whole > 0.0
             {
-                let part = part_of(share, lived_ms) / whole;
-                *gpu.energy_joules.get_or_insert(0.0) += joules * part;
+                *gpu.energy_joules.get_or_insert(0.0) += joules * part / whole;
             }
         }
     }

@@ -72,7 +72,15 @@ fn a_job_is_told_which_gpus_it_uses_and_how_much() {
         "{gpus:#}"
     );
     gate.say("go");
-    assert_eq!(host.ended(job)["state"], "completed");
+    let ended = host.ended(job);
+    assert_eq!(ended["state"], "completed");
+    let used = &ended["attempts"][0]["gpu_usage"];
+    let peak = json!(8_u64 << 30);
+    assert_eq!(used["gpus"][0]["memory_peak_bytes"], peak, "{ended:#}");
+    assert_eq!(used["mean_utilization_percent"], json!(60.0), "{ended:#}");
+    let shown = host.stoke_ok(&["show", &job.to_string()]);
+    let columns = ["HELD", "ENERGY", " GPU-0", "60%", "8.0 GiB"];
+    assert!(columns.iter().all(|it| shown.contains(it)), "{shown}");
 }
 
 #[test]

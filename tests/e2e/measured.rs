@@ -398,6 +398,20 @@ fn people_see_what_is_measured() {
         compared.starts_with("metric.loss\n") && compared.matches("busy").count() == 2,
         "{compared}"
     );
+    let used = host.stoke_ok(&["compare", "1", "-q", "cpu.percent", "-q", "memory.bytes"]);
+    assert!(
+        used.starts_with("cpu.percent  percent\n") && used.contains("\nmemory.bytes  bytes\n"),
+        "{used}"
+    );
+    assert_eq!(used.matches("1.1").count(), 2, "{used}");
+    let plain = host.sh("true");
+    host.ended(plain);
+    // One that told of nothing and was gone too soon to be measured has nothing to compare.
+    let nothing = host.stoke_ok(&["compare", "2"]);
+    assert!(
+        nothing.contains("nothing to compare") || nothing.contains("cpu.percent"),
+        "{nothing}"
+    );
     host.stoke_ok(&["show", "--phases", "1"]);
 }
 

@@ -200,11 +200,10 @@ fn tqdm() {
     assert_eq!(shown["percent"], 0.4, "{shown:#}");
     assert_eq!(shown["source"], "tqdm", "{shown:#}");
     let number = |name: &str| shown[name].as_f64().unwrap_or_else(|| panic!("{shown:#}"));
-    assert!((20.0..=100.0).contains(&number("rate")), "{shown:#}");
-    assert!(
-        (100.0..=500.0).contains(&number("eta_seconds")),
-        "{shown:#}"
-    );
+    // A step takes 10 ms and what the machine adds; lines are seen a moment after they are written, and two of them
+    // may be seen closer together than they were written.
+    assert!((20.0..=120.0).contains(&number("rate")), "{shown:#}");
+    assert!((80.0..=500.0).contains(&number("eta_seconds")), "{shown:#}");
     go.open();
     kept(&host, id);
 }

@@ -51,7 +51,7 @@ fn gpu(job: u64) -> GpuState {
                 process(8, None, None),
                 process(9, None, None),
             ],
-            measures_processes: true,
+            sees_all_processes: true,
         },
         holders: vec![
             Holder::Job(attempt_id(job, 1)),

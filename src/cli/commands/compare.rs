@@ -26,7 +26,7 @@ pub struct CompareArgs {
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<String>,
     /// Compare this: percent, step, rate, metric.loss, cpu.percent, … (can be repeated); all metrics of the first run
-    /// unless given
+    /// unless given, or else what the runs used of CPU, memory and GPUs
     #[arg(long = "quantity", short, value_name = "QUANTITY")]
     quantities: Vec<String>,
     /// Compare at equal time, step or percent

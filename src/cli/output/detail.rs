@@ -166,6 +166,13 @@ impl Page<'_> {
         let rows: Vec<_> = attempts.iter().map(|it| self.attempt(it)).collect();
         let (head, rows) = known_columns(&head, rows);
         self.out += &plain(&head, rows, self.look);
+        let devices: Vec<_> = attempts.iter().flat_map(devices).collect();
+        if !devices.is_empty() {
+            self.line("");
+            let head = ["ATTEMPT", "DEVICE", "HELD", "BUSY", "MEMORY", "ENERGY"];
+            let (head, devices) = known_columns(&head, devices);
+            self.out += &plain(&head, devices, self.look);
+        }
     }
 
     fn attempt(&self, attempt: &AttemptView) -> Vec<(Tone, String)> {
@@ -235,6 +242,37 @@ impl Page<'_> {
         let distance = self.look.paint(Tone::Faint, &format!("({distance})"));
         self.field(label, &format!("{} {distance}", self.look.date_time(time)));
     }
+}
+
+/// What an attempt used of each GPU, and of the CPUs what only energy tells.
+fn devices(attempt: &AttemptView) -> Vec<Vec<(Tone, String)>> {
+    let Some(used) = &attempt.gpu_usage else {
+        return Vec::new();
+    };
+    let number = attempt.attempt.to_string();
+    let row =
+        |device: String, held, busy: Option<f64>, memory: Option<u64>, energy: Option<f64>| {
+            vec![
+                (Tone::Strong, number.clone()),
+                (Tone::Plain, device),
+                (Tone::Plain, held),
+                (Tone::Plain, busy.map(usage::percent).unwrap_or_default()),
+                (Tone::Plain, memory.map(bytes).unwrap_or_default()),
+                (Tone::Plain, energy.map(usage::energy).unwrap_or_default()),
+            ]
+        };
+    let gpus = used.gpus.iter().map(|gpu| {
+        row(
+            harmless(&gpu.uuid).into_owned(),
+            duration(gpu.seconds),
+            gpu.mean_utilization_percent,
+            gpu.memory_peak_bytes,
+            gpu.energy_joules,
+        )
+    });
+    let cpus = used.cpu_energy_joules;
+    let cpus = cpus.map(|joules| row("CPUs".to_owned(), String::new(), None, None, Some(joules)));
+    gpus.chain(cpus).collect()
 }
 
 fn attempt_end(attempt: &AttemptView) -> (Tone, String) {

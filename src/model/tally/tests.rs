@@ -42,7 +42,7 @@ fn gpu(uuid: &str, readings: &[(Metric, f64)], jobs: &[(u64, f64)]) -> (GpuSampl
         condition: GpuCondition::Ok,
         readings: readings.iter().copied().collect(),
         processes: processes.collect(),
-        measures_processes: true,
+        sees_all_processes: true,
     };
     let holders = jobs.iter().map(|(job, _)| Holder::Job(attempt(*job)));
     (sample, holders.collect())

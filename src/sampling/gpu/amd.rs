@@ -36,7 +36,7 @@ impl AmdSource {
             condition: GpuCondition::Asleep,
             readings: Readings::default(),
             processes: Vec::new(),
-            measures_processes: false,
+            sees_all_processes: self.scan.sees_all,
         };
         if card.is_asleep() {
             return sample;
@@ -47,11 +47,9 @@ impl AmdSource {
             sensors(&dir, &mut sample.readings);
         }
         sample.processes = clients.iter().map(process).collect();
-        sample.measures_processes = self.scan.sees_all;
         let computing = kfd::processes(&self.sys, &card.bus_id);
         if !computing.is_empty() {
             // What is computed through that door is counted nowhere, process by process.
-            sample.measures_processes = false;
             for process in &mut sample.processes {
                 process.utilization_percent = None;
             }
@@ -191,7 +189,9 @@ fn process(client: &Client) -> GpuProcess {
     let most = |wanted: &dyn Fn(&str) -> bool| {
         let engines = client.engines.as_ref()?.iter();
         let wanted = engines.filter(|(name, _)| wanted(name));
-        wanted.map(|(_, percent)| *percent).reduce(f64::max)
+        // An engine that never worked for a process is not listed with it.
+        let percents = wanted.map(|(_, percent)| *percent);
+        Some(percents.fold(0.0, f64::max))
     };
     let computes = |name: &str| name == "gfx" || name == "compute";
     let draws = client.used.contains("gfx");

@@ -43,7 +43,7 @@ impl IntelSource {
             condition: GpuCondition::Asleep,
             readings: Readings::default(),
             processes: Vec::new(),
-            measures_processes: false,
+            sees_all_processes: self.scan.sees_all,
         };
         if card.is_asleep() {
             return sample;
@@ -68,7 +68,6 @@ impl IntelSource {
             to.set(Metric::UtilizationPercent, busiest(clients));
         }
         sample.processes = clients.iter().map(process).collect();
-        sample.measures_processes = self.scan.sees_all && self.has_looked;
         sample
     }
 }
@@ -170,7 +169,7 @@ fn process(client: &Client) -> GpuProcess {
     let most = |wanted: &[&str]| {
         let engines = client.engines.as_ref()?;
         let found = wanted.iter().filter_map(|name| engines.get(*name));
-        found.copied().reduce(f64::max)
+        Some(found.copied().fold(0.0, f64::max))
     };
     let has_used = |wanted: &[&str]| wanted.iter().any(|name| client.used.contains(*name));
     GpuProcess {

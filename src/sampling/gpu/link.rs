@@ -355,7 +355,7 @@ impl GpuLink {
             },
             readings: Readings::default(),
             processes: Vec::new(),
-            measures_processes: false,
+            sees_all_processes: true,
             ..gpu
         });
         let silent = silent.collect();

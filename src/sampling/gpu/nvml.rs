@@ -279,7 +279,7 @@ fn sample(identity: GpuIdentity, found: Found) -> GpuSample {
         condition: GpuCondition::Ok,
         readings: found.readings,
         processes: found.processes,
-        measures_processes: found.measures_processes,
+        sees_all_processes: true,
     }
 }
 
@@ -289,7 +289,7 @@ fn without_readings(identity: GpuIdentity, condition: GpuCondition) -> GpuSample
         condition,
         readings: Readings::default(),
         processes: Vec::new(),
-        measures_processes: false,
+        sees_all_processes: true,
     }
 }
 

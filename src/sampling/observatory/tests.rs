@@ -156,7 +156,7 @@ fn gpu(readings: &[(Metric, f64)], pids: &[u32]) -> GpuSample {
         condition: GpuCondition::Ok,
         readings: readings.iter().copied().collect(),
         processes: processes.collect(),
-        measures_processes: true,
+        sees_all_processes: true,
     }
 }
 

@@ -274,7 +274,7 @@ fn three_days_keep_memory_and_files_inside_their_bounds() {
                 condition: GpuCondition::Ok,
                 readings: readings.into_iter().collect(),
                 processes: Vec::new(),
-                measures_processes: false,
+                sees_all_processes: true,
             },
             holders: Vec::new(),
             since_ms: 0,

@@ -59,12 +59,12 @@ fn its_use_is_known_only_where_every_process_is_seen() {
     );
     let second = all.sample().unwrap().gpus.remove(0);
     assert_eq!(second.readings.get(Metric::UtilizationPercent), Some(0.0));
-    assert!(second.measures_processes);
+    assert!(second.sees_all_processes);
     let mut own = source(&tree, false);
     own.sample().unwrap();
     let second = own.sample().unwrap().gpus.remove(0);
     assert_eq!(second.readings.get(Metric::UtilizationPercent), None);
-    assert!(!second.measures_processes);
+    assert!(!second.sees_all_processes);
 }
 
 #[test]

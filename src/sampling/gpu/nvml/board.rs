@@ -31,7 +31,6 @@ const LOWEST_STATE: u32 = 15;
 pub(super) struct Found {
     pub(super) readings: Readings,
     pub(super) processes: Vec<GpuProcess>,
-    pub(super) measures_processes: bool,
 }
 
 /// What is remembered of a GPU between passes.
@@ -81,7 +80,7 @@ impl Board {
         if !is_divided {
             found.processes = list(&mut self.asked, device)?;
             let (asked, processes) = (&mut self.asked, &mut found.processes);
-            found.measures_processes = self.ring.measure(asked, device, processes, wall_us())?;
+            self.ring.measure(asked, device, processes, wall_us())?;
         }
         Ok(found)
     }

@@ -22,6 +22,8 @@ pub(super) struct Ring {
     newest_us: Option<u64>,
     asked_us: u64,
     shares: Option<BTreeMap<u32, Shares>>,
+    /// The processes that are there, and since when.
+    present: BTreeMap<u32, u64>,
 }
 
 /// What a process used of the units of a GPU, percent.
@@ -81,8 +83,7 @@ fn process(kind: GpuProcessKind, info: &ProcessInfo) -> GpuProcess {
 }
 
 impl Ring {
-    /// Adds to processes what they compute. Says whether that was measured; then one without a share computed
-    /// nothing. `now_us` is the wall clock.
+    /// Adds to processes what they compute, as far as that is known. `now_us` is the wall clock.
     ///
     /// # Errors
     /// Where the GPU as a whole does not answer.
@@ -92,24 +93,45 @@ impl Ring {
         device: &Device<'_>,
         processes: &mut [GpuProcess],
         now_us: u64,
-    ) -> Result<bool, NvmlError> {
+    ) -> Result<(), NvmlError> {
         let is_early = now_us
             .checked_sub(self.asked_us)
             .is_some_and(|us| us < PERIOD_US * 9 / 10);
-        if !is_early || self.shares.is_none() {
+        let has_new = self.meet(processes, now_us);
+        if !is_early || has_new || self.shares.is_none() {
             self.shares = self.read(asked, device, processes, now_us)?;
             self.asked_us = now_us;
         }
         let Some(shares) = &self.shares else {
-            return Ok(false);
+            return Ok(());
         };
         for process in processes.iter_mut() {
             let share = shares.get(&process.pid);
-            process.utilization_percent = share.map(|it| it.sm);
+            process.utilization_percent = match share {
+                Some(share) => Some(share.sm),
+                None => self.was_long_there(process.pid).then_some(0.0),
+            };
             process.encoder_percent = share.map(|it| it.encoder).filter(|it| *it > 0.0);
             process.decoder_percent = share.map(|it| it.decoder).filter(|it| *it > 0.0);
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Remembers since when processes are there. Says whether some are new.
+    fn meet(&mut self, processes: &[GpuProcess], now_us: u64) -> bool {
+        let before = std::mem::take(&mut self.present);
+        for process in processes {
+            // Where somebody set the clock back, it came now.
+            let since_us = before.get(&process.pid).copied().unwrap_or(now_us);
+            self.present.insert(process.pid, since_us.min(now_us));
+        }
+        self.present.keys().any(|pid| !before.contains_key(pid))
+    }
+
+    /// Whether the driver would have had a sample of a process when it was asked last, if it computed.
+    fn was_long_there(&self, pid: u32) -> bool {
+        let since_us = self.present.get(&pid);
+        since_us.is_some_and(|since_us| self.asked_us >= since_us.saturating_add(PERIOD_US))
     }
 
     fn read(
@@ -202,6 +224,32 @@ mod tests {
         assert!(valid(&sample(1, 100, 50), 100, 200).is_none());
         assert!(valid(&sample(1, 101, 101), 100, 200).is_none());
         assert!(valid(&sample(1, 300 + AHEAD_US, 5), 100, 200).is_none());
+    }
+
+    #[test]
+    fn nobody_says_of_a_process_that_just_came_that_it_is_idle() {
+        let mut ring = Ring::default();
+        let one = |pid| GpuProcess {
+            pid,
+            kind: GpuProcessKind::Compute,
+            memory_bytes: None,
+            utilization_percent: None,
+            encoder_percent: None,
+            decoder_percent: None,
+        };
+        assert!(ring.meet(&[one(1)], PERIOD_US));
+        ring.asked_us = PERIOD_US;
+        assert!(!ring.was_long_there(1));
+        assert!(!ring.meet(&[one(1)], 2 * PERIOD_US));
+        ring.asked_us = 2 * PERIOD_US;
+        assert!(ring.was_long_there(1));
+        assert!(ring.meet(&[one(1), one(2)], 3 * PERIOD_US));
+        assert!(!ring.was_long_there(2));
+        // A number that was given to another process begins anew.
+        assert!(!ring.meet(&[], 4 * PERIOD_US));
+        assert!(ring.meet(&[one(1)], 5 * PERIOD_US));
+        ring.asked_us = 5 * PERIOD_US;
+        assert!(!ring.was_long_there(1));
     }
 
     #[test]
