@@ -1,14 +1,17 @@
 //! The catalogue of adapters that new attempts are read with, and what is wrong with files that should be in it.
 //!
-//! Making it takes a while, so nobody waits for it who need not: neither those who start the daemon nor a job. What
+//! Making it takes a while and two megabytes, so it is made when the first attempt wants one, or at once where there
+//! are files that may be wrong. Nobody waits for it who need not: neither those who start the daemon nor a job. What
 //! reads the output of an attempt does, where the attempt began before the first one was made.
 
 use crate::model::job::Job;
 use crate::progress::adapters::load::{self, Loaded};
 use crate::progress::adapters::{Catalogue, Hints};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 /// How many problems are named where there is little room.
 const NAMED_PROBLEMS: usize = 3;
@@ -19,6 +22,8 @@ pub(super) struct Shelf {
     directories: Vec<PathBuf>,
     /// Held by whoever makes it: what was read later must not be replaced by what was read before.
     making: Mutex<()>,
+    /// Somebody sees to it that the first one is made.
+    is_begun: AtomicBool,
     /// Nothing until it was made for the first time.
     loaded: watch::Sender<Option<Arc<Loaded>>>,
 }
@@ -54,21 +59,52 @@ impl Shelf {
         Self {
             directories,
             making: Mutex::default(),
+            is_begun: AtomicBool::new(false),
             loaded: watch::Sender::new(None),
         }
     }
 
     /// Makes the adapters of what is in the files now, and tells the log what is wrong with them. Takes long.
     pub(super) fn make(&self) {
-        let _turn = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn();
+        self.fill(&turn);
+    }
+
+    /// Whether there are files, which may be wrong.
+    #[must_use]
+    pub(super) fn has_files(&self) -> bool {
+        let mut entries = self.directories.iter().map(std::fs::read_dir);
+        entries.any(|entries| entries.is_ok_and(|mut it| it.next().is_some()))
+    }
+
+    /// Has the first ones made, unless that was begun. `tasks` owns who does it.
+    pub(super) fn begin(self: &Arc<Self>, tasks: &TaskTracker) {
+        if self.is_begun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let shelf = Arc::clone(self);
+        tasks.spawn_blocking(move || {
+            let turn = shelf.turn();
+            if shelf.loaded.borrow().is_none() {
+                shelf.fill(&turn);
+            }
+        });
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fill(&self, _turn: &MutexGuard<'_, ()>) {
         let loaded = load::load(&self.directories);
         tell(&loaded);
         self.loaded.send_replace(Some(Arc::new(loaded)));
     }
 
-    /// How the output of a job's next attempt is read.
+    /// How the output of a job's next attempt is read. `tasks` owns who makes the adapters, where this is the first.
     #[must_use]
-    pub(super) fn reading(&self, job: &Job) -> Reading {
+    pub(super) fn reading(self: &Arc<Self>, job: &Job, tasks: &TaskTracker) -> Reading {
+        self.begin(tasks);
         self.reading_of(Hints::new(job.spec.kind.as_deref(), &job.spec.command))
     }
 
@@ -86,7 +122,7 @@ impl Shelf {
     /// With what is wrong, for people.
     pub(super) fn condition(&self) -> Result<String, String> {
         let Some(loaded) = self.loaded.borrow().clone() else {
-            return Ok("the adapters are being made ready".to_owned());
+            return Ok("the adapters are made when a job needs them".to_owned());
         };
         let problems = &loaded.problems;
         if problems.is_empty() {
@@ -137,6 +173,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn they_are_made_once_for_the_first_who_needs_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Arc::new(Shelf::of(vec![dir.path().to_owned()]));
+        assert!(!shelf.has_files());
+        std::fs::write(dir.path().join("mine.toml"), "").unwrap();
+        assert!(shelf.has_files());
+        let tasks = TaskTracker::new();
+        shelf.begin(&tasks);
+        shelf.begin(&tasks);
+        assert!(tasks.len() <= 1);
+        let made = shelf.reading_of(Hints::default()).catalogue().await;
+        assert!(made.unwrap().find("tqdm").is_some());
+    }
+
+    #[tokio::test]
     async fn who_came_before_there_were_any_adapters_gets_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("mine.toml");
@@ -147,7 +198,7 @@ mod tests {
         let mut asked = std::pin::pin!(early.catalogue());
         let mut context = Context::from_waker(Waker::noop());
         assert!(asked.as_mut().poll(&mut context).is_pending());
-        assert!(shelf.condition().unwrap().contains("being made ready"));
+        assert!(shelf.condition().unwrap().contains("when a job needs them"));
         let make = async {
             tokio::task::yield_now().await;
             shelf.make();

@@ -121,8 +121,9 @@ impl Parts {
         });
         let core_tasks = TaskTracker::new();
         let door_tasks = TaskTracker::new();
-        let first_made = Arc::clone(&shelf);
-        core_tasks.spawn_blocking(move || first_made.make());
+        if shelf.has_files() {
+            shelf.begin(&core_tasks);
+        }
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
         let context = launch_context(&settings, &dirs, open_files);

@@ -233,7 +233,7 @@ impl Adapters {
                 Containing::Tree { .. } | Containing::Nothing { .. } => None,
             },
             kind: job.spec.kind.clone(),
-            reading: self.shelf.reading(job),
+            reading: self.shelf.reading(job, &self.tasks),
             lead: progress
                 .and_then(|progress| Some(progress.counting.lead.as_ref()?.source.clone())),
         };
