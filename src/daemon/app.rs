@@ -144,7 +144,7 @@ impl Parts {
         let looking = links::Settings::of_process(&settings.sampling.nvml_library);
         let senses = |waker: Waker| {
             let gpus = GpuLinks::new(looking, Arc::new(move || waker.wake()));
-            HostSenses::new(Roots::default(), gpus, clock::now)
+            HostSenses::new(&Roots::default(), gpus, clock::now)
         };
         let sampler = Sampler::start(
             measuring::rules(&settings.sampling),
@@ -191,6 +191,7 @@ impl Parts {
             shelf: Arc::clone(&shelf),
             desk: desk.clone(),
             reader: store.reader(),
+            sampler: sampler.clone(),
             samples: samples.clone(),
             state: dirs.state.clone(),
         };

@@ -4,6 +4,7 @@ use crate::api::ports::{ArchiveDesk, HealthSource};
 use crate::daemon::adapters::Shelf;
 use crate::daemon::launch::Launcher;
 use crate::logs::watch::Watcher;
+use crate::sampling::Sampler;
 use crate::store::{Condition, Reader, Samples};
 use crate::supervise::{Containing, Supervisor};
 use crate::wire::service::{ComponentView, Health};
@@ -11,6 +12,9 @@ use crate::wire::words;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// Sampling that is later than this hangs; what may hang is waited for less long, milliseconds.
+const MOST_LATE_MS: u64 = 30_000;
 
 /// Everything that is looked at.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Vitals {
     pub desk: ArchiveDesk,
     /// What is archived.
     pub reader: Reader,
+    /// Who measures.
+    pub sampler: Sampler,
     /// What is measured, as it is stored.
     pub samples: Samples,
     /// Where everything is kept.
@@ -41,6 +47,7 @@ impl HealthSource for Vitals {
     fn components(&self) -> Vec<ComponentView> {
         vec![
             self.store(),
+            self.sampling(),
             self.samples(),
             self.supervision(),
             self.containment(),
@@ -61,6 +68,30 @@ impl Vitals {
             Condition::Healthy => component("store", Health::Healthy, self.state.display()),
             Condition::Degraded { why } => component("store", Health::Degraded, why),
         }
+    }
+
+    fn sampling(&self) -> ComponentView {
+        let named = |health, message: String| component("sampling", health, message);
+        let Some(late_ms) = self.sampler.late_ms() else {
+            return named(Health::Healthy, "nothing is measured".to_owned());
+        };
+        if late_ms > MOST_LATE_MS {
+            let late = words::duration(late_ms as f64 / 1_000.0);
+            let why = format!("nothing was measured for {late}: something hangs that is read");
+            return named(Health::Degraded, why);
+        }
+        let newest = self.sampler.newest();
+        if newest.troubles.is_empty() {
+            let message = format!(
+                "measured: the host, attempts: {}, GPUs: {}",
+                newest.jobs.len(),
+                newest.gpus.len()
+            );
+            return named(Health::Healthy, message);
+        }
+        let troubles = newest.troubles.iter();
+        let troubles = troubles.map(|(source, why)| format!("{source}: failed to {why}"));
+        named(Health::Degraded, troubles.collect::<Vec<_>>().join("; "))
     }
 
     fn samples(&self) -> ComponentView {

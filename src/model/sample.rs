@@ -115,6 +115,8 @@ pub struct Snapshot {
     pub jobs: BTreeMap<AttemptId, Arc<JobSample>>,
     /// Names of the users whose processes are in it, as far as they are known.
     pub users: Arc<BTreeMap<u32, Arc<str>>>,
+    /// What is wrong with sources of GPUs that do not answer, completing "failed to", by their names.
+    pub troubles: BTreeMap<&'static str, String>,
 }
 
 /// What one pass over some of the sources gave: only what is new.

@@ -117,6 +117,11 @@ impl HostReader {
         }
     }
 
+    /// Reads the space of other mounts from now on; none is those of all local file systems on devices.
+    pub fn look_at_mounts(&mut self, mounts: &[String]) {
+        self.space.look_at(mounts);
+    }
+
     /// Whether the host runs on its battery; absent where it has none.
     #[must_use]
     pub fn is_on_battery(&self) -> Option<bool> {

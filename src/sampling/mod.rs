@@ -24,6 +24,7 @@ use observatory::{Observatory, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -82,6 +83,12 @@ pub trait Senses: Send + 'static {
     /// Errors that drivers told of since.
     fn xids(&mut self) -> Vec<Xid>;
 
+    /// When GPUs that were asked have to be looked after at the latest, on the boot clock.
+    fn gpus_due_ms(&mut self) -> Option<u64>;
+
+    /// What is wrong with sources of GPUs that do not answer, completing "failed to", by their names.
+    fn troubles(&mut self) -> BTreeMap<&'static str, String>;
+
     /// Whose a process is.
     fn holder(&mut self, pid: u32) -> Holder;
 
@@ -122,7 +129,11 @@ struct Shared {
     newest: Mutex<Arc<Snapshot>>,
     ledger: Mutex<Ledger>,
     leases: Mutex<Leases>,
+    /// When the thread does something next, or should have, on the boot clock; [`NEVER`] while nothing is sampled.
+    due_ms: AtomicU64,
 }
+
+const NEVER: u64 = u64::MAX;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change under these locks is complete before anything that could panic.
@@ -213,6 +224,14 @@ impl Sampler {
         Arc::clone(&lock(&self.shared.newest))
     }
 
+    /// Since how long something is due that was not done, milliseconds: long is a sign that a read hangs. Nothing while
+    /// nothing is sampled.
+    #[must_use]
+    pub fn late_ms(&self) -> Option<u64> {
+        let due_ms = self.shared.due_ms.load(Ordering::Relaxed);
+        (due_ms != NEVER).then(|| (self.now)().boot_ms.saturating_sub(due_ms))
+    }
+
     /// Somebody looks once.
     pub fn glance(&self) {
         let now_ms = (self.now)().boot_ms;
@@ -287,6 +306,8 @@ impl<S: Senses> Worker<S> {
             let now = (self.now)();
             let wanted_ms = lock(&self.shared.leases).wanted_ms(now.boot_ms);
             let due_ms = self.observatory.due_ms(now, wanted_ms);
+            let next_ms = due_ms.unwrap_or(NEVER);
+            self.shared.due_ms.store(next_ms, Ordering::Relaxed);
             let message = match due_ms {
                 None => self
                     .messages

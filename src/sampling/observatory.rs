@@ -157,6 +157,7 @@ impl<S: Senses> Observatory<S> {
             }
         }
         let patience = self.pending.as_ref().map(|pending| pending.until_ms);
+        let patience = patience.into_iter().chain(self.senses.gpus_due_ms());
         let due = self.due.iter();
         // Without attempts there is nothing to read of them.
         let due = due.filter(|(source, _)| **source != Source::Jobs || !self.watched.is_empty());
@@ -367,6 +368,7 @@ impl<S: Senses> Observatory<S> {
             self.snapshot.jobs.insert(job.attempt, Arc::clone(job));
         }
         self.snapshot.users = self.senses.users();
+        self.snapshot.troubles = self.senses.troubles();
         let pass = Pass {
             at: pending.at,
             host: pending.host,

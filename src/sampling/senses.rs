@@ -12,7 +12,7 @@ use crate::sampling::jobs::Jobs;
 use crate::sampling::names::{Names, Users};
 use crate::sampling::processes::Processes;
 use crate::sampling::{GpuAnswer, Rules, Senses, Watched};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long GPUs may take to answer before the settings are known.
@@ -21,7 +21,6 @@ const GPU_DEADLINE_MS: u64 = 5_000;
 /// Reads the host that this runs on.
 #[derive(Debug)]
 pub struct HostSenses {
-    roots: Roots,
     host: HostReader,
     processes: Processes,
     jobs: Jobs,
@@ -34,17 +33,16 @@ pub struct HostSenses {
 impl HostSenses {
     /// Reads what is below `roots`, and asks `gpus`. `now` reads the clocks.
     #[must_use]
-    pub fn new(roots: Roots, gpus: GpuLinks, now: fn() -> Stamp) -> Self {
-        let processes = Processes::new(&roots, 0);
+    pub fn new(roots: &Roots, gpus: GpuLinks, now: fn() -> Stamp) -> Self {
+        let processes = Processes::new(roots, 0);
         Self {
-            host: HostReader::new(&roots, &host::Settings::default()),
-            jobs: Jobs::new(&roots, &processes),
+            host: HostReader::new(roots, &host::Settings::default()),
+            jobs: Jobs::new(roots, &processes),
             processes,
             names: Names::default(),
             gpus,
             gpu_deadline_ms: GPU_DEADLINE_MS,
             now,
-            roots,
         }
     }
 }
@@ -59,12 +57,7 @@ impl Senses for HostSenses {
     }
 
     fn tune(&mut self, rules: &Rules) {
-        let settings = host::Settings {
-            mounts: rules.mounts.clone(),
-            ..host::Settings::default()
-        };
-        // What it has counted so far begins anew: the first sample after a change has no rates.
-        self.host = HostReader::new(&self.roots, &settings);
+        self.host.look_at_mounts(&rules.mounts);
         self.processes.name_busiest(rules.busiest);
         self.gpu_deadline_ms = rules.gpu_deadline_ms;
     }
@@ -99,6 +92,15 @@ impl Senses for HostSenses {
 
     fn xids(&mut self) -> Vec<Xid> {
         self.gpus.xids((self.now)())
+    }
+
+    fn gpus_due_ms(&mut self) -> Option<u64> {
+        self.gpus.due_ms()
+    }
+
+    fn troubles(&mut self) -> BTreeMap<&'static str, String> {
+        let troubles = self.gpus.troubles();
+        troubles.map(|(name, why)| (name, why.to_owned())).collect()
     }
 
     fn holder(&mut self, pid: u32) -> Holder {

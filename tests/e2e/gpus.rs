@@ -93,11 +93,21 @@ fn a_driver_that_hangs_holds_nothing_up() {
         body["condition"] == "unresponsive"
     });
     assert_eq!(shown.get("power_watts"), None);
+    let sampling = |host: &Host| {
+        let health = host.get("/v1/health");
+        let parts = health["components"].as_array().unwrap().clone();
+        let part = parts.into_iter().find(|it| it["name"] == "sampling");
+        part.unwrap()
+    };
+    let told = sampling(&host);
+    assert_eq!(told["health"], json!("degraded"), "{told}");
     let job = host.sh("echo works");
     assert_eq!(host.ended(job)["state"], "completed");
     fake.say(&gpu(0));
     let shown = until(&host, "gpu/0/metrics", |body| body["condition"] == "ok");
     assert_eq!(shown["power_watts"], json!(250), "{shown:#}");
+    let told = sampling(&host);
+    assert_eq!(told["health"], json!("healthy"), "{told}");
 }
 
 #[test]

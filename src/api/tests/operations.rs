@@ -112,6 +112,7 @@ fn snapshot(job: u64) -> Snapshot {
         gpus: vec![Arc::new(gpu(job))],
         jobs: [(attempt_id(job, 1), Arc::new(used))].into(),
         users: Arc::new([(1_001, "bob".into())].into()),
+        troubles: std::collections::BTreeMap::new(),
     }
 }
 

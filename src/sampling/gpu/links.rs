@@ -117,6 +117,12 @@ impl GpuLinks {
         links.flat_map(|link| link.take_xids(now)).collect()
     }
 
+    /// When one of them has to be looked after at the latest, on the boot clock.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<u64> {
+        self.links.values().filter_map(GpuLink::due_ms).min()
+    }
+
     /// What is wrong with each source that does not answer, completing "failed to".
     pub fn troubles(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let links = self.links.iter();

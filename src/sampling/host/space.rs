@@ -75,6 +75,15 @@ impl Space {
         }
     }
 
+    /// Asks for other mounts, from its next turn on, which is at once.
+    pub(super) fn look_at(&mut self, mounts: &[String]) {
+        if self.settings.mounts != mounts {
+            self.settings.mounts = mounts.to_vec();
+            self.newest.clear();
+            self.last = None;
+        }
+    }
+
     pub(super) fn read(&mut self, at: Stamp, to: &mut Parts) {
         let pass_ms = self.before.replace(at).map_or(0, |then| at.since_ms(then));
         self.hear(at);

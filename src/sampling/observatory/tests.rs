@@ -22,6 +22,8 @@ struct Made {
     xids: Vec<Xid>,
     holders: BTreeMap<u32, Holder>,
     on_battery: bool,
+    gpus_due_ms: Option<u64>,
+    troubles: BTreeMap<&'static str, String>,
 }
 
 impl Senses for Made {
@@ -79,6 +81,14 @@ impl Senses for Made {
 
     fn xids(&mut self) -> Vec<Xid> {
         std::mem::take(&mut self.xids)
+    }
+
+    fn gpus_due_ms(&mut self) -> Option<u64> {
+        self.gpus_due_ms
+    }
+
+    fn troubles(&mut self) -> BTreeMap<&'static str, String> {
+        self.troubles.clone()
     }
 
     fn holder(&mut self, pid: u32) -> Holder {
@@ -403,4 +413,15 @@ fn what_is_switched_off_is_neither_read_nor_shown() {
     assert_eq!(world.due(6_000, Some(0)), None);
     let snapshot = &world.observatory.snapshot;
     assert!(snapshot.host.is_none() && snapshot.gpus.is_empty());
+}
+
+#[test]
+fn a_gpu_that_may_be_late_is_looked_after_in_between() {
+    let mut observatory = Observatory::new(Made::default(), rules(), at(0));
+    let ledger = Mutex::default();
+    observatory.turn(at(0), &ledger);
+    let next_ms = observatory.due_ms(at(1), None);
+    assert!(next_ms > Some(400), "{next_ms:?}");
+    observatory.senses.gpus_due_ms = Some(400);
+    assert_eq!(observatory.due_ms(at(1), None), Some(400));
 }
