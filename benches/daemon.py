@@ -212,7 +212,7 @@ class Stream:
 class Stoked:
     """A private daemon: its own state, its own socket, and nothing of it is left afterwards."""
 
-    def __init__(self, binaries, place, state=None):
+    def __init__(self, binaries, place, state=None, settings=""):
         self.binaries = binaries
         self.keeps_state = state is not None
         self.state = state or tempfile.mkdtemp(prefix="stoked-", dir=place)
@@ -222,6 +222,10 @@ class Stoked:
         self.mark = f"STOKED_BENCH={self.run}"
         self.job_env = {"PATH": PATH, "STOKED_BENCH": self.run}
         # An empty place for settings: the numbers are those of the defaults, whatever this user has configured.
+        # But for those that a row names.
+        os.mkdir(os.path.join(self.run, "stoked"), mode=0o700)
+        with open(os.path.join(self.run, "stoked", "stoked.toml"), "w", encoding="utf-8") as file:
+            file.write(settings)
         self.env = {**os.environ, "STOKED_BENCH": self.run, "STOKE_SOCKET": self.socket, "XDG_CONFIG_HOME": self.run}
         self.log = os.path.join(self.state, "bench-daemon.log")
         self.daemon = None

@@ -1,8 +1,10 @@
-//! Links `stoked-shim` with the C library inside, where this host can.
+//! Links C libraries into the programs, where this host can.
 //!
-//! The shim is started twice per attempt, and half of what a start costs is the loading and
-//! relocating of shared libraries: 0.9 ms of CPU time become 0.5 ms. Only this program is linked
-//! so; daemon and client ask the host's user database, which needs the host's own C library.
+//! `stoked-shim` has all of the C library inside: it is started twice per attempt, and half of what a start costs is
+//! the loading and relocating of shared libraries: 0.9 ms of CPU time become 0.5 ms. Daemon and client ask the host's
+//! user database, which needs the host's own C library, so they have only the unwinder inside. Their relocations are
+//! packed: unpacked, these are most of a megabyte that a daemon which does nothing keeps in memory. The loaders of C
+//! libraries before 2022 do not know them.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,34 +13,68 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Names under which rustc asks the linker for shared libraries.
-const SHARED: [&str; 3] = ["libgcc_s.so", "libc.so", "libm.so"];
+/// Set this to `1` for programs that are linked like every other program.
+const OPT_OUT: &str = "STOKED_LINK_SHARED";
 
-/// What stands in their place: a linker script that names the archives.
-const ARCHIVES: &str = "GROUP(-l:libgcc_eh.a -l:libgcc.a -l:libm.a -l:libc.a)\n";
+/// A way to link programs.
+struct Way {
+    /// Where its files are, below the output directory.
+    name: &'static str,
+    programs: &'static [&'static str],
+    /// Names under which rustc asks the linker for shared libraries, and the linker script that stands in their place
+    /// and names archives.
+    scripts: &'static [(&'static str, &'static str)],
+    /// Arguments beside them. The first that work are taken.
+    choices: &'static [&'static [&'static str]],
+    /// No such library may be loaded.
+    absent: &'static str,
+}
 
-/// Set this to `1` for a shim that is linked like every other program.
-const OPT_OUT: &str = "STOKED_SHIM_SHARED";
+const ALL_INSIDE: &str = "GROUP(-l:libgcc_eh.a -l:libgcc.a -l:libm.a -l:libc.a)\n";
+
+const WAYS: [Way; 2] = [
+    Way {
+        name: "shim",
+        programs: &["stoked-shim"],
+        scripts: &[
+            ("libgcc_s.so", ALL_INSIDE),
+            ("libc.so", ALL_INSIDE),
+            ("libm.so", ALL_INSIDE),
+        ],
+        choices: &[&[
+            "-static-pie",
+            // Without a dynamic linker nobody resolves these, and they must read as absent.
+            "-Wl,-z,nodynamic-undefined-weak",
+        ]],
+        absent: ".so",
+    },
+    Way {
+        name: "others",
+        programs: &["stoked", "stoke"],
+        scripts: &[("libgcc_s.so", "GROUP(-l:libgcc_eh.a -l:libgcc.a)\n")],
+        choices: &[&["-Wl,-z,pack-relative-relocs"], &[]],
+        absent: "libgcc_s",
+    },
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=packaging/build.rs");
     println!("cargo::rerun-if-env-changed={OPT_OUT}");
-    let Some(dir) = env::var_os("OUT_DIR").map(PathBuf::from) else {
+    let Some(out) = env::var_os("OUT_DIR").map(PathBuf::from) else {
         return;
     };
     if !is_wanted() {
         return;
     }
-    let arguments = [
-        format!("-L{}", dir.display()),
-        "-static-pie".to_owned(),
-        // Without a dynamic linker nobody resolves these, and they must read as absent.
-        "-Wl,-z,nodynamic-undefined-weak".to_owned(),
-    ];
-    // A host without the archives, or with a linker of other habits, gets the usual program.
-    if write_scripts(&dir).is_ok() && works(&dir, &arguments).unwrap_or(false) {
-        for argument in arguments {
-            println!("cargo::rustc-link-arg-bin=stoked-shim={argument}");
+    for way in &WAYS {
+        // A host without the archives, or with a linker of other habits, gets the usual programs.
+        let Some(arguments) = first_that_works(way, &out.join(way.name)) else {
+            continue;
+        };
+        for program in way.programs {
+            for argument in &arguments {
+                println!("cargo::rustc-link-arg-bin={program}={argument}");
+            }
         }
     }
 }
@@ -54,31 +90,41 @@ fn is_wanted() -> bool {
         && !is(OPT_OUT, "1")
 }
 
-/// A linker looks here first, and takes what it finds for the library.
-fn write_scripts(dir: &Path) -> io::Result<()> {
-    SHARED
-        .iter()
-        .try_for_each(|name| fs::write(dir.join(name), ARCHIVES))
+fn first_that_works(way: &Way, dir: &Path) -> Option<Vec<String>> {
+    // What an earlier build left would stand in the place of libraries as well.
+    let _left = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir).ok()?;
+    // A linker looks here first, and takes what it finds for the library.
+    for (name, script) in way.scripts {
+        fs::write(dir.join(name), script).ok()?;
+    }
+    way.choices.iter().find_map(|choice| {
+        let mut arguments = vec![format!("-L{}", dir.display())];
+        arguments.extend(choice.iter().map(|it| (*it).to_owned()));
+        let works = works(way, dir, &arguments).unwrap_or(false);
+        works.then_some(arguments)
+    })
 }
 
-/// Whether a program linked like this runs, and loads nothing: one that does what the shim cannot
-/// do without, memory and a child.
-fn works(dir: &Path, arguments: &[String]) -> io::Result<bool> {
+/// Whether a program linked like this runs, and loads nothing that it should not: one that does what ours cannot do
+/// without, memory, a child, a panic that is caught and a logarithm.
+fn works(way: &Way, dir: &Path, arguments: &[String]) -> io::Result<bool> {
     let source = dir.join("trial.rs");
     let program = dir.join("trial");
-    fs::write(
-        &source,
-        r#"fn main() {
+    let text = r#"fn main() {
     let me = std::env::args_os().next().expect("a name");
     if std::env::args_os().count() == 1 {
         let child = std::process::Command::new(me).arg("child").status();
         assert!(child.expect("a child").success());
         let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-        assert!(!maps.contains(".so"), "{maps}");
+        assert!(!maps.contains("ABSENT"), "{maps}");
+        let many = maps.len() as f64;
+        assert!((many.ln().exp() - many).abs() < 1e-6 * many);
+        assert!(std::panic::catch_unwind(|| panic!("{many}")).is_err());
     }
 }
-"#,
-    )?;
+"#;
+    fs::write(&source, text.replace("ABSENT", way.absent))?;
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.args(["--edition", "2021", "--crate-type", "bin", "-o"]);
     rustc.arg(&program).arg(&source);

@@ -29,6 +29,14 @@ const ELSEWHERE: &[Metric] = &[
     Metric::SpacePercent,
 ];
 
+/// What is measured of a job and is the sum over its GPUs, which are told one by one.
+const SUMS: &[Metric] = &[
+    Metric::GpuPercent,
+    Metric::GpuMemoryBytes,
+    Metric::GpuSeconds,
+    Metric::GpuBusySeconds,
+];
+
 pub(super) fn routes() -> Vec<Route> {
     let content = Content::Stream(
         &["application/openmetrics-text", "text/plain"],
@@ -140,7 +148,8 @@ fn host(out: &mut Exposition, sample: &HostSample) {
 fn all(out: &mut Exposition, class: &str, readings: &Readings, labels: &[(&'static str, &str)]) {
     let told = readings.iter().filter(|(metric, _)| {
         // A counter of seconds says more than a share that somebody else computed.
-        !(class.starts_with("host") && ELSEWHERE.contains(metric))
+        let is_told_elsewhere = class.starts_with("host") && ELSEWHERE.contains(metric);
+        !is_told_elsewhere && !(class == "job" && SUMS.contains(metric))
     });
     for (metric, value) in told {
         out.measured(class, metric, labels, value);

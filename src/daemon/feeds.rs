@@ -307,14 +307,19 @@ impl Feeds {
             .await;
     }
 
-    /// What it used of GPUs and energy is told before its end, so that it is stored with it.
+    /// What it used that the kernel did not count is told before its end, so that it is stored with it.
     fn sample_no_more(&self, watched: &Watched, end: Option<&Input>) {
         let attempt = watched.attempt;
         let ended = match end {
             Some(Input::Ended { at, .. }) => *at,
             Some(_) | None => clock::now(),
         };
-        let tally = self.measuring.end(attempt, ended);
+        let mut tally = self.measuring.end(attempt, ended);
+        if let Some(Input::Ended { usage, .. }) = end
+            && usage.is_some_and(|usage| usage.memory_peak_bytes.is_some())
+        {
+            tally.memory_peak_bytes = None;
+        }
         if !tally.is_empty() {
             let tally = Box::new(tally);
             self.control.report(Input::Tallied { attempt, tally });

@@ -171,6 +171,8 @@ fn tally_before(samples: &Samples, attempt: AttemptId) -> Tally {
         match entity {
             Entity::Job(_) => {
                 tally.cpu_energy_joules = readings.get(Metric::CpuEnergyJoules);
+                let peak = readings.get(Metric::MemoryPeakBytes);
+                tally.memory_peak_bytes = peak.map(|bytes| bytes as u64);
             }
             Entity::JobGpu(_, uuid) => {
                 tally.gpus.insert(uuid, GpuTally::of_readings(&readings));

@@ -172,6 +172,8 @@ metrics! {
     Load5 = "load.5", Count, Gauge, 2, Newest;
     /// Runnable and waiting tasks, mean of a quarter of an hour
     Load15 = "load.15", Count, Gauge, 2, Newest;
+    /// Changes from one task to another since the beginning
+    ContextSwitches = "context_switches", Count, Counter, 0, Newest;
     /// Changes from one task to another
     ContextSwitchesPerSecond = "context_switches.per_second", PerSecond, Gauge, 0, Series;
 
@@ -204,10 +206,16 @@ metrics! {
     SwapBytes = "swap.bytes", Bytes, Gauge, 0, Series;
     /// All swap
     SwapTotalBytes = "swap.total.bytes", Bytes, Gauge, 0, Newest;
+    /// Read back from swap since the beginning
+    SwapInBytes = "swap.in.bytes", Bytes, Counter, 0, Newest;
+    /// Written to swap since the beginning
+    SwapOutBytes = "swap.out.bytes", Bytes, Counter, 0, Newest;
     /// Read back from swap
     SwapInBytesPerSecond = "swap.in.bytes_per_second", BytesPerSecond, Gauge, 0, Series;
     /// Written to swap
     SwapOutBytesPerSecond = "swap.out.bytes_per_second", BytesPerSecond, Gauge, 0, Series;
+    /// Page faults that needed a disk since the beginning
+    MajorFaults = "major_faults", Count, Counter, 0, Newest;
     /// Page faults that needed a disk
     MajorFaultsPerSecond = "major_faults.per_second", PerSecond, Gauge, 1, Series;
     /// Processes killed for want of memory
@@ -232,14 +240,14 @@ metrics! {
     ProcessesRunning = "processes.running.count", Count, Gauge, 0, Series;
     /// Processes that wait for a disk
     ProcessesBlocked = "processes.blocked.count", Count, Gauge, 0, Series;
+    /// Processes and threads that were begun since the beginning
+    Forks = "forks", Count, Counter, 0, Newest;
     /// Processes and threads that were begun
     ForksPerSecond = "forks.per_second", PerSecond, Gauge, 1, Series;
     /// Threads
     Threads = "threads.count", Count, Gauge, 0, Series;
     /// Files that are open
     OpenFiles = "open_files.count", Count, Gauge, 0, Series;
-    /// People who are logged in
-    Sessions = "sessions.count", Count, Gauge, 0, Newest;
     /// Time since the host started
     UptimeSeconds = "uptime.seconds", Seconds, Counter, 0, Newest;
 
@@ -290,6 +298,10 @@ metrics! {
     NetReceiveBytesPerSecond = "network.receive.bytes_per_second", BytesPerSecond, Gauge, 0, Series;
     /// Sent
     NetTransmitBytesPerSecond = "network.transmit.bytes_per_second", BytesPerSecond, Gauge, 0, Series;
+    /// Packets received since the beginning
+    NetReceivePackets = "network.receive.packets", Count, Counter, 0, Newest;
+    /// Packets sent since the beginning
+    NetTransmitPackets = "network.transmit.packets", Count, Counter, 0, Newest;
     /// Packets received
     NetReceivePacketsPerSecond = "network.receive.packets.per_second", PerSecond, Gauge, 0, Series;
     /// Packets sent

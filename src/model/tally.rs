@@ -32,7 +32,7 @@ pub struct GpuTally {
     pub energy_joules: Option<f64>,
 }
 
-/// What an attempt has used that the kernel does not count.
+/// What an attempt has used that the kernel did not count at its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Of each GPU.
@@ -40,6 +40,9 @@ pub struct Tally {
     /// Its part of the energy of the CPUs; absent where that cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_energy_joules: Option<f64>,
+    /// The most memory that all its processes had at once, where only looking tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
 }
 
 impl GpuTally {
@@ -78,7 +81,13 @@ impl Tally {
     /// Whether it used none of all this.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.gpus.is_empty() && self.cpu_energy_joules.is_none()
+        !self.has_devices() && self.memory_peak_bytes.is_none()
+    }
+
+    /// Whether anything is known of GPUs and energy.
+    #[must_use]
+    pub fn has_devices(&self) -> bool {
+        !self.gpus.is_empty() || self.cpu_energy_joules.is_some()
     }
 
     /// All of it together, as what is measured of a job.
@@ -261,6 +270,14 @@ impl Ledger {
             {
                 *gpu.energy_joules.get_or_insert(0.0) += joules * part / whole;
             }
+        }
+    }
+
+    /// Takes a look at the memory of an attempt.
+    pub fn memory(&mut self, attempt: AttemptId, peak_bytes: u64) {
+        if let Some(life) = self.lives.get_mut(&attempt) {
+            let peak = &mut life.tally.memory_peak_bytes;
+            *peak = (*peak).max(Some(peak_bytes));
         }
     }
 

@@ -304,8 +304,10 @@ impl<S: Senses> Observatory<S> {
     fn take(&mut self, answer: GpuAnswer, ledger: &Mutex<Ledger>) {
         let GpuAnswer { source, at, gpus } = answer;
         let present: BTreeSet<GpuUuid> = gpus.iter().map(|it| it.identity.uuid.clone()).collect();
-        self.gpus
-            .retain(|(of, uuid), _| *of != source || present.contains(uuid));
+        let is_gone = |(of, uuid): &(u32, GpuUuid)| *of == source && !present.contains(uuid);
+        for ((_, uuid), _) in self.gpus.extract_if(.., |key, _| is_gone(key)) {
+            lock(ledger).lose(&uuid);
+        }
         let mut states = Vec::with_capacity(gpus.len());
         for mut sample in gpus {
             let uuid = sample.identity.uuid.clone();
@@ -347,7 +349,13 @@ impl<S: Senses> Observatory<S> {
 
     /// Puts a pass together; `None` where nothing was measured.
     fn complete(&mut self, pending: Pending, ledger: &Mutex<Ledger>) -> Option<Arc<Pass>> {
-        let ledger = lock(ledger);
+        let mut ledger = lock(ledger);
+        for job in pending.jobs.iter().flatten() {
+            if let Some(bytes) = job.readings.get(Metric::MemoryPeakBytes) {
+                // A size in bytes is not negative, and no larger than 2^53.
+                ledger.memory(job.attempt, bytes as u64);
+            }
+        }
         let jobs = pending.jobs.map(|jobs| {
             let jobs = jobs
                 .into_iter()

@@ -11,6 +11,7 @@ use crate::model::progress::{
 };
 use crate::model::sample::JobSample;
 use crate::model::state::{HeldFor, JobState, StateName};
+use crate::model::tally::Tally;
 use crate::wire::group::GroupView;
 use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView, OwnerView};
 use crate::wire::progress::{ProgressReport, ProgressView, StepSubmit, StepView};
@@ -150,6 +151,7 @@ fn reason(job: &Job, around: Surroundings<'_>) -> Option<&'static str> {
 pub fn attempt_view(attempt: &Attempt, audience: Audience) -> AttemptView {
     let ending = attempt.ending.as_ref();
     let failure = ending.and_then(|ending| ending.failure());
+    let tally = attempt.tally.as_deref();
     AttemptView {
         attempt: attempt.id.attempt,
         pid: attempt.main.map(|main| main.pid),
@@ -159,8 +161,11 @@ pub fn attempt_view(attempt: &Attempt, audience: Audience) -> AttemptView {
         containment: attempt.containment.clone(),
         exit: ending.and_then(|ending| ending.exit()).map(exit_view),
         failure: failure.map(|failure| failure_view(&failure, audience)),
-        usage: attempt.usage.as_ref().map(attempt_usage),
-        gpu_usage: attempt.tally.as_deref().map(gpu_usage),
+        usage: attempt
+            .usage
+            .as_ref()
+            .map(|usage| attempt_usage(usage, tally)),
+        gpu_usage: tally.filter(|it| it.has_devices()).map(gpu_usage),
         progress: attempt
             .progress
             .as_deref()
@@ -184,7 +189,10 @@ fn failure_view(failure: &Failure, audience: Audience) -> FailureView {
     }
 }
 
-fn attempt_usage(usage: &Usage) -> AttemptUsage {
+fn attempt_usage(usage: &Usage, tally: Option<&Tally>) -> AttemptUsage {
+    // Between two looks one process may have had more than all had at either.
+    let seen = tally.and_then(|tally| tally.memory_peak_bytes);
+    let seen = seen.map(|bytes| bytes.max(usage.max_rss_bytes));
     let seconds = |us: Option<u64>| us.map(|us| us as f64 / 1e6);
     AttemptUsage {
         user_cpu_seconds: usage.user_cpu_ms as f64 / 1000.0,
@@ -194,7 +202,7 @@ fn attempt_usage(usage: &Usage) -> AttemptUsage {
         dropped_output_bytes: usage.dropped_output_bytes,
         cpu_seconds: seconds(usage.cpu_us),
         throttled_seconds: seconds(usage.throttled_us),
-        memory_peak_bytes: usage.memory_peak_bytes,
+        memory_peak_bytes: usage.memory_peak_bytes.or(seen),
         io_read_bytes: usage.io_read_bytes,
         io_write_bytes: usage.io_write_bytes,
         oom_kills: usage.oom_kills,

@@ -136,7 +136,7 @@ pub struct AttemptUsage {
     /// Time in which a limit kept it from running, of all CPUs together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_seconds: Option<f64>,
-    /// The most memory that all its processes had at once.
+    /// The most memory that all its processes had at once: as the kernel counted it, or else as far as it was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
     /// Read from disks.

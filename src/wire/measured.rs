@@ -35,16 +35,17 @@ classes! {
     /// The CPUs of a host.
     OfCpu: CpuPercent CpuUserPercent CpuSystemPercent CpuIowaitPercent CpuStealPercent CpuSeconds CpuUserSeconds
         CpuSystemSeconds CpuIdleSeconds CpuIowaitSeconds CpuStealSeconds CpuCount CpuPowerWatts CpuEnergyJoules Load1
-        Load5 Load15 ContextSwitchesPerSecond PressureCpuPercent;
+        Load5 Load15 ContextSwitches ContextSwitchesPerSecond PressureCpuPercent;
     /// A core.
     OfCore: CpuPercent CpuUserPercent CpuSystemPercent CpuIowaitPercent CpuStealPercent CpuSeconds CpuUserSeconds
         CpuSystemSeconds CpuIdleSeconds CpuIowaitSeconds CpuStealSeconds CpuClockMegahertz;
     /// The memory of a host.
     OfMemory: MemoryTotalBytes MemoryUsedBytes MemoryAvailableBytes MemoryCachedBytes MemoryDirtyBytes MemoryPercent
-        SwapBytes SwapTotalBytes SwapInBytesPerSecond SwapOutBytesPerSecond MajorFaultsPerSecond OomKills
+        SwapBytes SwapTotalBytes SwapInBytes SwapOutBytes SwapInBytesPerSecond SwapOutBytesPerSecond MajorFaults
+        MajorFaultsPerSecond OomKills
         PressureMemoryPercent PressureMemoryFullPercent;
     /// What goes on on a host.
-    OfTasks: Processes ProcessesRunning ProcessesBlocked ForksPerSecond Threads OpenFiles Sessions UptimeSeconds;
+    OfTasks: Processes ProcessesRunning ProcessesBlocked Forks ForksPerSecond Threads OpenFiles UptimeSeconds;
     /// The disks of a host, together.
     OfDisks: IoReadBytes IoWriteBytes IoReadBytesPerSecond IoWriteBytesPerSecond PressureIoPercent
         PressureIoFullPercent;
@@ -53,7 +54,7 @@ classes! {
         IoWritesPerSecond IoReadMilliseconds IoWriteMilliseconds IoBusyPercent IoBusySeconds IoQueue;
     /// A network interface.
     OfNetwork: NetReceiveBytes NetTransmitBytes NetReceiveBytesPerSecond NetTransmitBytesPerSecond
-        NetReceivePacketsPerSecond NetTransmitPacketsPerSecond NetErrors;
+        NetReceivePackets NetTransmitPackets NetReceivePacketsPerSecond NetTransmitPacketsPerSecond NetErrors;
     /// A file system.
     OfFilesystem: SpaceTotalBytes SpaceUsedBytes SpaceAvailableBytes SpacePercent InodesPercent;
     /// A sensor.

@@ -301,6 +301,25 @@ fn judged(text: &str, program: &str, args: &[&str]) -> Option<String> {
 }
 
 #[test]
+fn the_most_memory_is_that_of_all_processes_together() {
+    let host = Host::with_config(&every("100ms"));
+    // Each `tail` holds what it has read for as long as more may come.
+    let holds = "(head -c 48M /dev/zero; exec sleep 1000) | tail -c 48M > /dev/null & ";
+    let id = host.sh(&format!("{}wait", holds.repeat(3)));
+    let mut events = host.events(&format!("channel=job/{id}/metrics&min_interval_ms=200"));
+    let all = f64::from(3 * 48 << 20);
+    events.until(|it| it.data["body"]["memory_bytes"].as_f64() >= Some(all));
+    host.act(id, "cancel");
+    let usage = host.ended(id)["attempts"][0]["usage"].clone();
+    assert!(
+        usage["memory_peak_bytes"].as_f64() >= Some(all),
+        "{usage:#}"
+    );
+    let one = usage["max_rss_bytes"].as_f64().unwrap();
+    assert!(one < all / 2.0, "{usage:#}");
+}
+
+#[test]
 fn scrapers_understand_what_is_exposed() {
     let host = Host::with_config(&every("200ms"));
     let name = "it's \"odd\" \\ {x}";

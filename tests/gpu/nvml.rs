@@ -461,6 +461,11 @@ fn parts_of_a_gpu_are_gpus_with_their_own_memory_and_processes() {
     // It is taken apart anew.
     fake.say(&(gpu(0) + "gpu 0 mig 1\n" + &part(1)));
     assert_eq!(looking.all().len(), 2);
+    // And whole again, it tells what it did not tell before.
+    fake.say(&(gpu(0) + "gpu 0 utilization 70\nprocess 0 100 compute 2G 60 0 0 0\n"));
+    let whole = looking.one();
+    assert_eq!(whole.readings.get(Metric::UtilizationPercent), Some(70.0));
+    assert_eq!(whole.processes[0].utilization_percent, Some(60.0));
 }
 
 #[test]

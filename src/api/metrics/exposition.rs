@@ -74,8 +74,8 @@ impl Exposition {
         let Some((name, unit, scale)) = exposed(definition) else {
             return;
         };
-        let name = format!("stoked_{class}_{name}");
-        let value = value * scale;
+        let name = format!("stoked_{}", joined(class, &name));
+        let value = rounded(value, definition.decimals) * scale;
         self.family(&name, unit, definition.motion, definition.help.trim())
             .push((text(labels), value));
     }
@@ -126,6 +126,21 @@ impl Exposition {
         }
         out
     }
+}
+
+/// The name of a metric behind that of what it is of; a word in which one ends and the other begins stands once.
+fn joined(class: &str, name: &str) -> String {
+    let last = class.rsplit('_').next().unwrap_or(class);
+    match name.strip_prefix(last) {
+        Some(rest) if rest.starts_with('_') => format!("{class}{rest}"),
+        Some(_) | None => format!("{class}_{name}"),
+    }
+}
+
+/// As exactly as it is kept: part of a byte is nothing that was measured.
+fn rounded(value: f64, decimals: u8) -> f64 {
+    let scale = 10_f64.powi(i32::from(decimals));
+    (value * scale).round() / scale
 }
 
 /// What a metric is called for scrapers, its unit, and what its values are multiplied with: they want base units, and
@@ -205,6 +220,24 @@ mod tests {
         let older = exposition.render(Dialect::Prometheus);
         assert!(older.contains("# TYPE stoked_job_cpu_seconds_total counter\n"));
         assert!(!older.contains("UNIT") && !older.contains("EOF"));
+    }
+
+    #[test]
+    fn no_word_is_doubled_where_names_are_joined() {
+        let pairs = [
+            ("host_network", "network_receive_bytes"),
+            ("job_gpu", "gpu_seconds"),
+            ("job_gpu", "memory_bytes"),
+            ("gpu", "gpus"),
+        ];
+        let joined = pairs.map(|(class, name)| joined(class, name));
+        let wanted = [
+            "host_network_receive_bytes",
+            "job_gpu_seconds",
+            "job_gpu_memory_bytes",
+            "gpu_gpus",
+        ];
+        assert_eq!(joined, wanted);
     }
 
     #[test]

@@ -54,7 +54,6 @@ pub fn page(host: &HostView, look: &Look) -> String {
                 }),
                 (Metric::Threads, &|it| format!("{it:.0} threads")),
                 (Metric::OpenFiles, &|it| format!("{it:.0} open files")),
-                (Metric::Sessions, &|it| format!("{it:.0} logged in")),
             ],
         ),
     );

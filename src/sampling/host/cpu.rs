@@ -202,6 +202,8 @@ impl Cpu {
         let count = |value: Option<u64>| value.map(|value| value as f64);
         to.set_if(Metric::ProcessesRunning, count(now.running));
         to.set_if(Metric::ProcessesBlocked, count(now.blocked));
+        to.set_if(Metric::ContextSwitches, count(now.switches));
+        to.set_if(Metric::Forks, count(now.forks));
         let switches = self.switches.per_second_of(now.switches, at);
         to.set_if(Metric::ContextSwitchesPerSecond, switches);
         let forks = self.forks.per_second_of(now.forks, at);

@@ -159,13 +159,17 @@ impl Memory {
         let stat = files.read(&mut self.stat);
         let stat = stat.map_or_else(|_| VmStat::default(), VmStat::parse);
         let to = &mut to.host;
+        let number = |count: Option<u64>| count.map(|count| count as f64);
         let bytes = |pages: Option<f64>| pages.map(|pages| pages * self.page_bytes);
+        to.set_if(Metric::SwapInBytes, bytes(number(stat.swapped_in)));
+        to.set_if(Metric::SwapOutBytes, bytes(number(stat.swapped_out)));
+        to.set_if(Metric::MajorFaults, number(stat.major_faults));
+        to.set_if(Metric::OomKills, number(stat.oom_kills));
         let read = self.swapped_in.per_second_of(stat.swapped_in, at);
         to.set_if(Metric::SwapInBytesPerSecond, bytes(read));
         let written = self.swapped_out.per_second_of(stat.swapped_out, at);
         to.set_if(Metric::SwapOutBytesPerSecond, bytes(written));
         let faults = self.major_faults.per_second_of(stat.major_faults, at);
         to.set_if(Metric::MajorFaultsPerSecond, faults);
-        to.set_if(Metric::OomKills, stat.oom_kills.map(|kills| kills as f64));
     }
 }

@@ -243,6 +243,8 @@ impl Interface {
         to.set_if(Metric::NetReceiveBytesPerSecond, rate);
         let rate = self.sent.per_second(line.sent, at);
         to.set_if(Metric::NetTransmitBytesPerSecond, rate);
+        to.set(Metric::NetReceivePackets, line.packets_received as f64);
+        to.set(Metric::NetTransmitPackets, line.packets_sent as f64);
         let rate = self.packets_received.per_second(line.packets_received, at);
         to.set_if(Metric::NetReceivePacketsPerSecond, rate);
         let rate = self.packets_sent.per_second(line.packets_sent, at);

@@ -14,7 +14,7 @@ use crate::sampling::processes::Process;
 use crate::sampling::processes::stat::Stat;
 use crate::sampling::rates::Meter;
 
-use super::shares::Shares;
+use super::shares::{Known, Shares};
 use super::{Needs, Shared};
 
 /// Processes whose open files are counted.
@@ -185,15 +185,26 @@ impl Members {
 
     fn tell_memory(&mut self, at: Stamp, shares: &mut Shares, to: &mut Readings) {
         let page_bytes = rustix::param::page_size() as f64;
+        let resident = |member: &Member| member.stat.resident_pages as f64 * page_bytes;
         let (mut memory, mut swap) = (0.0, 0.0);
         for (pid, member) in &self.all {
-            let resident = member.stat.resident_pages as f64 * page_bytes;
+            let bytes = resident(member);
             // The kernel's own threads and processes that have ended have none.
-            if resident > 0.0 {
-                let share = shares.of((*pid, member.start), at);
-                memory += resident * share.map_or(1.0, |share| share.ratio);
-                swap += share.map_or(0.0, |share| share.swap_bytes as f64);
+            if bytes <= 0.0 {
+                continue;
             }
+            memory += match shares.of((*pid, member.start), bytes, at) {
+                Known::Told(share) => {
+                    swap += share.swap;
+                    share.own(bytes)
+                }
+                Known::Untold => bytes,
+                // Whoever was just forked shares all with its parent.
+                Known::Nothing => {
+                    let parent = self.all.get(&member.stat.parent);
+                    (bytes - parent.map_or(0.0, resident)).max(0.0)
+                }
+            };
         }
         to.set(Metric::MemoryBytes, memory);
         to.set(Metric::SwapBytes, swap);

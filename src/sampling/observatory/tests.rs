@@ -321,6 +321,24 @@ fn conditions_are_told_with_their_time_and_gpus_come_and_go() {
 }
 
 #[test]
+fn a_gpu_that_is_gone_is_nobodys() {
+    let mut world = World::new(Made {
+        gpus: vec![gpu(&[], &[7])],
+        holders: [(7, Holder::Job(attempt(1)))].into(),
+        ..Made::default()
+    });
+    lock(&world.ledger).begin(attempt(1), at(5_000), Tally::default());
+    world.observatory.watch(&watched(1, 5_000));
+    world.pass(5_000);
+    assert_eq!(world.pass(6_000).jobs[0].gpus.len(), 1);
+    world.observatory.senses.gpus.clear();
+    let job = &world.pass(8_000).jobs[0];
+    assert!(job.gpus.is_empty(), "{job:?}");
+    let held = job.readings.get(Metric::GpuSeconds);
+    assert_eq!(held, Some(1.0), "what it used is kept");
+}
+
+#[test]
 fn errors_of_drivers_are_counted_and_name_the_job() {
     let mut world = World::new(Made {
         gpus: vec![gpu(&[], &[])],

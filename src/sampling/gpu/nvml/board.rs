@@ -37,6 +37,7 @@ pub(super) struct Found {
 #[derive(Debug, Default)]
 pub(super) struct Board {
     asked: Asked,
+    is_divided: bool,
     ring: Ring,
     rare: Rare,
     counters: BTreeMap<Metric, (Instant, u64)>,
@@ -68,6 +69,11 @@ impl Board {
         is_divided: bool,
         now: Instant,
     ) -> Result<Found, NvmlError> {
+        if std::mem::replace(&mut self.is_divided, is_divided) != is_divided {
+            // What it refused as the other sort of GPU, it may tell now.
+            self.asked = Asked::default();
+            self.ring = Ring::default();
+        }
         let mut found = Found::default();
         let to = &mut found.readings;
         self.use_and_memory(device, to)?;
