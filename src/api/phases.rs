@@ -1,6 +1,7 @@
 //! Where the time of a run went.
 
 use crate::api::call::{Call, Param};
+use crate::api::progress::newest;
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::runs::Run;
 use crate::api::service::json;
@@ -47,7 +48,9 @@ async fn phases(call: Call) -> Answer {
         .began_ms()
         .map(|began_ms| end_ms.saturating_sub(began_ms));
     let audience = call.audience(run.owner());
-    let parts = phases.finish(end_ms);
+    let newest = newest(&call, &run.record, run.id.attempt);
+    let steps = newest.map(|(_, progress)| progress.steps);
+    let parts = phases.finish(end_ms, &steps.unwrap_or_default());
     // What a job calls its phases is its owner's alone, as in its progress.
     let parts = parts.iter().filter(|_| audience == Audience::Owner);
     let items = parts.map(|part| phase_view(part, ran_ms)).collect();

@@ -1,6 +1,6 @@
 //! Where the time of an attempt went: how long it was in each phase, epoch and step of its own.
 
-use crate::model::progress::Progress;
+use crate::model::progress::{Progress, ReportedStep};
 use std::collections::BTreeMap;
 
 /// What a time belongs to.
@@ -35,7 +35,6 @@ pub struct Phases {
     times: BTreeMap<Part, PartTime>,
     /// What it is in, and since when.
     open: Vec<(Part, i64)>,
-    newest: Option<Progress>,
 }
 
 impl Phases {
@@ -54,7 +53,6 @@ impl Phases {
                 self.open.push((part, at_ms));
             }
         }
-        self.newest = Some(progress.clone());
     }
 
     fn close(&mut self, part: Part, since_ms: i64, until_ms: i64) {
@@ -71,17 +69,18 @@ impl Phases {
         time.longest_ms = time.longest_ms.max(took_ms);
     }
 
-    /// All parts, the one that took longest first. The attempt ended, or is looked at, at `end_ms`.
+    /// All parts, the one that took longest first. The attempt ended, or is looked at, at `end_ms`. `steps` are those
+    /// that it told of last, each with its times: points do not have them.
     #[must_use]
-    pub fn finish(mut self, end_ms: i64) -> Vec<PartTime> {
+    pub fn finish(mut self, end_ms: i64, steps: &[ReportedStep]) -> Vec<PartTime> {
         for (part, since_ms) in std::mem::take(&mut self.open) {
             self.close(part, since_ms, end_ms);
         }
-        let steps = self.newest.take().map(|newest| newest.steps);
-        for step in steps.into_iter().flatten() {
+        for step in steps {
             if let Some(began_ms) = step.started_at_ms {
                 let until_ms = step.finished_at_ms.unwrap_or(end_ms);
-                self.close(Part::Step(step.report.name), began_ms, until_ms);
+                let part = Part::Step(step.report.name.clone());
+                self.close(part, began_ms, until_ms);
             }
         }
         let mut times: Vec<PartTime> = self.times.into_values().collect();
@@ -106,7 +105,7 @@ fn parts(progress: &Progress) -> impl Iterator<Item = Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::progress::{ReportedStep, StepReport, StepState};
+    use crate::model::progress::{StepReport, StepState};
 
     fn at(phase: &str, epoch: f64) -> Progress {
         Progress {
@@ -123,8 +122,7 @@ mod tests {
         phases.add(10_000, &at("train", 1.0));
         phases.add(60_000, &at("eval", 1.0));
         phases.add(70_000, &at("train", 2.0));
-        let mut last = at("train", 2.0);
-        last.steps = vec![ReportedStep {
+        let steps = [ReportedStep {
             report: StepReport {
                 name: "checkpoint".to_owned(),
                 kind: None,
@@ -136,8 +134,8 @@ mod tests {
             started_at_ms: Some(71_000),
             finished_at_ms: Some(74_000),
         }];
-        phases.add(80_000, &last);
-        let times = phases.finish(100_000);
+        phases.add(80_000, &at("train", 2.0));
+        let times = phases.finish(100_000, &steps);
         let told: Vec<_> = times
             .iter()
             .map(|it| (it.part.clone(), it.times, it.total_ms, it.longest_ms))
@@ -160,7 +158,7 @@ mod tests {
         let mut phases = Phases::default();
         phases.add(10_000, &at("a", 1.0));
         phases.add(5_000, &at("b", 1.0));
-        let times = phases.finish(6_000);
+        let times = phases.finish(6_000, &[]);
         assert!(times.iter().all(|it| it.total_ms <= 1_000), "{times:?}");
     }
 }

@@ -214,6 +214,57 @@ fn an_archived_job_is_shown_retried_and_removed_as_any_other() {
 }
 
 #[test]
+fn the_history_of_an_archived_job_is_what_it_was() {
+    let host = Host::start();
+    let mut env = host.environment();
+    env["STOKE"] = json!(env!("CARGO_BIN_EXE_stoke"));
+    let run = |script: &str| host.submit(json!({"command": ["sh", "-c", script], "env": env}));
+    let gate = host.gate("gate");
+    // Of each second one point is kept.
+    let told = run(&format!(
+        "echo '::progress epoch=1 epochs=2 phase=train loss=0.5' && read x < {} && sleep 1.1 && \
+         echo '::progress epoch=2 epochs=2 phase=eval loss=0.25'",
+        gate.path().display()
+    ));
+    let announced = run(
+        "\"$STOKE\" progress --steps load,fit=8 && \"$STOKE\" progress --step-start load && \
+                         \"$STOKE\" progress --step-done load --step-start fit && \"$STOKE\" progress --step-done fit",
+    );
+    let mut events = host.events(&format!("channel=job/{told}/progress&snapshot=1"));
+    events.until(|it| it.data["body"]["current_epoch"] == 1.0);
+    gate.say("go");
+    for id in [told, announced] {
+        assert_eq!(host.ended(id)["state"], "completed");
+    }
+    let phases = |id: u64| host.get(&format!("/v1/jobs/{id}/phases"));
+    let named = |list: &Value| -> BTreeSet<String> {
+        let items = list["items"].as_array().unwrap().iter();
+        items
+            .map(|it| it["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let ask = || {
+        [
+            phases(told),
+            phases(announced),
+            host.get(&format!(
+                "/v1/compare?run={told}&quantity=metric.loss&quantity=percent"
+            )),
+        ]
+    };
+    let before = ask();
+    let wanted = ["1", "2", "eval", "train"].map(str::to_owned);
+    assert_eq!(named(&before[0]), wanted.into(), "{before:#?}");
+    let wanted = ["fit", "load"].map(str::to_owned);
+    assert_eq!(named(&before[1]), wanted.into(), "{before:#?}");
+    let points = &before[2]["runs"][0]["quantities"][0]["points"];
+    assert!(points.as_array().unwrap().len() >= 2, "{before:#?}");
+    let run = host.post("/v1/archive/now", &json!({"older_than": 0})).ok();
+    assert_eq!(run["jobs"], 2, "{run:#}");
+    assert_eq!(ask(), before);
+}
+
+#[test]
 fn a_month_that_is_gone_is_named_and_found_again() {
     let host = Host::start();
     let id = host.sh("true");

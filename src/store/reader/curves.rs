@@ -86,7 +86,7 @@ impl Reader {
         stretch: &Stretch,
         newest: Option<(i64, Progress)>,
     ) -> Result<Vec<(i64, Progress)>, StoreError> {
-        self.history(|connection| {
+        self.history_of(stretch.job, |connection| {
             let mut points: Vec<(i64, Progress)> = Vec::new();
             if let Some(connection) = connection {
                 history::scan(connection, stretch, |at_ms, body| {
