@@ -462,9 +462,12 @@ fn parts_of_a_gpu_are_gpus_with_their_own_memory_and_processes() {
     fake.say(&(gpu(0) + "gpu 0 mig 1\n" + &part(1)));
     assert_eq!(looking.all().len(), 2);
     // And whole again, it tells what it did not tell before.
-    fake.say(&(gpu(0) + "gpu 0 utilization 70\nprocess 0 100 compute 2G 60 0 0 0\n"));
+    fake.say(&(gpu(0) + "gpu 0 mig 1\n"));
+    let divided = looking.one();
+    assert_eq!(divided.readings.get(Metric::UtilizationPercent), None);
+    fake.say(&(gpu(0) + "process 0 100 compute 2G 60 0 0 0\n"));
     let whole = looking.one();
-    assert_eq!(whole.readings.get(Metric::UtilizationPercent), Some(70.0));
+    assert_eq!(whole.readings.get(Metric::UtilizationPercent), Some(85.0));
     assert_eq!(whole.processes[0].utilization_percent, Some(60.0));
 }
 

@@ -131,9 +131,9 @@ impl NvmlSource {
         };
         let parts = board::parts(device);
         let board = self.boards.entry(uuid).or_default();
-        let found = board.look(device, !parts.is_empty(), Instant::now())?;
+        let found = board.look(device, parts.is_some(), Instant::now())?;
         let mut samples = vec![sample(identity.clone(), found)];
-        for part in parts {
+        for part in parts.into_iter().flatten() {
             // A part that was just taken away is none.
             if let Ok(found) = self.look_at_part(device, &part, &identity, *next_part) {
                 *next_part += 1;

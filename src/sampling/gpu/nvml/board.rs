@@ -45,17 +45,12 @@ pub(super) struct Board {
     parts_units: Option<(u32, GpmSample<'static>)>,
 }
 
-/// The parts that a GPU is divided into.
-pub(super) fn parts(device: &Device<'static>) -> Vec<Device<'static>> {
+/// The parts of a GPU that is to be divided; there may be none yet.
+pub(super) fn parts(device: &Device<'static>) -> Option<Vec<Device<'static>>> {
     let is_divided = device.mig_mode().is_ok_and(|mode| mode.current == 1);
-    let most = if is_divided {
-        device.mig_device_count().unwrap_or(0)
-    } else {
-        0
-    };
-    (0..most)
-        .filter_map(|index| device.mig_device_by_index(index).ok())
-        .collect()
+    let most = is_divided.then(|| device.mig_device_count().unwrap_or(0))?;
+    let parts = (0..most).filter_map(|index| device.mig_device_by_index(index).ok());
+    Some(parts.collect())
 }
 
 impl Board {
