@@ -148,8 +148,9 @@ fn host(out: &mut Exposition, sample: &HostSample) {
 fn all(out: &mut Exposition, class: &str, readings: &Readings, labels: &[(&'static str, &str)]) {
     let told = readings.iter().filter(|(metric, _)| {
         // A counter of seconds says more than a share that somebody else computed.
-        let is_told_elsewhere = class.starts_with("host") && ELSEWHERE.contains(metric);
-        !is_told_elsewhere && !(class == "job" && SUMS.contains(metric))
+        let is_elsewhere = class.starts_with("host") && ELSEWHERE.contains(metric);
+        let is_sum = class == "job" && SUMS.contains(metric);
+        !is_elsewhere && !is_sum
     });
     for (metric, value) in told {
         out.measured(class, metric, labels, value);

@@ -11,7 +11,7 @@ use crate::auth::Action;
 use crate::model::attempt::Attempt;
 use crate::model::curve::{Line, Quantity};
 use crate::model::entity::{Entity, SeriesKey};
-use crate::model::id::JobId;
+use crate::model::id::{AttemptId, JobId};
 use crate::model::metric::Metric;
 use crate::store::{JobHistory, Range, Reader, SamplePoint, Stretch};
 use crate::wire::convert::{Audience, series_point, timestamp};
@@ -111,8 +111,8 @@ async fn list(call: Call) -> Answer {
     if let Some(Wanted::Job(id)) = wanted {
         items.extend(own_series(&call, id).await?);
     }
-    let since_ms = call.instant_ms("since")?;
-    let until_ms = call.instant_ms("until")?.unwrap_or(i64::MAX);
+    let (since_ms, until_ms) = span(&call)?;
+    let until_ms = until_ms.unwrap_or(i64::MAX);
     let lately = crate::api::now_ms() - LATELY_MS;
     let since_ms = since_ms.unwrap_or(if wanted.is_some() { i64::MIN } else { lately });
     let samples = call.shared.samples.clone();
@@ -121,13 +121,53 @@ async fn list(call: Call) -> Answer {
         samples.series(&is_wanted, since_ms, until_ms)
     };
     let measured = call.shared.blocking(read).await??;
-    items.extend(measured.into_iter().map(|(key, kept)| SeriesInfo {
-        name: key.to_string(),
-        unit: Some(key.metric.definition().unit.as_str().to_owned()),
-        first: Some(timestamp(kept.first_ms)),
-        last: Some(timestamp(kept.last_ms.min(crate::api::now_ms()))),
+    let attempts = measured.keys().filter_map(|key| key.entity.attempt());
+    let lives = lives(&call, attempts.collect()).await?;
+    items.extend(measured.into_iter().map(|(key, kept)| {
+        // How long something is kept is known by the hour only; an attempt has no samples beyond its life.
+        let life = key.entity.attempt().and_then(|attempt| lives.get(&attempt));
+        let (first_ms, last_ms) = life.copied().unwrap_or((i64::MIN, i64::MAX));
+        let last_ms = last_ms.min(crate::api::now_ms());
+        SeriesInfo {
+            name: key.to_string(),
+            unit: Some(key.metric.definition().unit.as_str().to_owned()),
+            first: Some(timestamp(
+                kept.first_ms.clamp(first_ms, last_ms.max(first_ms)),
+            )),
+            last: Some(timestamp(kept.last_ms.min(last_ms))),
+        }
     }));
     json(StatusCode::OK, &SeriesList { items })
+}
+
+/// The time that is asked about.
+fn span(call: &Call) -> Result<(Option<i64>, Option<i64>), Failure> {
+    let since_ms = call.instant_ms("since")?;
+    let until_ms = call.instant_ms("until")?;
+    if since_ms > until_ms && until_ms.is_some() {
+        return Err(invalid("until", format_args!("it is before since")));
+    }
+    Ok((since_ms, until_ms))
+}
+
+/// From when to when attempts lived, as far as they are known.
+async fn lives(
+    call: &Call,
+    attempts: BTreeSet<AttemptId>,
+) -> Result<BTreeMap<AttemptId, (i64, i64)>, Failure> {
+    let jobs: BTreeSet<JobId> = attempts.iter().map(|attempt| attempt.job).collect();
+    let read = move |archive: &Reader| {
+        let mut lives = BTreeMap::new();
+        for job in jobs {
+            let record = archive.job(job)?;
+            for attempt in record.iter().flat_map(|record| &record.attempts) {
+                let last_ms = attempt.ended.map_or(i64::MAX, |at| at.wall_ms);
+                lives.insert(attempt.id, (attempt.claimed.wall_ms, last_ms));
+            }
+        }
+        Ok(lives)
+    };
+    call.shared.read(read).await
 }
 
 /// What a job tells of itself.
@@ -163,8 +203,7 @@ async fn record(call: &Call, id: JobId) -> Result<JobHistory, Failure> {
 
 async fn query(call: Call) -> Answer {
     let names = names(&call)?;
-    let since_ms = call.instant_ms("since")?;
-    let until_ms = call.instant_ms("until")?;
+    let (since_ms, until_ms) = span(&call)?;
     let most = number_of_points("points", call.value("points", POINTS)?)?;
     let asked = Asked {
         since_ms,

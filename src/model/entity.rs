@@ -51,6 +51,23 @@ pub enum NotASeries {
     Metric,
 }
 
+impl Entity {
+    /// The attempt that it belongs to.
+    #[must_use]
+    pub fn attempt(&self) -> Option<AttemptId> {
+        match self {
+            Self::Job(attempt) | Self::JobGpu(attempt, _) => Some(*attempt),
+            Self::Host
+            | Self::Core(_)
+            | Self::Disk(_)
+            | Self::Net(_)
+            | Self::Mount(_)
+            | Self::Sensor(_)
+            | Self::Gpu(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Entity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -321,7 +321,11 @@ impl<S: Senses> Worker<S> {
             match message {
                 Ok(Message::Watch(watched)) => self.observatory.watch(&watched),
                 Ok(Message::Forget(attempt)) => self.observatory.forget(attempt),
-                Ok(Message::Rules(rules)) => self.observatory.tune(rules),
+                Ok(Message::Rules(rules)) => {
+                    self.observatory.tune(rules);
+                    // What is not measured any more must not be shown as if it were.
+                    *lock(&self.shared.newest) = Arc::new(self.observatory.snapshot());
+                }
                 Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }

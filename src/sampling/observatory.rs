@@ -139,7 +139,14 @@ impl<S: Senses> Observatory<S> {
         if !is_on(Source::Gpus) {
             self.gpus.clear();
             self.snapshot.gpus.clear();
+            self.snapshot.troubles.clear();
         }
+    }
+
+    /// The newest of everything.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.clone()
     }
 
     /// When something is due next, on the boot clock; `None` while nothing is sampled. `wanted_ms` is what those want
@@ -201,7 +208,7 @@ impl<S: Senses> Observatory<S> {
         );
         Outcome {
             found,
-            snapshot: self.snapshot.clone(),
+            snapshot: self.snapshot(),
         }
     }
 

@@ -60,6 +60,9 @@ impl Senses for HostSenses {
         self.host.look_at_mounts(&rules.mounts);
         self.processes.name_busiest(rules.busiest);
         self.gpu_deadline_ms = rules.gpu_deadline_ms;
+        if !rules.paces.contains_key(&Source::Gpus) {
+            self.gpus.end();
+        }
     }
 
     fn begin(&mut self, at: Stamp, sources: &BTreeSet<Source>) {

@@ -99,7 +99,7 @@ fn archived_job(
     match months.job(month, id) {
         Ok(job) => Ok(Some(job)),
         Err(error) => {
-            tracing::warn!(job = %id, %error, "left out of a list");
+            tracing::debug!(job = %id, %error, "left out of a list");
             Ok(None)
         }
     }

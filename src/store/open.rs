@@ -3,6 +3,7 @@
 //! Roles are enforced by the connection: one writer, and readers that SQLite itself keeps from writing.
 
 use crate::model::id::JobId;
+use crate::store::archive::damage::Damage;
 use crate::store::aside::{self, SetAside};
 use crate::store::error::StoreError;
 use crate::store::recover::{self, Recovered};
@@ -38,6 +39,8 @@ pub(crate) struct Files {
     pub(crate) progress: PathBuf,
     /// Directory of the months that were archived.
     pub(crate) archive: PathBuf,
+    /// What is wrong with these.
+    pub(crate) damage: Damage,
     /// Space to give back when the disk is full.
     pub(crate) ballast: PathBuf,
     /// Present when damage was seen at run time: the next start checks everything.
@@ -51,6 +54,7 @@ impl Files {
             database: directory.join("stoked.db"),
             progress: directory.join("progress.db"),
             archive: directory.join("archive"),
+            damage: Damage::default(),
             ballast: directory.join("ballast"),
             suspect: directory.join("stoked.db.suspect"),
         }

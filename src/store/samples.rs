@@ -30,7 +30,7 @@ use head::{Head, slot_of};
 use query::Query;
 use shelf::Shelf;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
@@ -228,6 +228,16 @@ impl Samples {
             }
         }
         Ok(found)
+    }
+
+    /// Files that were damaged and are set aside.
+    #[must_use]
+    pub fn set_aside(&self) -> Vec<PathBuf> {
+        let dirs = Tier::ALL.map(Tier::as_str).into_iter().chain(["log"]);
+        let dirs = dirs.map(|name| self.owner.shared.shelf.dir().join(name));
+        let entries = dirs.filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
+        let paths = entries.flatten().map(|entry| entry.path());
+        paths.filter(|path| writer::is_aside(path)).collect()
     }
 
     /// What was measured last of an attempt and of its GPUs by an earlier daemon. Blocks on the disk.

@@ -307,7 +307,7 @@ fn the_most_memory_is_that_of_all_processes_together() {
     let holds = "(head -c 48M /dev/zero; exec sleep 1000) | tail -c 48M > /dev/null & ";
     let id = host.sh(&format!("{}wait", holds.repeat(3)));
     let mut events = host.events(&format!("channel=job/{id}/metrics&min_interval_ms=200"));
-    let all = f64::from(3 * 48 << 20);
+    let all = f64::from(3 * (48 << 20));
     events.until(|it| it.data["body"]["memory_bytes"].as_f64() >= Some(all));
     host.act(id, "cancel");
     let usage = host.ended(id)["attempts"][0]["usage"].clone();

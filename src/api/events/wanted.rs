@@ -48,7 +48,7 @@ pub(super) const EVENTS: &[Param] = &[
         name: "min_interval_ms",
         of_type: "integer",
         repeatable: false,
-        summary: "Telemetry of one channel at most this often, 200 to 60000; the last value always comes; 0 is as it happens",
+        summary: "Telemetry of one channel at most this often, 100 to 60000; the last value always comes; 0 is as it happens",
     },
     Param {
         name: "after",
@@ -165,10 +165,10 @@ fn class(query: &Query) -> Result<Option<Class>, Failure> {
 }
 
 /// The shortest and the longest time that may be asked for between two values of a channel.
-const MIN_INTERVAL_MS: std::ops::RangeInclusive<u64> = 200..=60_000;
+const MIN_INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
 
 fn min_interval(query: &Query) -> Result<Duration, Failure> {
-    let wanted = "0, or a number from 200 to 60000";
+    let wanted = "0, or a number from 100 to 60000";
     let ms: u64 = query.value("min_interval_ms", wanted)?.unwrap_or(0);
     if ms == 0 || MIN_INTERVAL_MS.contains(&ms) {
         return Ok(Duration::from_millis(ms));

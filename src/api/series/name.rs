@@ -138,17 +138,28 @@ fn job(text: &str) -> Option<JobId> {
 
 /// What a name without its metric stands for.
 fn target(text: &str, newest: &Snapshot) -> Option<Target> {
+    let index = |name: &str| name.parse::<u32>().ok();
+    // By its index, or by the beginning of its identity where only one begins so.
     let gpu = |name: &str| {
-        let index: Option<u32> = name.parse().ok();
         let mut gpus = newest.gpus.iter().map(|gpu| &gpu.sample.identity);
-        let found = gpus.find(|gpu| Some(gpu.index) == index);
-        found.map(|gpu| gpu.uuid.clone())
+        if let Some(index) = index(name) {
+            return gpus
+                .find(|gpu| gpu.index == index)
+                .map(|it| it.uuid.clone());
+        }
+        let mut alike = gpus.filter(|gpu| gpu.uuid.as_str().starts_with(name));
+        let found = alike.next().map(|gpu| gpu.uuid.clone());
+        found.filter(|_| alike.next().is_none())
     };
     let parts: Vec<&str> = text.split('/').collect();
     match parts[..] {
         ["job", id] if job(id).is_some() => job(id).map(|id| Target::Job(id, None)),
         ["gpu", name] if gpu(name).is_some() => {
             gpu(name).map(|uuid| Target::One(Entity::Gpu(uuid)))
+        }
+        // There is none of this number.
+        ["gpu", name] | ["job", _, "gpu", name] if index(name).is_some() && gpu(name).is_none() => {
+            None
         }
         ["job", id, "gpu", name] => {
             let uuid = gpu(name).or_else(|| uuid_of(name))?;

@@ -598,7 +598,7 @@ async fn wrong_filters_are_named() {
         ("chanel=*", "chanel"),
         ("snapshot=2", "snapshot"),
         ("class=progress", "class"),
-        ("min_interval_ms=199", "min_interval_ms"),
+        ("min_interval_ms=99", "min_interval_ms"),
         ("min_interval_ms=60001", "min_interval_ms"),
         ("min_interval_ms=x", "min_interval_ms"),
         ("owner=nobody-is-called-so", "owner"),

@@ -117,6 +117,13 @@ impl GpuLinks {
         links.flat_map(|link| link.take_xids(now)).collect()
     }
 
+    /// Ends the processes that look, as nobody asks any more. One that does not answer is kept: nobody may start another
+    /// one beside it.
+    pub fn end(&mut self) {
+        self.links.retain(|_, link| link.trouble().is_some());
+        self.probed_ms = None;
+    }
+
     /// When one of them has to be looked after at the latest, on the boot clock.
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {

@@ -81,6 +81,9 @@ impl Space {
             self.settings.mounts = mounts.to_vec();
             self.newest.clear();
             self.last = None;
+            // Whoever asks was told of the mounts when it began.
+            self.asker = None;
+            self.current = None;
         }
     }
 

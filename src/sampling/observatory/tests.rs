@@ -317,7 +317,7 @@ fn conditions_are_told_with_their_time_and_gpus_come_and_go() {
     assert_eq!(world.observatory.snapshot.gpus.len(), 1);
     world.observatory.senses.gpus.clear();
     world.pass(30_000);
-    assert!(world.observatory.snapshot.gpus.is_empty());
+    assert!(world.observatory.snapshot().gpus.is_empty());
 }
 
 #[test]

@@ -44,10 +44,9 @@ impl Archive {
                     .map(|verdict| fault(format!("{}: {verdict}", path.display()))),
             ),
             Err(error) => {
-                return Ok(vec![fault(format!(
-                    "failed to {}",
-                    archived(&error, &path)
-                ))]);
+                let error = archived(&error, &path);
+                self.files.damage.found(&path, &error.to_string());
+                return Ok(vec![fault(format!("failed to {error}"))]);
             }
         }
         let known = self
@@ -74,6 +73,13 @@ impl Archive {
             )));
         }
         faults.extend(self.check_events(month, &file)?.map(fault));
+        match faults.first() {
+            Some(first) => self
+                .files
+                .damage
+                .found(&path, &format!("verify {}", first.what)),
+            None => self.files.damage.is_whole(&path),
+        }
         Ok(faults)
     }
 

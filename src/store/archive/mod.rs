@@ -10,6 +10,7 @@ mod back;
 mod carry;
 mod catalogue;
 mod check;
+pub(crate) mod damage;
 mod events;
 mod expire;
 mod moving;

@@ -60,13 +60,19 @@ impl<'a> Months<'a> {
     /// A job that the catalogue says is in a month.
     pub(crate) fn job(&mut self, month: Month, id: JobId) -> Result<Job, StoreError> {
         let path = month.path(self.files);
-        let error = match rows::find_job(self.open(month)?, id) {
+        let file = self.open(month)?;
+        let error = match rows::find_job(file, id) {
             Ok(Some(job)) => return Ok(job),
+            // It may have been removed meanwhile; verifying finds out.
             Ok(None) => StoreError::Archived {
                 path,
                 why: format!("job {id} is not in it, which should be"),
             },
-            Err(error) => archived(&error, &path),
+            Err(error) => {
+                let error = archived(&error, &path);
+                self.files.damage.found(&path, &error.to_string());
+                error
+            }
         };
         // What cannot be read here cannot be read there either.
         self.open.insert(month, None);

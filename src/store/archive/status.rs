@@ -49,8 +49,13 @@ impl Reader {
         for month in &mut months {
             match reader(self.files(), month.month) {
                 Ok(_) => {
-                    let size = fs::metadata(month.month.path(self.files()));
-                    month.bytes = size.map_or(0, |data| data.len());
+                    let path = month.month.path(self.files());
+                    month.bytes = fs::metadata(&path).map_or(0, |data| data.len());
+                    if let Some(why) = self.files().damage.of(&path) {
+                        month.state = MonthState::Unreadable {
+                            why: format!("failed to {why}"),
+                        };
+                    }
                 }
                 Err(error) => {
                     month.state = MonthState::Unreadable {
@@ -68,10 +73,14 @@ impl Reader {
     /// [`StoreError`] where the main database cannot be read.
     pub fn archive_trouble(&self) -> Result<Option<String>, StoreError> {
         let months = self.read(catalogue::months)?;
+        let files = self.files();
         let trouble = months
             .into_iter()
-            .find_map(|month| reader(self.files(), month).err());
-        Ok(trouble.map(|error| format!("failed to {error}")))
+            .find_map(|month| match reader(files, month) {
+                Ok(_) => files.damage.of(&month.path(files)),
+                Err(error) => Some(error.to_string()),
+            });
+        Ok(trouble.map(|why| format!("failed to {why}")))
     }
 
     fn counted(&self) -> Result<Vec<MonthStatus>, StoreError> {

@@ -166,7 +166,7 @@ impl Volume {
         let id = match self.entity(&name)? {
             Some(id) => id,
             None => {
-                let attempt = attempt_of(entity);
+                let attempt = entity.attempt();
                 let job = attempt.map(|it| i64::try_from(it.job.0).unwrap_or(i64::MAX));
                 let number = attempt.map(|it| it.attempt);
                 self.connection
@@ -353,20 +353,6 @@ pub(super) fn extent(place: &Place) -> Option<(i64, i64)> {
     let unit_ms = place.tier.row_ms();
     let begin = |id: i64| place.first_ms + (id >> (ENTITY_BITS + PART_BITS)) * unit_ms;
     Some((begin(bounds.0?), begin(bounds.1?) + unit_ms - 1))
-}
-
-/// The attempt that an entity belongs to.
-pub(super) fn attempt_of(entity: &Entity) -> Option<AttemptId> {
-    match entity {
-        Entity::Job(attempt) | Entity::JobGpu(attempt, _) => Some(*attempt),
-        Entity::Host
-        | Entity::Core(_)
-        | Entity::Disk(_)
-        | Entity::Net(_)
-        | Entity::Mount(_)
-        | Entity::Sensor(_)
-        | Entity::Gpu(_) => None,
-    }
 }
 
 /// The version of the format of a file; 0 of one that is new.

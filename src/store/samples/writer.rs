@@ -501,6 +501,12 @@ fn again_if_damaged<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, St
     }
 }
 
+/// Whether a file is one that was set aside; what SQLite left beside it goes with it.
+pub(super) fn is_aside(path: &Path) -> bool {
+    let name = path.file_name().map(std::ffi::OsStr::to_string_lossy);
+    name.is_some_and(|name| name.contains(ASIDE) && !name.ends_with(JOURNAL))
+}
+
 /// Renames what is damaged: never deleted, and in nobody's way.
 fn set_aside(path: &Path, why: &str) {
     let suffix = format!("{ASIDE}{}", now_ms());
