@@ -30,6 +30,9 @@ pub trait Gauges: Send + Sync + 'static {
     /// Somebody looked once, and may do so again soon.
     fn glance(&self);
 
+    /// Publishes what was measured last, as somebody listens now; while nobody did, nothing was published.
+    fn tell(&self);
+
     /// Somebody looks for as long as this is kept, and wants to see new values so often; 0 where it is all the same.
     fn look(&self, every: Duration) -> Look;
 }

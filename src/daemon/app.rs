@@ -156,7 +156,7 @@ impl Parts {
         let measuring = Measuring {
             sampler: sampler.clone(),
             samples: samples.clone(),
-            owners,
+            owners: Arc::clone(&owners),
         };
         let feeds = Arc::new(Feeds::new(
             control.clone(),
@@ -256,7 +256,11 @@ impl Parts {
                 dir: dirs.logs(),
                 watcher,
             },
-            gauges: Arc::new(SamplerGauges(sampler.clone())),
+            gauges: Arc::new(SamplerGauges {
+                sampler: sampler.clone(),
+                bus: bus.clone(),
+                owners: Arc::clone(&owners),
+            }),
             samples: samples.clone(),
             health: Arc::new(vitals),
             policy,

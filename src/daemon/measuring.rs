@@ -92,10 +92,11 @@ pub(super) fn sink(bus: Bus, control: Handle, samples: Samples, owners: Owners) 
     Box::new(move |found, snapshot| match found {
         Found::Pass(pass) => {
             samples.append(&pass);
-            let owners = owners.lock().unwrap_or_else(PoisonError::into_inner);
-            let events = events(&pass, snapshot, &owners);
-            drop(owners);
-            bus.publish(&events);
+            // Writing down for nobody what was measured would be most of what measuring costs.
+            if bus.metrics_subscribers() > 0 {
+                let owners = owners.lock().unwrap_or_else(PoisonError::into_inner);
+                bus.publish(&events(&pass, snapshot, &owners));
+            }
         }
         Found::Settled(attempt, tally) => control.report(Input::Tallied {
             attempt,
@@ -208,19 +209,43 @@ pub(super) fn gpu_figures(job: &JobSample) -> Vec<GpuFigures> {
 
 /// The sampler, as the API asks it.
 #[derive(Debug)]
-pub(super) struct SamplerGauges(pub(super) Sampler);
+pub(super) struct SamplerGauges {
+    /// Who measures.
+    pub(super) sampler: Sampler,
+    /// Where events are published.
+    pub(super) bus: Bus,
+    /// Whose the attempts are.
+    pub(super) owners: Owners,
+}
 
 impl Gauges for SamplerGauges {
     fn newest(&self) -> Arc<Snapshot> {
-        self.0.newest()
+        self.sampler.newest()
     }
 
     fn glance(&self) {
-        self.0.glance();
+        self.sampler.glance();
+    }
+
+    fn tell(&self) {
+        // While others listen all of it is told anyway.
+        if self.bus.metrics_subscribers() > 1 {
+            return;
+        }
+        // Held over both, so that what comes later is published later.
+        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.sampler.newest();
+        let pass = Pass {
+            at: Stamp::default(),
+            host: newest.host.clone(),
+            gpus: newest.gpus.clone(),
+            jobs: newest.jobs.values().cloned().collect(),
+        };
+        self.bus.publish(&events(&pass, &newest, &owners));
     }
 
     fn look(&self, every: Duration) -> Look {
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-        Box::new(self.0.look(every_ms))
+        Box::new(self.sampler.look(every_ms))
     }
 }

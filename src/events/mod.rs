@@ -180,6 +180,15 @@ impl Bus {
         lock(&self.shared.state).subscribers.len()
     }
 
+    /// How many of them may want what is measured.
+    #[must_use]
+    pub fn metrics_subscribers(&self) -> usize {
+        let state = lock(&self.shared.state);
+        let all = state.subscribers.values();
+        all.filter(|subscriber| subscriber.filter.admits_metrics())
+            .count()
+    }
+
     /// Events before `oldest` are about to be trimmed from the store.
     ///
     /// Subscribers whose cursor would become too old get a bookmark first, so that one that goes

@@ -53,6 +53,13 @@ impl Pattern {
         parts.is_some_and(|[.., topic]| &**topic == METRICS)
     }
 
+    /// Whether it admits anything that is measured.
+    #[must_use]
+    pub fn admits_metrics(&self) -> bool {
+        let parts = self.parts.as_ref();
+        parts.is_some_and(|[.., topic]| part_matches(topic, METRICS))
+    }
+
     /// The one job whose channels this pattern matches, where it is about exactly one.
     #[must_use]
     pub fn single_job(&self) -> Option<JobId> {
@@ -227,6 +234,12 @@ impl Filter {
     #[must_use]
     pub fn asks_for_metrics(&self) -> bool {
         self.channels.iter().any(Pattern::is_of_metrics)
+    }
+
+    /// Whether it can admit anything that is measured.
+    #[must_use]
+    pub fn admits_metrics(&self) -> bool {
+        self.channels.iter().any(Pattern::admits_metrics)
     }
 
     /// Whether it can admit anything of such entities (`job`, `group`, …).

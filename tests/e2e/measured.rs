@@ -301,6 +301,20 @@ fn judged(text: &str, program: &str, args: &[&str]) -> Option<String> {
 }
 
 #[test]
+fn what_was_measured_while_nobody_listened_is_told_at_once() {
+    let host = Host::with_config(&every("60s"));
+    for _ in 0..3 {
+        let mut events = host.events("channel=host/memory/metrics&snapshot=1");
+        let told = events.until(|it| it.data["channel"] == "host/memory/metrics");
+        let shown = host.get("/v1/host");
+        assert_eq!(
+            told.data["body"]["memory_total_bytes"],
+            shown["memory"]["memory_total_bytes"]
+        );
+    }
+}
+
+#[test]
 fn the_most_memory_is_that_of_all_processes_together() {
     let host = Host::with_config(&every("100ms"));
     // Each `tail` holds what it has read for as long as more may come.

@@ -79,6 +79,9 @@ async fn events(call: Call) -> Answer {
             Some(record.ok_or_else(|| not_found(format_args!("job {id}")))?)
         }
     };
+    if events.filter().admits_metrics() {
+        shared.gauges.tell();
+    }
     let looks = events.filter().asks_for_metrics();
     let look = looks.then(|| shared.gauges.look(wanted.min_interval));
     let feed = Feed::open(Opening {

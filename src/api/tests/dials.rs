@@ -20,6 +20,8 @@ impl Gauges for Dials {
 
     fn glance(&self) {}
 
+    fn tell(&self) {}
+
     fn look(&self, every: Duration) -> Look {
         struct Kept(Arc<Mutex<Vec<Duration>>>, Duration);
         impl Drop for Kept {
