@@ -1,6 +1,7 @@
 //! What the kernel has counted for an attempt: in the files of its cgroup, and process by process.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use super::cgroup::Cgroup;
@@ -186,7 +187,15 @@ impl Totals {
 /// What a process read and wrote, unreaped ones included; absent where that is not told.
 #[must_use]
 pub fn io_of(pid: u32) -> Option<Io> {
-    Io::parse(&fs::read(format!("/proc/{pid}/io")).ok()?)
+    io_in(File::open(format!("/proc/{pid}/io")).ok()?)
+}
+
+/// The same from its file, which was opened before.
+#[must_use]
+pub fn io_in(mut file: File) -> Option<Io> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).ok()?;
+    Io::parse(&text)
 }
 
 #[cfg(test)]

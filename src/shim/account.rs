@@ -8,25 +8,41 @@ use nix::sys::time::TimeVal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::contain::Containment;
-use crate::contain::account::{Io, IoStat, Totals, io_of};
+use crate::contain::account::{Io, IoStat, Totals, io_in, io_of};
 use crate::wire::shim::ExitRecord;
+use std::fs::File;
 
 /// Sums of the children that have ended.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     io: Io,
+    /// The main process, and where the kernel tells of its input and output.
+    main: Option<(u32, File)>,
     /// The kernel did not tell of all of them.
     has_gaps: bool,
 }
 
 impl Account {
+    /// The main process is there. Of one that has ended only root may open the file; who opened it before may read it.
+    pub(super) fn follow(&mut self, pid: u32) {
+        let file = File::open(format!("/proc/{pid}/io")).ok();
+        self.main = file.map(|file| (pid, file));
+    }
+
+    fn io_of(&mut self, pid: u32) -> Option<Io> {
+        match self.main.take_if(|(main, _)| *main == pid) {
+            Some((_, file)) => io_in(file),
+            None => io_of(pid),
+        }
+    }
+
     /// The next child to be reaped, after a look at what it leaves behind; none where any will do.
     pub(super) fn next_child(&mut self) -> Option<u32> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         match waitid(Id::All, flags) {
             Ok(status) => {
                 let pid = u32::try_from(status.pid()?.as_raw()).ok()?;
-                match io_of(pid) {
+                match self.io_of(pid) {
                     Some(io) => self.io = self.io.plus(io),
                     None => self.has_gaps = true,
                 }

@@ -178,6 +178,7 @@ impl Shim {
         match Start::begin(&self.launch, line, dir, notify, &mut self.output) {
             Ok(start) => {
                 self.main = Some(start.process);
+                self.account.follow(start.process.pid);
                 self.phase = Phase::Starting(start);
             }
             Err(error) => self.end(Some(error)),

@@ -117,6 +117,10 @@ fn input_and_output_are_exact() {
         attempt
     };
     in_both(make, |_, record| {
+        if record.io_write_bytes.is_none() && !rustix::process::geteuid().is_root() {
+            println!("skipped: of orphans that have ended the kernel tells root only");
+            return;
+        }
         // The file system may write a block or two of its own with them.
         let written = record.io_write_bytes.unwrap();
         assert!((48 * PART..49 * PART).contains(&written), "{record:?}");
