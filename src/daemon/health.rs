@@ -96,22 +96,24 @@ impl Vitals {
 
     fn samples(&self) -> ComponentView {
         match &*self.samples.condition().borrow() {
-            Condition::Healthy if !self.samples.set_aside().is_empty() => {
-                let aside = self.samples.set_aside();
-                let paths: Vec<String> = aside.iter().map(|it| it.display().to_string()).collect();
-                let why = format!(
-                    "what is measured is stored, but was damaged before; remove what was set aside to be told no more of it: {}",
-                    paths.join(", ")
-                );
-                component("samples", Health::Degraded, why)
-            }
-            Condition::Healthy => {
-                let bytes: u64 = self.samples.bytes().values().sum();
-                let message = format!("what is measured is stored, {}", words::bytes(bytes));
-                component("samples", Health::Healthy, message)
-            }
+            Condition::Healthy => self.stored_samples(),
             Condition::Degraded { why } => component("samples", Health::Degraded, why),
         }
+    }
+
+    fn stored_samples(&self) -> ComponentView {
+        let aside = self.samples.set_aside();
+        if !aside.is_empty() {
+            let paths: Vec<String> = aside.iter().map(|it| it.display().to_string()).collect();
+            let why = format!(
+                "what is measured is stored, but was damaged before; remove what was set aside to be told no more of it: {}",
+                paths.join(", ")
+            );
+            return component("samples", Health::Degraded, why);
+        }
+        let bytes: u64 = self.samples.bytes().values().sum();
+        let message = format!("what is measured is stored, {}", words::bytes(bytes));
+        component("samples", Health::Healthy, message)
     }
 
     fn supervision(&self) -> ComponentView {
