@@ -16,6 +16,7 @@ use crate::wire::comparison::{Comparison, Run as RunView, RunQuantity};
 use crate::wire::convert::{Audience, run_point, timestamp};
 use crate::wire::error::ProblemKind;
 use axum::http::{Method, StatusCode};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Most runs, and most quantities, of one request.
@@ -114,6 +115,7 @@ struct Course {
     run: Run,
     told: Told,
     track: Option<Track>,
+    used: BTreeMap<Metric, Vec<(i64, Spread)>>,
 }
 
 impl Course {
@@ -133,7 +135,12 @@ impl Course {
             }
             track
         });
-        Self { run, told, track }
+        Self {
+            run,
+            told,
+            track,
+            used: BTreeMap::new(),
+        }
     }
 
     /// Where on the axis it was at a time, as far as that is known.
@@ -144,14 +151,14 @@ impl Course {
         }
     }
 
-    async fn scatter(&self, call: &Call, compared: &Compared) -> Result<Scatter, Failure> {
+    fn scatter(&self, compared: &Compared) -> Scatter {
         let values = match compared {
             Compared::Told(quantity) => self.values_told(quantity),
-            Compared::Used(metric) => self.values_used(call, *metric).await?,
+            Compared::Used(metric) => self.used.get(metric).cloned().unwrap_or_default(),
         };
         let places = values.into_iter();
         let scatter = places.filter_map(|(at_ms, spread)| Some((self.place(at_ms)?, spread)));
-        Ok(scatter.collect())
+        scatter.collect()
     }
 
     fn values_told(&self, quantity: &Quantity) -> Vec<(i64, Spread)> {
@@ -162,13 +169,10 @@ impl Course {
         values.collect()
     }
 
-    async fn values_used(
-        &self,
-        call: &Call,
-        metric: Metric,
-    ) -> Result<Vec<(i64, Spread)>, Failure> {
-        let Some(began_ms) = self.run.began_ms() else {
-            return Ok(Vec::new());
+    /// Reads what it used, all in one query.
+    async fn measure(&mut self, call: &Call, metrics: &[Metric]) -> Result<(), Failure> {
+        let Some(began_ms) = self.run.began_ms().filter(|_| !metrics.is_empty()) else {
+            return Ok(());
         };
         let range = Range {
             since_ms: began_ms,
@@ -178,12 +182,20 @@ impl Course {
             percentiles: false,
         };
         let entity = Entity::Job(self.run.id);
-        let keys = [SeriesKey { entity, metric }];
+        let keys = metrics.iter().map(|metric| SeriesKey {
+            entity: entity.clone(),
+            metric: *metric,
+        });
+        let keys: Vec<SeriesKey> = keys.collect();
         let samples = call.shared.samples.clone();
         let read = move || samples.query(&keys, range);
         let lines = call.shared.blocking(read).await??;
-        let points = lines.into_iter().flatten();
-        Ok(points.map(|point| (point.at_ms, point.spread)).collect())
+        let values = lines.into_iter().map(|line| {
+            let points = line.into_iter();
+            points.map(|point| (point.at_ms, point.spread)).collect()
+        });
+        self.used = metrics.iter().copied().zip(values).collect();
+        Ok(())
     }
 }
 
@@ -192,7 +204,7 @@ async fn compare(call: Call) -> Answer {
     let axis = axis.unwrap_or(Axis::Time);
     let most = number_of_points("points", call.value("points", POINTS)?)?;
     let wanted = wanted(&call)?;
-    let courses = courses(&call, axis).await?;
+    let mut courses = courses(&call, axis).await?;
     let chosen = match &wanted[..] {
         [] => of_itself(&courses),
         wanted => wanted.to_vec(),
@@ -204,12 +216,17 @@ async fn compare(call: Call) -> Answer {
             call.permit(Action::ReadJob, Some(owner))?;
         }
     }
+    let used = chosen.iter().filter_map(|compared| match compared {
+        Compared::Used(metric) => Some(*metric),
+        Compared::Told(_) => None,
+    });
+    let used: Vec<Metric> = used.collect();
+    for course in &mut courses {
+        course.measure(&call, &used).await?;
+    }
     let mut runs: Vec<RunView> = courses.iter().map(|it| run_view(&it.run)).collect();
     for compared in &chosen {
-        let mut scatters = Vec::with_capacity(courses.len());
-        for course in &courses {
-            scatters.push(course.scatter(&call, compared).await?);
-        }
+        let scatters: Vec<Scatter> = courses.iter().map(|it| it.scatter(compared)).collect();
         if wanted.is_empty() && scatters.iter().all(Vec::is_empty) {
             // Nobody asked for it, and nobody has it.
             continue;
