@@ -1,13 +1,14 @@
 //! Samples over time: everything that is measured, in databases of their own, as compressed chunks in three tiers.
 //!
 //! [`Samples::append`] puts what was measured into memory; a thread brings it to a log every ten seconds and to
-//! the volume of its day when its slot of five minutes is over ([`seal`]), and rolls up what is complete. A query
+//! the volume of its day when its slot of ten minutes is over ([`seal`]), and rolls up what is complete. A query
 //! reads from memory and volumes as if they were one ([`query`]).
 
 mod bytes;
 mod chunk;
 mod head;
 mod log;
+mod news;
 mod query;
 mod retain;
 mod rollup;

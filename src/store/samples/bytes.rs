@@ -70,11 +70,11 @@ impl<'a> Source<'a> {
     }
 }
 
-fn zigzag(value: i64) -> u64 {
+pub(super) fn zigzag(value: i64) -> u64 {
     (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
 }
 
-fn unzigzag(value: u64) -> i64 {
+pub(super) fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }
 
@@ -166,7 +166,7 @@ fn write_differences(sink: &mut Sink, order: u64, differences: &[i64]) {
 }
 
 /// The largest number that divides both; of nothing and a number that number.
-fn divisor(mut a: u64, mut b: u64) -> u64 {
+pub(super) fn divisor(mut a: u64, mut b: u64) -> u64 {
     while b != 0 {
         (a, b) = (b, a % b);
     }

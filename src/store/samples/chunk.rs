@@ -221,7 +221,7 @@ mod tests {
 
     fn chunks() -> impl Strategy<Value = Chunk> {
         (0_usize..60).prop_flat_map(|count| {
-            let times = prop::collection::vec(0_i64..300_000, count);
+            let times = prop::collection::vec(0_i64..SLOT_MS, count);
             let values =
                 prop::collection::vec(prop_oneof![9 => any::<i64>(), 1 => Just(ABSENT)], count);
             let metrics = prop::sample::subsequence(Metric::ALL.to_vec(), 0..6);

@@ -1,4 +1,4 @@
-//! Heads: what was measured in the present slot, still in memory. A slot is five minutes of the wall clock, so that a
+//! Heads: what was measured in the present slot, still in memory. A slot is ten minutes of the wall clock, so that a
 //! chunk never spans two days, and a minute never two chunks.
 
 use crate::model::entity::Entity;
@@ -6,11 +6,11 @@ use crate::model::metric::Readings;
 use crate::store::samples::chunk::{ABSENT, Chunk, Column, MOST_POINTS, whole};
 use std::collections::BTreeMap;
 
-/// Length of a slot.
-pub(super) const SLOT_MS: i64 = 300_000;
+/// Length of a slot. Were it shorter, what a transaction writes besides the rows would be more than these.
+pub(super) const SLOT_MS: i64 = 600_000;
 
 /// Most values in memory of one slot: of a thousand jobs it would be many times what of a host and a few.
-const MOST_VALUES: usize = 1 << 18;
+pub(super) const MOST_VALUES: usize = 1 << 19;
 
 /// The beginning of the slot that an instant is in.
 pub(super) fn slot_of(at_ms: i64) -> i64 {
@@ -157,13 +157,13 @@ mod tests {
 
     #[test]
     fn metrics_come_and_go_within_a_slot() {
-        let mut head = Head::new(slot_of(1_000_000));
-        assert_eq!(head.slot_ms, 900_000);
+        let mut head = Head::new(slot_of(1_300_000));
+        assert_eq!(head.slot_ms, 1_200_000);
         let reading = |values: &[(Metric, f64)]| values.iter().copied().collect::<Readings>();
-        head.add(900_500, &Entity::Host, &reading(&[(Metric::Load1, 1.5)]));
+        head.add(1_200_500, &Entity::Host, &reading(&[(Metric::Load1, 1.5)]));
         let first = head.unlogged();
         head.add(
-            901_000,
+            1_201_000,
             &Entity::Host,
             &reading(&[(Metric::CpuPercent, 3.26), (Metric::Load5, 9.0)]),
         );

@@ -1,17 +1,20 @@
 //! The log of the present slot: what is in memory and in no database yet, so that a killed daemon loses ten seconds and
-//! not five minutes.
+//! not ten minutes.
 //!
 //! A file is a list of frames, each a length (four bytes, lowest first) and a zstd frame with its checksum. The first
 //! frame is the version of this format, the beginning of the slot, and of all metrics names and how many decimals are
-//! kept; every other one holds pieces of chunks, as plain bytes, each behind the number of its entity in this log; a
-//! number that is new is followed by the name. A frame that is cut off ends the log: it was being written when the daemon
-//! was killed. One that is damaged ends it too, as names of entities may be missing behind it, and the file is kept.
+//! kept; every other one holds [news] of entities, each behind the number of its entity in this log, less that which
+//! follows the one before; a number that is new is followed by the name. A frame that is cut off ends the log: it was being written when the daemon was killed.
+//! One that is damaged ends it too, as what comes behind builds on it, and the file is kept.
+//!
+//! [news]: crate::store::samples::news
 
 use crate::model::entity::Entity;
 use crate::model::metric::Metric;
 use crate::store::samples::bytes::{Sink, Source};
-use crate::store::samples::chunk::{Chunk, pack};
-use crate::store::samples::head::{Head, slot_of};
+use crate::store::samples::chunk::{Chunk, Column, pack};
+use crate::store::samples::head::{Head, MOST_VALUES, slot_of};
+use crate::store::samples::news::Known;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -19,7 +22,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The version of this format.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// No frame is longer than this, unpacked.
 const MOST_BYTES: usize = 64 << 20;
@@ -29,7 +32,8 @@ const MOST_BYTES: usize = 64 << 20;
 pub(super) struct Log {
     pub(super) path: PathBuf,
     file: File,
-    entities: BTreeMap<Entity, u64>,
+    /// What is in it of each entity, behind the number of that.
+    entities: BTreeMap<Entity, (u64, Known)>,
     /// How long it is up to the last frame that was written whole.
     length: u64,
     /// Something may stand behind that.
@@ -65,22 +69,31 @@ impl Log {
     /// Adds pieces of chunks, all or nothing.
     pub(super) fn add(&mut self, pieces: &[(Entity, Chunk)]) -> io::Result<()> {
         let mut sink = Sink::default();
-        let known = self.entities.len();
+        let mut next = self.entities.len() as u64;
+        // They mostly come in the order of the frame before.
+        let mut expected = 0;
+        let mut times: &[i64] = &[];
+        let mut now_known = Vec::with_capacity(pieces.len());
         for (entity, piece) in pieces {
-            let next = self.entities.len() as u64;
-            let number = *self.entities.entry(entity.clone()).or_insert(next);
-            sink.number(number);
-            if number == next {
+            let known = self.entities.get(entity).cloned();
+            let is_new = known.is_none();
+            let (number, mut known) = known.unwrap_or((next, Known::default()));
+            sink.signed(number.wrapping_sub(expected).cast_signed());
+            expected = number + 1;
+            if is_new {
                 sink.bytes(entity.to_string().as_bytes());
+                next += 1;
             }
-            sink.bytes(&piece.plain(&|metric| metric as u64));
+            let columns = piece.columns.iter();
+            let columns = columns.map(|it| (it.metric as u64, it.values.as_slice()));
+            known.write(&mut sink, &piece.times, times, &columns.collect::<Vec<_>>());
+            times = &piece.times;
+            now_known.push((entity.clone(), (number, known)));
         }
-        let outcome = self.frame(&sink.0);
-        if outcome.is_err() {
-            // Names that were not written are not known.
-            self.entities.retain(|_, number| *number < known as u64);
-        }
-        outcome
+        self.frame(&sink.0)?;
+        // What could not be written is not known.
+        self.entities.extend(now_known);
+        Ok(())
     }
 
     fn frame(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -139,7 +152,7 @@ pub(super) fn read(path: &Path) -> io::Result<Content> {
         return Ok(Content::Newer(version));
     }
     let slot = source.signed();
-    let Some(slot_ms) = slot.filter(|it| slot_of(*it) == *it && version.is_some()) else {
+    let Some(slot_ms) = slot.filter(|it| slot_of(*it) == *it && version == Some(FORMAT)) else {
         return Ok(Content::Damaged);
     };
     let mut metrics = Vec::new();
@@ -151,12 +164,15 @@ pub(super) fn read(path: &Path) -> io::Result<Content> {
         let kept_so = |it: &Metric| u64::from(it.definition().decimals) == decimals;
         metrics.push(metric.filter(kept_so));
     }
-    let mut head = Head::new(slot_ms);
-    let mut entities = Vec::new();
+    let mut reader = Reader {
+        metrics,
+        entities: Vec::new(),
+        head: Head::new(slot_ms),
+    };
     let is_damaged = loop {
         match next_frame(&mut rest) {
             Frame::Whole(frame) => {
-                if take(&frame, &metrics, &mut entities, &mut head).is_none() {
+                if reader.take(&frame).is_none() {
                     break true;
                 }
             }
@@ -164,6 +180,7 @@ pub(super) fn read(path: &Path) -> io::Result<Content> {
             Frame::Damaged => break true,
         }
     };
+    let head = reader.head;
     Ok(Content::Samples { head, is_damaged })
 }
 
@@ -185,31 +202,53 @@ fn next_frame(rest: &mut &[u8]) -> Frame {
     whole.map_or(Frame::Damaged, Frame::Whole)
 }
 
-/// Adds the pieces of a frame to a head, all or none of the piece that makes no sense.
-fn take(
-    frame: &[u8],
-    metrics: &[Option<Metric>],
-    entities: &mut Vec<Option<Entity>>,
-    head: &mut Head,
-) -> Option<()> {
-    let mut source = Source(frame);
-    while !source.0.is_empty() {
-        let number = usize::try_from(source.number()?).ok()?;
-        if number == entities.len() {
-            let name = std::str::from_utf8(source.bytes()?).ok()?;
-            entities.push(name.parse().ok());
+/// What was read of a log.
+struct Reader {
+    /// By their numbers; absent where this version does not know them.
+    metrics: Vec<Option<Metric>>,
+    entities: Vec<(Option<Entity>, Known)>,
+    head: Head,
+}
+
+impl Reader {
+    /// Adds what a frame tells to the head, up to where it makes no sense.
+    fn take(&mut self, frame: &[u8]) -> Option<()> {
+        let mut source = Source(frame);
+        let (mut expected, mut times) = (0_u64, Vec::new());
+        while !source.0.is_empty() {
+            let number = expected.wrapping_add(source.signed()?.cast_unsigned());
+            expected = number.wrapping_add(1);
+            let number = usize::try_from(number).ok()?;
+            if number == self.entities.len() {
+                let name = std::str::from_utf8(source.bytes()?).ok()?;
+                self.entities.push((name.parse().ok(), Known::default()));
+            }
+            let (entity, known) = self.entities.get_mut(number)?;
+            let news = known.read(&mut source, &mut times)?;
+            self.head.values += times.len() * news.len();
+            // More than the daemon keeps in memory it cannot have logged.
+            if self.head.values > 2 * MOST_VALUES {
+                return None;
+            }
+            let metrics = &self.metrics;
+            let columns = news.into_iter().filter_map(|(number, values)| {
+                let metric = *metrics.get(usize::try_from(number).ok()?)?;
+                Some(Column {
+                    metric: metric?,
+                    values,
+                })
+            });
+            if let Some(entity) = entity {
+                let piece = Chunk {
+                    times: times.clone(),
+                    columns: columns.collect(),
+                };
+                let chunk = self.head.chunks.entry(entity.clone()).or_default();
+                chunk.extend(&piece);
+            }
         }
-        let piece = source.bytes()?;
-        let metric = |number: u64| *metrics.get(usize::try_from(number).ok()?)?;
-        let piece = Chunk::read_plain(piece, &metric, None)?;
-        if let Some(entity) = entities.get(number)? {
-            head.chunks
-                .entry(entity.clone())
-                .or_default()
-                .extend(&piece);
-        }
+        Some(())
     }
-    Some(())
 }
 
 #[cfg(test)]
@@ -219,14 +258,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn filled(path: &Path, rounds: i64) -> Head {
-        let mut head = Head::new(300_000);
-        let mut log = Log::begin(path.to_owned(), 300_000).unwrap();
+        let mut head = Head::new(600_000);
+        let mut log = Log::begin(path.to_owned(), 600_000).unwrap();
         for round in 0..rounds {
             for core in 0..3 {
                 let load: Readings = [(Metric::CpuPercent, (round * 7 % 100) as f64)]
                     .into_iter()
                     .collect();
-                head.add(300_000 + round * 1_000, &Entity::Core(core), &load);
+                head.add(600_000 + round * 1_000, &Entity::Core(core), &load);
             }
             log.add(&head.unlogged()).unwrap();
         }
@@ -252,16 +291,16 @@ mod tests {
     fn a_frame_that_was_not_written_whole_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = Log::begin(path.clone(), 300_000).unwrap();
-        let mut head = Head::new(300_000);
+        let mut log = Log::begin(path.clone(), 600_000).unwrap();
+        let mut head = Head::new(600_000);
         let load: Readings = [(Metric::Load1, 1.0)].into_iter().collect();
-        head.add(300_000, &Entity::Host, &load);
+        head.add(600_000, &Entity::Host, &load);
         let pieces = head.unlogged();
         // As a full disk does it: a part of the frame is there, and the rest is refused.
         log.file.write_all(&[9; 7]).unwrap();
         log.is_torn = true;
         head.take_back(&pieces);
-        head.add(301_000, &Entity::Host, &load);
+        head.add(601_000, &Entity::Host, &load);
         log.add(&head.unlogged()).unwrap();
         let Content::Samples { head: read, .. } = read(&path).unwrap() else {
             panic!("it can be read")

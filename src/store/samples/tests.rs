@@ -236,7 +236,7 @@ fn a_volume_of_a_newer_version_is_left_alone() {
     samples.settle().unwrap();
     let place = Shelf::new(dir.path()).place(Tier::Raw, BEGIN_MS);
     let newer = rusqlite::Connection::open(&place.path).unwrap();
-    newer.pragma_update(None, "user_version", 2).unwrap();
+    newer.pragma_update(None, "user_version", 1_000).unwrap();
     drop(newer);
     samples.append(&pass(BEGIN_MS + SLOT_MS, 2.0, &[]));
     let refused = samples.settle().unwrap_err().to_string();

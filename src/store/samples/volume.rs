@@ -20,7 +20,7 @@ use std::path::Path;
 const APPLICATION_ID: i64 = 0x7374_6b73;
 
 /// The version of this format.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// What SQLite keeps beside a database while it writes to it.
 pub(super) const JOURNAL: &str = "-journal";
@@ -81,7 +81,7 @@ impl Volume {
             let connection = Connection::open_with_flags(path, flags)?;
             open::harden(&connection)?;
             connection.execute_batch(
-                "PRAGMA page_size = 16384; PRAGMA journal_mode = DELETE; \
+                "PRAGMA page_size = 8192; PRAGMA journal_mode = DELETE; \
                  PRAGMA synchronous = FULL; PRAGMA cache_size = -512;",
             )?;
             Ok(connection)
@@ -373,6 +373,12 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
         return Err(StoreError::Corrupt {
             path: path.to_owned(),
             why: "it is a database of something else".to_owned(),
+        });
+    }
+    if found > 0 && found < FORMAT {
+        return Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            why: format!("its format, {found}, is of no release"),
         });
     }
     Ok(found)

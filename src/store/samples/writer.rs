@@ -22,7 +22,7 @@ const ASIDE: &str = ".damaged-";
 /// How far the disk may be behind.
 pub(super) const BEHIND: Duration = Duration::from_secs(10);
 
-/// Slots that wait in memory while the disk takes nothing: an hour.
+/// Slots that wait in memory while the disk takes nothing: two hours.
 pub(super) const MOST_CLOSED: usize = 12;
 
 /// The most values of all these, of which each takes eight bytes.

@@ -379,7 +379,7 @@ fn whoever_reads_meanwhile_sees_everything_once() {
         })
         .unwrap();
     for at in 0..4_000_i64 {
-        // Each is in another slot, and every twelfth in another hour.
+        // Each is in another slot, and every sixth in another hour.
         samples.append(&pass(BEGIN_MS + at * SLOT_MS, at as f64, &[]));
         if at % 8 == 0 {
             samples.flush().unwrap();
@@ -409,7 +409,7 @@ fn child_that_measures_until_it_is_killed() {
     };
     let samples = Samples::open(Path::new(&directory)).unwrap();
     for at in 0.. {
-        // Ten slots an hour of an hour and a half each round: much is rolled up.
+        // Forty samples an hour: much is rolled up.
         samples.append(&pass(
             BEGIN_MS + at * 90_000,
             (at % 100) as f64,
