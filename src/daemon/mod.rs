@@ -331,6 +331,8 @@ fn raise_file_limit() -> Option<u64> {
 /// Looks at GPUs until the daemon that asks is gone: it is kept apart, as a driver may hang or crash.
 fn look_at_gpus(kind: &str) -> Result<()> {
     close_inherited(0);
+    // Started through a link to the program, it would be called like that. Only its looks depend on it.
+    let _named = rustix::thread::set_name(c"stoked-gpu");
     let kind = kind.parse().map_err(|error| anyhow!("failed to {error}"))?;
     let places = eyes::Places::of_environment(|name| std::env::var_os(name));
     let input = std::io::BufReader::new(std::io::stdin());

@@ -102,8 +102,7 @@ impl Senses for HostSenses {
     }
 
     fn troubles(&mut self) -> BTreeMap<&'static str, String> {
-        let troubles = self.gpus.troubles();
-        troubles.map(|(name, why)| (name, why.to_owned())).collect()
+        self.gpus.troubles()
     }
 
     fn holder(&mut self, pid: u32) -> Holder {

@@ -93,12 +93,6 @@ fn a_driver_that_hangs_holds_nothing_up() {
         body["condition"] == "unresponsive"
     });
     assert_eq!(shown.get("power_watts"), None);
-    let sampling = |host: &Host| {
-        let health = host.get("/v1/health");
-        let parts = health["components"].as_array().unwrap().clone();
-        let part = parts.into_iter().find(|it| it["name"] == "sampling");
-        part.unwrap()
-    };
     let told = sampling(&host);
     assert_eq!(told["health"], json!("degraded"), "{told}");
     let job = host.sh("echo works");
@@ -108,6 +102,44 @@ fn a_driver_that_hangs_holds_nothing_up() {
     assert_eq!(shown["power_watts"], json!(250), "{shown:#}");
     let told = sampling(&host);
     assert_eq!(told["health"], json!("healthy"), "{told}");
+}
+
+#[test]
+fn one_gpu_that_hangs_or_is_lost_is_named_and_the_others_are_measured() {
+    let both = gpu(0) + &gpu(1);
+    let fake = FakeDriver::new(&both);
+    let host = host(&fake);
+    until(&host, "gpu/1/metrics", |body| body["condition"] == "ok");
+    fake.say(&(both.clone() + "hang nvmlDeviceGetPowerUsage 1\n"));
+    until(&host, "gpu/1/metrics", |body| {
+        body["condition"] == "unresponsive"
+    });
+    let shown = until(&host, "gpu/0/metrics", |body| {
+        body["power_watts"] == json!(250)
+    });
+    assert_eq!(shown["condition"], json!("ok"));
+    let told = sampling(&host);
+    assert_eq!(told["health"], json!("degraded"), "{told}");
+    let why = told["message"].as_str().unwrap();
+    assert!(why.contains("GPU 1") && !why.contains("GPU 0"), "{why}");
+    fake.say(&(both.clone() + "gpu 1 lost 1\n"));
+    until(&host, "gpu/1/metrics", |body| body["condition"] == "lost");
+    let told = sampling(&host);
+    let why = told["message"].as_str().unwrap();
+    assert!(why.contains("failed to reach GPU 1"), "{why}");
+    fake.say(&both);
+    until(&host, "gpu/1/metrics", |body| body["condition"] == "ok");
+    assert_eq!(sampling(&host)["health"], json!("healthy"));
+    let log = host.said();
+    assert_eq!(log.matches("failed to reach GPU 1").count(), 1, "{log}");
+}
+
+/// How measuring is, to the daemon's mind.
+fn sampling(host: &Host) -> Value {
+    let health = host.get("/v1/health");
+    let parts = health["components"].as_array().unwrap().clone();
+    let part = parts.into_iter().find(|it| it["name"] == "sampling");
+    part.unwrap()
 }
 
 #[test]

@@ -12,6 +12,7 @@ use stoked::model::metric::Metric;
 use stoked::model::time::Stamp;
 use stoked::sampling::GpuAnswer;
 use stoked::sampling::gpu::link::GpuLink;
+use stoked::sampling::gpu::talk::Spot;
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -109,6 +110,12 @@ impl Daemon {
         newest
     }
 
+    fn until_looks_at(&mut self, index: u32) {
+        while self.link.looks_at(self.now) != Some(&Spot::Index(index)) {
+            std::thread::yield_now();
+        }
+    }
+
     fn conditions(answer: &GpuAnswer) -> Vec<GpuCondition> {
         answer.gpus.iter().map(|it| it.condition).collect()
     }
@@ -170,7 +177,7 @@ fn it_ends_by_itself_when_nobody_asks_any_more_even_in_the_driver() {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut input, b"nonsense\n{\"sample\":1}\n").unwrap();
+    std::io::Write::write_all(&mut input, b"nonsense\n{\"sample\":{\"number\":1}}\n").unwrap();
     while !fake.calls().contains(&"nvmlDeviceGetUUID 0".to_owned()) {
         std::thread::yield_now();
     }
@@ -209,6 +216,46 @@ fn a_driver_that_hangs_is_given_up_and_asked_again_later() {
     assert_eq!(Daemon::conditions(&answer), [GpuCondition::Ok]);
     assert_ne!(daemon.link.pid(), Some(pid));
     assert_eq!(daemon.link.trouble(), None);
+}
+
+#[test]
+fn one_gpu_that_hangs_takes_no_other_with_it() {
+    let three = gpu(0) + &gpu(1) + &gpu(2);
+    let fake = FakeDriver::new(&three);
+    let mut daemon = Daemon::with(&fake);
+    daemon.sample();
+    let pid = daemon.link.pid().unwrap();
+    let (ok, silent) = (GpuCondition::Ok, GpuCondition::Unresponsive);
+    let hanging = three.clone() + "hang nvmlDeviceGetPowerUsage 1\n";
+    fake.say(&hanging);
+    assert!(daemon.link.ask(daemon.now, WITHIN_MS));
+    daemon.until_looks_at(1);
+    daemon.pass(WITHIN_MS);
+    let answer = daemon.link.take(daemon.now).unwrap();
+    assert_eq!(Daemon::conditions(&answer), [ok, silent, ok]);
+    assert!(answer.gpus[0].readings.is_empty(), "of this pass");
+    daemon.until_gone(pid);
+    // At once, without it.
+    let answer = daemon.sample();
+    assert_eq!(Daemon::conditions(&answer), [ok, silent, ok]);
+    assert!(!answer.gpus[2].readings.is_empty());
+    assert_eq!(daemon.link.trouble(), None);
+    let troubles = daemon.link.troubles_of_gpus();
+    assert!(troubles[0].contains("hear from GPU 1"), "{troubles:?}");
+    // It is tried again, and costs the others one look.
+    daemon.pass(5_000);
+    let pid = daemon.link.pid().unwrap();
+    assert!(daemon.link.ask(daemon.now, WITHIN_MS));
+    daemon.until_looks_at(1);
+    daemon.pass(WITHIN_MS);
+    daemon.until_gone(pid);
+    assert_eq!(Daemon::conditions(&daemon.sample()), [ok, silent, ok]);
+    fake.say(&three);
+    daemon.pass(9_999);
+    assert_eq!(Daemon::conditions(&daemon.sample()), [ok, silent, ok]);
+    daemon.pass(1);
+    assert_eq!(Daemon::conditions(&daemon.sample()), [ok, ok, ok]);
+    assert_eq!(daemon.link.troubles_of_gpus(), Vec::<String>::new());
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl Looking {
             known: Vec::new(),
             rested,
             tell: Arc::new(move |xid| sender.lock().unwrap().send(xid).unwrap()),
+            looks: Box::new(|_| {}),
         });
         Self { source, sys, xids }
     }

@@ -13,9 +13,9 @@ use crate::sampling::gpu::intel::IntelSource;
 use crate::sampling::gpu::kernel_log::{KERNEL_LOG, KernelLog};
 use crate::sampling::gpu::nvml::{NvmlSource, Options};
 use crate::sampling::gpu::replay::{Replay, Speed};
-use crate::sampling::gpu::talk::{LogPlace, Reply, Request};
+use crate::sampling::gpu::talk::{LogPlace, Reply, Request, Spot};
 use crate::sampling::gpu::watch::wall_ms;
-use crate::sampling::gpu::{GpuError, GpuSource, Kind};
+use crate::sampling::gpu::{GpuError, GpuSource, Kind, Looked};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -127,7 +127,7 @@ fn look(kind: &Kind, places: &Places, inbox: &Receiver<Request>, mouth: &Mouth) 
     let (mut known, mut log, mut rested) = (Vec::new(), LogPlace::End, false);
     let mut source: Option<Box<dyn GpuSource>> = None;
     while let Ok(request) = inbox.recv() {
-        let number = match request {
+        let (number, without) = match request {
             Request::Begin {
                 known: it,
                 log: place,
@@ -136,16 +136,16 @@ fn look(kind: &Kind, places: &Places, inbox: &Receiver<Request>, mouth: &Mouth) 
                 (known, log, rested) = (it, place, was);
                 continue;
             }
-            Request::Sample(number) => number,
+            Request::Sample { number, without } => (number, without),
         };
         let looked = match &mut source {
-            Some(source) => source.sample(),
+            Some(source) => look_without(source.as_mut(), without),
             None => match open(kind, places, std::mem::take(&mut known), rested, mouth) {
                 Ok(opened) => {
                     if *kind == Kind::Nvml {
                         follow_log(&places.kernel_log, log, mouth.clone());
                     }
-                    source.insert(opened).sample()
+                    look_without(source.insert(opened).as_mut(), without)
                 }
                 Err(error) => Err(error),
             },
@@ -172,6 +172,11 @@ fn look(kind: &Kind, places: &Places, inbox: &Receiver<Request>, mouth: &Mouth) 
     }
 }
 
+fn look_without(source: &mut dyn GpuSource, without: Vec<Spot>) -> Result<Looked, GpuError> {
+    source.leave_out(without);
+    source.sample()
+}
+
 fn open(
     kind: &Kind,
     places: &Places,
@@ -183,13 +188,14 @@ fn open(
     let (sys, proc) = (places.sys.clone(), places.proc.clone());
     Ok(match kind {
         Kind::Nvml => {
-            let mouth = mouth.clone();
+            let (mouth, looks) = (mouth.clone(), mouth.clone());
             Box::new(NvmlSource::new(Options {
                 library: places.nvml_library.clone(),
                 sys,
                 known,
                 rested,
                 tell: Arc::new(move |xid: Xid| mouth.say(&Reply::Xid { xid, record: None })),
+                looks: Box::new(move |spot| looks.say(&Reply::Looks(spot))),
             }))
         }
         Kind::Amd => Box::new(AmdSource::new(sys, proc, sees_all)),

@@ -2,14 +2,16 @@
 //! not, and starts it again. Nothing here waits for it.
 
 pub mod course;
+pub mod left_out;
+mod words;
 
 use crate::model::gpu::{GpuCondition, GpuIdentity, GpuSample, GpuUuid, Xid};
-use crate::model::metric::Readings;
 use crate::model::time::Stamp;
 use crate::model::xid::{Teller, Xids};
 use crate::sampling::GpuAnswer;
-use crate::sampling::gpu::talk::{LogPlace, Reply, Request};
+use crate::sampling::gpu::talk::{LogPlace, Reply, Request, Spot};
 use course::{Course, Order};
+use left_out::LeftOut;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -29,6 +31,9 @@ const LAST_WAIT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 500_000_000,
 };
+
+/// How long a process that was killed may take to go before it is said that it hangs, and so do all GPUs, milliseconds.
+const DYING_MS: u64 = 2_000;
 
 /// How long to wait for what a process said last, once it is gone, milliseconds.
 const LAST_WORDS_MS: u64 = 1_000;
@@ -52,6 +57,11 @@ pub struct GpuLink {
     launch: Launch,
     wake: Wake,
     course: Course,
+    left_out: LeftOut,
+    /// Which GPU it asked the driver about last, where it has not answered since.
+    looks_at: Option<Spot>,
+    /// It was killed because of one GPU; when the others cannot be looked at either, unless it is gone.
+    all_hang_ms: Option<u64>,
     running: Option<Running>,
     asked_at: Stamp,
     newest: Vec<GpuSample>,
@@ -84,6 +94,9 @@ impl GpuLink {
             launch,
             wake,
             course: Course::default(),
+            left_out: LeftOut::default(),
+            looks_at: None,
+            all_hang_ms: None,
             running: None,
             asked_at: Stamp::default(),
             newest: Vec::new(),
@@ -107,7 +120,8 @@ impl GpuLink {
                 Order::Ask(number) => {
                     is_asked = true;
                     self.asked_at = now;
-                    self.say(&Request::Sample(number))
+                    let without = self.left_out.at(now.boot_ms);
+                    self.say(&Request::Sample { number, without })
                 }
                 Order::Close | Order::Kill => {
                     self.carry_out(order);
@@ -143,7 +157,11 @@ impl GpuLink {
     /// When it has to be looked after at the latest, on the boot clock.
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {
-        let due = [self.course.deadline_ms(), self.xids.next_due_ms()];
+        let due = [
+            self.course.deadline_ms(),
+            self.xids.next_due_ms(),
+            self.all_hang_ms,
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -151,6 +169,24 @@ impl GpuLink {
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
+    }
+
+    /// What is wrong with GPUs while the others answer, each completing "failed to".
+    #[must_use]
+    pub fn troubles_of_gpus(&self) -> Vec<String> {
+        words::troubles(&self.newest, self.left_out.at(self.asked_at.boot_ms))
+    }
+
+    /// Which GPU the driver was last asked about, where that has not answered since.
+    pub fn looks_at(&mut self, now: Stamp) -> Option<&Spot> {
+        self.poll(now);
+        self.looks_at.as_ref()
+    }
+
+    /// It was killed and is still there: it hangs in the driver.
+    #[must_use]
+    pub fn is_dying(&self) -> bool {
+        self.course.is_dying()
     }
 
     /// What its answers carry.
@@ -241,11 +277,15 @@ impl GpuLink {
             }
         }
         if let Some(order) = self.course.pass(now.boot_ms) {
-            if self.trouble.is_none() {
-                self.fail("hear from the driver of the GPUs: it does not answer".to_owned());
+            match self.looks_at.take() {
+                Some(spot) => self.leave_out(spot, now),
+                None => self.all_hang(),
             }
-            self.set_all(GpuCondition::Unresponsive);
             self.carry_out(order);
+        }
+        if self.all_hang_ms.is_some_and(|at_ms| at_ms <= now.boot_ms) {
+            self.all_hang_ms = None;
+            self.all_hang();
         }
         let Some(running) = &mut self.running else {
             return;
@@ -260,11 +300,34 @@ impl GpuLink {
         }
     }
 
+    /// One GPU hangs, and is not asked for a while. The process is killed all the same: it is in the driver.
+    fn leave_out(&mut self, spot: Spot, now: Stamp) {
+        tracing::warn!(
+            source = self.name,
+            "{spot} does not answer and is left out for a while"
+        );
+        self.course.forgive();
+        self.all_hang_ms = Some(now.boot_ms.saturating_add(DYING_MS));
+        let gpus = words::silenced(std::mem::take(&mut self.newest), &spot);
+        if !gpus.is_empty() {
+            self.answer(gpus);
+        }
+        self.left_out.hung(spot, now.boot_ms);
+    }
+
+    fn all_hang(&mut self) {
+        if self.trouble.is_none() {
+            self.fail("hear from the driver of the GPUs: it does not answer".to_owned());
+        }
+        self.set_all(GpuCondition::Unresponsive);
+    }
+
     /// It is gone.
     fn bury(&mut self, status: ExitStatus, now: Stamp) {
         let Some(running) = self.running.take() else {
             return;
         };
+        (self.looks_at, self.all_hang_ms) = (None, None);
         let listener = running.listener.filter(JoinHandle::is_finished);
         if listener.is_some_and(|listener| listener.join().is_err()) {
             tracing::error!("the listener to a process that looks at GPUs panicked");
@@ -284,16 +347,21 @@ impl GpuLink {
                 if !self.course.answered(number, is_lost, now.boot_ms) {
                     return;
                 }
+                self.looks_at = None;
+                self.left_out.answered(now.boot_ms);
                 if rest {
                     self.rested = true;
                     self.course.rests(now.boot_ms);
                 }
                 if self.trouble.take().is_some() {
                     tracing::info!(source = self.name, "the GPUs answer again");
+                } else {
+                    words::log_changes(&self.newest, &gpus);
                 }
                 self.know(&gpus);
                 self.answer(gpus);
             }
+            Reply::Looks(spot) => self.looks_at = Some(spot),
             Reply::Failed { why } => self.fail(why),
             Reply::Log { record } => {
                 self.log = record.map_or(self.log, LogPlace::After);
@@ -348,15 +416,12 @@ impl GpuLink {
             return;
         }
         let gpus = std::mem::take(&mut self.newest);
-        let silent = gpus.into_iter().map(|gpu| GpuSample {
-            condition: match gpu.condition {
+        let silent = gpus.into_iter().map(|gpu| {
+            let condition = match gpu.condition {
                 GpuCondition::Ok | GpuCondition::Asleep => condition,
                 worse @ (GpuCondition::Unresponsive | GpuCondition::Lost) => worse,
-            },
-            readings: Readings::default(),
-            processes: Vec::new(),
-            sees_all_processes: true,
-            ..gpu
+            };
+            words::quiet(gpu, condition)
         });
         let silent = silent.collect();
         self.answer(silent);
@@ -407,8 +472,12 @@ fn listen(output: ChildStdout, pidfd: Option<&OwnedFd>, to: &Sender<Heard>, wake
         }
         // What a newer one says is passed over; both are of one program as a rule.
         if let Ok(reply) = serde_json::from_slice(&line) {
+            // Where it looks is of use only when nothing more comes.
+            let is_news = !matches!(reply, Reply::Looks(_));
             let _heard = to.send(Heard::Reply(reply));
-            wake();
+            if is_news {
+                wake();
+            }
         }
     }
     if let Some(pidfd) = pidfd {

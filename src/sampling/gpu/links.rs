@@ -120,7 +120,7 @@ impl GpuLinks {
     /// Ends the processes that look, as nobody asks any more. One that does not answer is kept: nobody may start another
     /// one beside it.
     pub fn end(&mut self) {
-        self.links.retain(|_, link| link.trouble().is_some());
+        self.links.retain(|_, link| link.is_dying());
         self.probed_ms = None;
     }
 
@@ -130,10 +130,16 @@ impl GpuLinks {
         self.links.values().filter_map(GpuLink::due_ms).min()
     }
 
-    /// What is wrong with each source that does not answer, completing "failed to".
-    pub fn troubles(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let links = self.links.iter();
-        links.filter_map(|(kind, link)| Some((kind.name(), link.trouble()?)))
+    /// What is wrong with each source, or with some of its GPUs, completing "failed to".
+    pub fn troubles(&self) -> BTreeMap<&'static str, String> {
+        let links = self.links.iter().filter_map(|(kind, link)| {
+            let troubles = match link.trouble() {
+                Some(why) => vec![why.to_owned()],
+                None => link.troubles_of_gpus(),
+            };
+            (!troubles.is_empty()).then(|| (kind.name(), troubles.join("; failed to ")))
+        });
+        links.collect()
     }
 
     fn probe(&mut self) {

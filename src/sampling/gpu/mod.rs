@@ -20,6 +20,7 @@ pub mod talk;
 pub mod watch;
 
 use crate::model::gpu::GpuSample;
+use crate::sampling::gpu::talk::Spot;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -40,6 +41,10 @@ pub trait GpuSource: Send {
     /// # Errors
     /// Where the driver as a whole cannot be used; the process should be started anew then.
     fn sample(&mut self) -> Result<Looked, GpuError>;
+
+    /// These hang: they are not asked, and said not to answer. A source of which each GPU is a file of its own may
+    /// pass this over.
+    fn leave_out(&mut self, _spots: Vec<Spot>) {}
 }
 
 /// Why GPUs cannot be measured.

@@ -16,6 +16,7 @@ pub use sleep::{Pci, Rest};
 use crate::model::gpu::{GpuCondition, GpuIdentity, GpuSample, GpuUuid, Xid};
 use crate::model::metric::Readings;
 use crate::sampling::gpu::kernel_log::bus_id;
+use crate::sampling::gpu::talk::Spot;
 use crate::sampling::gpu::{GpuError, GpuSource, Looked};
 use board::{Board, Found};
 use nvml_wrapper::error::NvmlError;
@@ -44,12 +45,16 @@ pub struct Options {
     pub rested: bool,
     /// Takes errors.
     pub tell: Teller,
+    /// Told which GPU is asked next, which may not return.
+    pub looks: Box<dyn Fn(Spot) + Send>,
 }
 
 /// NVIDIA's GPUs.
 pub struct NvmlSource {
     library: Option<PathBuf>,
     tell: Teller,
+    looks: Box<dyn Fn(Spot) + Send>,
+    left_out: Vec<Spot>,
     nvml: Option<&'static Nvml>,
     driver: Option<String>,
     boards: BTreeMap<GpuUuid, Board>,
@@ -65,6 +70,8 @@ impl NvmlSource {
         Self {
             library: options.library,
             tell: options.tell,
+            looks: options.looks,
+            left_out: Vec::new(),
             nvml: None,
             driver: None,
             boards: BTreeMap::new(),
@@ -89,33 +96,28 @@ impl NvmlSource {
         Ok(nvml)
     }
 
-    /// Every GPU by its index; those that sleep are not touched.
-    fn devices(&self, nvml: &'static Nvml, pci: &[Pci]) -> Result<Vec<Listed>, GpuError> {
+    /// Every GPU, by its number; those that sleep are not touched.
+    fn spots(nvml: &Nvml, pci: &[Pci]) -> Result<Vec<Spot>, GpuError> {
         if pci.iter().any(|it| it.is_asleep) {
             let awake = pci.iter().filter(|it| !it.is_asleep);
-            let listed = awake.map(|it| Listed {
-                device: nvml.device_by_pci_bus_id(it.bus_id.as_str()),
-                index: None,
-                bus_id: Some(it.bus_id.clone()),
-            });
-            return Ok(listed.collect());
+            return Ok(awake.map(|it| Spot::Bus(it.bus_id.clone())).collect());
         }
         let count = nvml.device_count().map_err(failed)?;
-        let listed = (0..count).map(|index| Listed {
-            device: nvml.device_by_index(index),
-            index: Some(index),
-            bus_id: None,
-        });
-        Ok(listed.collect())
+        Ok((0..count).map(Spot::Index).collect())
     }
 
     /// Looks at one GPU and at its parts.
     fn look(
         &mut self,
-        device: &Device<'static>,
-        listed_index: Option<u32>,
+        nvml: &'static Nvml,
+        spot: &Spot,
         next_part: &mut u32,
     ) -> Result<Vec<GpuSample>, NvmlError> {
+        let (device, listed_index) = match spot {
+            Spot::Index(index) => (nvml.device_by_index(*index)?, Some(*index)),
+            Spot::Bus(place) => (nvml.device_by_pci_bus_id(place.as_str())?, None),
+        };
+        let device = &device;
         let uuid = GpuUuid(device.uuid()?.into());
         if !self.boards.contains_key(&uuid) {
             let identity = self.identify(device, &uuid, listed_index)?;
@@ -185,17 +187,13 @@ impl NvmlSource {
         })
     }
 
-    /// What is known of a GPU at a place, or in that order; not of its parts.
-    fn known_at(&self, place: Option<&str>, index: Option<u32>) -> Option<&GpuIdentity> {
-        let mut known = self.known.values().filter(|it| it.part_of.is_none());
-        known.find(|it| match place {
-            Some(_) => it.pci_bus_id.as_deref() == place,
-            None => Some(it.index) == index,
-        })
+    /// What is known of a GPU there.
+    fn known_at(&self, spot: &Spot) -> Option<&GpuIdentity> {
+        self.known.values().find(|it| spot.is_of(it))
     }
 
     fn asleep(&self, pci: &Pci, order: usize) -> GpuSample {
-        let known = self.known_at(Some(&pci.bus_id), None).cloned();
+        let known = self.known_at(&Spot::Bus(pci.bus_id.clone())).cloned();
         let identity = known.unwrap_or_else(|| pci.identity(order));
         without_readings(identity, GpuCondition::Asleep)
     }
@@ -203,21 +201,23 @@ impl NvmlSource {
     /// Looks through the library.
     fn look_at_all(&mut self, pci: &[Pci]) -> Result<Vec<GpuSample>, GpuError> {
         let nvml = self.open()?;
-        let devices = self.devices(nvml, pci)?;
+        let spots = Self::spots(nvml, pci)?;
         let sleeping = pci.iter().enumerate().filter(|(_, it)| it.is_asleep);
         let mut samples: Vec<_> = sleeping.map(|(order, it)| self.asleep(it, order)).collect();
-        let mut next_part = u32::try_from(pci.len().max(devices.len())).unwrap_or(u32::MAX);
-        for Listed {
-            device,
-            index,
-            bus_id,
-        } in devices
-        {
-            let outcome = match device {
-                Ok(device) => self.look(&device, index, &mut next_part),
-                Err(error) => Err(error),
-            };
-            match outcome {
+        let mut next_part = u32::try_from(pci.len().max(spots.len())).unwrap_or(u32::MAX);
+        // Where there is but one, nothing is saved by leaving it out.
+        let is_told = spots.len() > 1;
+        for spot in spots {
+            if self.left_out.contains(&spot) {
+                let known = self.known_at(&spot).cloned();
+                let silent = GpuCondition::Unresponsive;
+                samples.extend(known.map(|it| without_readings(it, silent)));
+                continue;
+            }
+            if is_told {
+                (self.looks)(spot.clone());
+            }
+            match self.look(nvml, &spot, &mut next_part) {
                 Ok(found) => samples.extend(found),
                 Err(error) if is_of_driver(&error) => return Err(failed(error)),
                 Err(error) => {
@@ -226,7 +226,7 @@ impl NvmlSource {
                     } else {
                         GpuCondition::Unresponsive
                     };
-                    let known = self.known_at(bus_id.as_deref(), index).cloned();
+                    let known = self.known_at(&spot).cloned();
                     samples.extend(known.map(|it| without_readings(it, condition)));
                 }
             }
@@ -265,12 +265,10 @@ impl GpuSource for NvmlSource {
         let rest = self.rest.wants_rest(&pci, &gpus);
         Ok(Looked { gpus, rest })
     }
-}
 
-struct Listed {
-    device: Result<Device<'static>, NvmlError>,
-    index: Option<u32>,
-    bus_id: Option<String>,
+    fn leave_out(&mut self, spots: Vec<Spot>) {
+        self.left_out = spots;
+    }
 }
 
 fn sample(identity: GpuIdentity, found: Found) -> GpuSample {

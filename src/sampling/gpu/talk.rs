@@ -2,6 +2,7 @@
 
 use crate::model::gpu::{GpuIdentity, GpuSample, Xid};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// From where on lines of the kernel's log are news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +12,37 @@ pub enum LogPlace {
     End,
     /// After the record of this number.
     After(u64),
+}
+
+/// Which GPU, as its source lists them: by number, or by its place on the bus where some sleep and are not counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spot {
+    /// Its number, from 0.
+    Index(u32),
+    /// Its place: `0000:61:00.0`.
+    Bus(String),
+}
+
+impl Spot {
+    /// Whether it is this one, and no part of one.
+    #[must_use]
+    pub fn is_of(&self, gpu: &GpuIdentity) -> bool {
+        let is_here = match self {
+            Self::Index(index) => gpu.index == *index,
+            Self::Bus(place) => gpu.pci_bus_id.as_ref() == Some(place),
+        };
+        is_here && gpu.part_of.is_none()
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "GPU {index}"),
+            Self::Bus(place) => write!(f, "the GPU at {place}"),
+        }
+    }
 }
 
 /// What the daemon says.
@@ -26,8 +58,14 @@ pub enum Request {
         /// The process before ended so that GPUs could fall asleep.
         rested: bool,
     },
-    /// Look at all GPUs, and answer with this number.
-    Sample(u64),
+    /// Look at all GPUs, and answer.
+    Sample {
+        /// With this number.
+        number: u64,
+        /// These hang: they are not asked.
+        #[serde(default)]
+        without: Vec<Spot>,
+    },
 }
 
 /// What the process says.
@@ -44,6 +82,8 @@ pub enum Reply {
         #[serde(default)]
         rest: bool,
     },
+    /// It asks the driver about this one now, which may not return.
+    Looks(Spot),
     /// The driver cannot be used. It ends now.
     Failed {
         /// Why, completing "failed to".

@@ -10,7 +10,7 @@ pub const BACKOFF_MS: (u64, u64) = (5_000, 300_000);
 const CLOSING_MS: u64 = 2_000;
 
 /// How long answers must have been good before an earlier failure is forgotten.
-const GOOD_MS: u64 = 60_000;
+pub(super) const GOOD_MS: u64 = 60_000;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +165,17 @@ impl Course {
         !is_expected
     }
 
+    /// What hung was one GPU, which is left out from now on: that is no failure of the process.
+    pub fn forgive(&mut self) {
+        self.failures = self.failures.saturating_sub(1);
+    }
+
+    /// It was killed, and is not gone yet.
+    #[must_use]
+    pub fn is_dying(&self) -> bool {
+        self.phase == Phase::Dying
+    }
+
     fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
         self.good_since_ms = None;
@@ -172,7 +183,7 @@ impl Course {
 }
 
 /// How long to wait after so many failures in a row.
-fn backoff_ms(failures: u32) -> u64 {
+pub(super) fn backoff_ms(failures: u32) -> u64 {
     let (first, longest) = BACKOFF_MS;
     match failures {
         0 => 0,
