@@ -174,19 +174,29 @@ async fn lives(
 async fn own_series(call: &Call, id: JobId) -> Result<Vec<SeriesInfo>, Failure> {
     let record = record(call, id).await?;
     let audience = call.audience(record.job.owner.uid);
-    let newest = newest_progress(&call.shared, &record.job).map(|(_, progress)| progress);
-    let stored = record.attempts.iter();
-    let stored = stored.filter_map(|attempt| attempt.progress.as_deref());
-    let quantities: BTreeSet<Quantity> = stored
-        .chain(&newest)
-        .flat_map(Quantity::all_of)
-        .filter(|quantity| may_see(quantity, audience))
-        .collect();
-    let items = quantities.into_iter().map(|quantity| SeriesInfo {
+    let newest = newest_progress(&call.shared, &record.job);
+    let present = record.job.attempt.as_ref().map(|attempt| attempt.id);
+    let mut spans: BTreeMap<Quantity, (i64, i64)> = BTreeMap::new();
+    for attempt in &record.attempts {
+        let newest = newest.as_ref().filter(|_| present == Some(attempt.id));
+        let newest = newest.map(|(_, progress)| progress);
+        let Some(progress) = newest.or(attempt.progress.as_deref()) else {
+            continue;
+        };
+        let first_ms = attempt.claimed.wall_ms;
+        let last_ms = progress.updated_at_ms.unwrap_or(first_ms).max(first_ms);
+        for quantity in Quantity::all_of(progress) {
+            let span = spans.entry(quantity).or_insert((first_ms, last_ms));
+            *span = (span.0.min(first_ms), span.1.max(last_ms));
+        }
+    }
+    let spans = spans.into_iter();
+    let seen = spans.filter(|(quantity, _)| may_see(quantity, audience));
+    let items = seen.map(|(quantity, (first_ms, last_ms))| SeriesInfo {
         unit: quantity.unit().map(str::to_owned),
         name: format!("job/{id}/{quantity}"),
-        first: None,
-        last: None,
+        first: Some(timestamp(first_ms)),
+        last: Some(timestamp(last_ms)),
     });
     Ok(items.collect())
 }

@@ -428,7 +428,7 @@ fn people_see_what_is_measured() {
     }
     let compared = host.stoke_ok(&["compare", "1", "1.1"]);
     assert!(
-        compared.starts_with("metric.loss\n") && compared.matches("busy").count() == 2,
+        compared.starts_with("metric.loss  ▁") && compared.matches("busy").count() == 2,
         "{compared}"
     );
     let used = host.stoke_ok(&["compare", "1", "-q", "cpu.percent", "-q", "memory.bytes"]);

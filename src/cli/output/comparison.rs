@@ -1,7 +1,7 @@
 //! Runs side by side, and where the time of one went.
 
 use crate::cli::output::progress::bar;
-use crate::cli::output::series::{sparkline, worded};
+use crate::cli::output::series::{height, worded};
 use crate::cli::output::style::{Look, Tone};
 use crate::cli::output::table;
 use crate::cli::output::text::{cut, duration, harmless, number};
@@ -55,11 +55,16 @@ fn quantity(comparison: &Comparison, name: &str, look: &Look) -> String {
     if let Some(unit) = unit {
         title += &look.paint(Tone::Faint, &format!("  {}", harmless(unit)));
     }
+    let frame = Frame::of(&all).filter(|_| look.width >= NARROW);
+    if let Some(frame) = frame.as_ref() {
+        let (least, most) = (worded(frame.least, unit), worded(frame.most, unit));
+        title += &look.paint(Tone::Faint, &format!("  ▁ {least}  █ {most}"));
+    }
     let at = common.map(|x| format!("AT {}", place(&comparison.x, x)));
     let mut head = vec!["RUN", "NAME", "LAST", "LEAST", "MOST"];
     head.extend(at.as_deref());
-    let has_course = look.width >= NARROW;
-    head.extend(has_course.then_some("COURSE"));
+    let course = frame.as_ref().map(|it| it.title(&comparison.x));
+    head.extend(course.as_deref());
     let rows = all.iter().map(|(run, quantity)| {
         let points = quantity.as_ref().map_or(&[][..], |it| &it.points);
         let value = |value: Option<f64>| {
@@ -77,7 +82,7 @@ fn quantity(comparison: &Comparison, name: &str, look: &Look) -> String {
             value(points.iter().map(|it| it.max).reduce(f64::max)),
         ];
         row.extend(common.map(|x| value(at_or_before(points, x))));
-        row.extend(has_course.then(|| (Tone::Active, course(points))));
+        row.extend(frame.as_ref().map(|it| (Tone::Active, it.course(points))));
         row
     });
     format!("{title}\n{}", table::plain(&head, rows.collect(), look))
@@ -96,15 +101,55 @@ fn at_or_before(points: &[RunPoint], x: f64) -> Option<f64> {
     before.last().map(|point| point.last)
 }
 
-fn course(points: &[RunPoint]) -> String {
-    let count = points.len();
-    let columns = count.min(COURSE_COLUMNS);
-    let nth = |n: usize| {
-        let at = (n + 1) * count / columns - 1;
-        points.get(at).map(|point| point.last)
-    };
-    let values: Vec<f64> = (0..columns).filter_map(nth).collect();
-    sparkline(&values)
+/// What the courses of all runs are drawn in: one axis and one scale for all, so that they can be compared.
+struct Frame {
+    begin: f64,
+    end: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Frame {
+    /// `None` where nothing is to be drawn.
+    fn of(runs: &[(&Run, Option<RunQuantity>)]) -> Option<Self> {
+        let quantities = runs.iter().filter_map(|(_, quantity)| quantity.as_ref());
+        let points: Vec<&RunPoint> = quantities.flat_map(|it| &it.points).collect();
+        let first = points.first()?;
+        let frame = Self {
+            begin: first.x,
+            end: first.x,
+            least: first.last,
+            most: first.last,
+        };
+        let widen = |frame: Self, point: &&RunPoint| Self {
+            begin: frame.begin.min(point.x),
+            end: frame.end.max(point.x),
+            least: frame.least.min(point.last),
+            most: frame.most.max(point.last),
+        };
+        Some(points.iter().fold(frame, widen))
+    }
+
+    fn title(&self, axis: &str) -> String {
+        format!("COURSE TO {}", place(axis, self.end))
+    }
+
+    /// The newest value in each column; blank before a run began and after it ended.
+    fn course(&self, points: &[RunPoint]) -> String {
+        let (Some(first), Some(last)) = (points.first(), points.last()) else {
+            return String::new();
+        };
+        let width = (self.end - self.begin) / COURSE_COLUMNS as f64;
+        let column = |n: usize| {
+            let from = self.begin + width * n as f64;
+            let is_last = n + 1 == COURSE_COLUMNS;
+            let to = if is_last { self.end } else { from + width };
+            let value = at_or_before(points, to).filter(|_| first.x <= to && from <= last.x);
+            value.map_or(' ', |it| height(it, self.least, self.most))
+        };
+        let columns: String = (0..COURSE_COLUMNS).map(column).collect();
+        columns.trim_end().to_owned()
+    }
 }
 
 fn place(axis: &str, x: f64) -> String {
@@ -141,7 +186,8 @@ pub fn phases(job: u64, list: &PhaseList, look: &Look) -> String {
         ]
     });
     let head = ["PART", "NAME", "TIME", "OF ALL", "TIMES", "LONGEST"];
-    format!("{title}\n{}", table::plain(&head, rows.collect(), look))
+    let (head, rows) = table::known_columns(&head, rows.collect());
+    format!("{title}\n{}", table::plain(&head, rows, look))
 }
 
 #[cfg(test)]
@@ -175,10 +221,10 @@ mod tests {
         let comparison = json!({"x": "time", "runs": runs});
         let comparison: Comparison = serde_json::from_value(comparison).unwrap();
         insta::assert_snapshot!(table(&comparison, &look(80)), @r"
-    metric.loss
-    RUN   NAME     LAST  LEAST  MOST  AT 2m10s  COURSE
-    42.1  run\e42  0.25  0.24   0.9   0.5       █▄▁
-    43.1  run\e43  0.3   0.29   0.8   0.3       █▁
+    metric.loss  ▁ 0.25  █ 0.9
+    RUN   NAME     LAST  LEAST  MOST  AT 2m10s  COURSE TO 3m00s
+    42.1  run\e42  0.25  0.24   0.9   0.5        ███████▄▄▄▄▄▄▄▁
+    43.1  run\e43  0.3   0.29   0.8   0.3       ▇▇▇▇▇▇▇▇▇▂
     44.1  run\e44
     ");
         insta::assert_snapshot!(table(&comparison, &look(60)), @r"

@@ -25,7 +25,10 @@ pub type Names = BTreeMap<u64, String>;
 enum Column {
     Index,
     Name,
+    /// With a bar.
     Busy,
+    /// Without.
+    Percent,
     Memory,
     Power,
     Heat,
@@ -42,9 +45,14 @@ const COLUMNS: [Column; 7] = [
     Column::Who,
 ];
 
-/// Left out in this order until there is room for who uses it.
-const LEAST_IMPORTANT_FIRST: [Column; 4] =
-    [Column::Name, Column::Power, Column::Heat, Column::Busy];
+/// Left out in this order until there is room for who uses it; of how busy a GPU is the bar alone.
+const LEAST_IMPORTANT_FIRST: [Column; 5] = [
+    Column::Name,
+    Column::Power,
+    Column::Heat,
+    Column::Busy,
+    Column::Memory,
+];
 
 /// One line for each GPU.
 #[must_use]
@@ -65,12 +73,18 @@ pub fn list(gpus: &[GpuView], names: &Names, look: &Look) -> String {
             break room;
         }
         match left_out.next() {
-            Some(column) => shown.retain(|it| *it != column),
+            Some(column) => {
+                let at = shown.iter().position(|it| *it == column);
+                if let Some(at) = at {
+                    let shorter = (column == Column::Busy).then_some(Column::Percent);
+                    shown.splice(at..=at, shorter);
+                }
+            }
             None => break room,
         }
     };
     let head: Vec<&str> = shown.iter().map(|column| column.title()).collect();
-    let rows = gpus.iter().map(|gpu| {
+    let rows = with_their_parts(gpus).map(|gpu| {
         let cells = shown.iter().map(|column| {
             let (tone, text) = text(*column, gpu, names);
             if *column == Column::Who {
@@ -82,6 +96,19 @@ pub fn list(gpus: &[GpuView], names: &Names, look: &Look) -> String {
         cells.collect()
     });
     table::plain(&head, rows.collect(), look)
+}
+
+/// Each followed by its parts, whose own numbers come behind those of all GPUs.
+fn with_their_parts(gpus: &[GpuView]) -> impl Iterator<Item = &GpuView> {
+    let is_whole = |gpu: &&GpuView| match &gpu.part_of {
+        None => true,
+        // Its GPU may have gone this moment.
+        Some(uuid) => !gpus.iter().any(|it| it.uuid == *uuid),
+    };
+    gpus.iter().filter(is_whole).flat_map(|whole| {
+        let is_part = |gpu: &&GpuView| gpu.part_of.as_ref() == Some(&whole.uuid);
+        std::iter::once(whole).chain(gpus.iter().filter(is_part))
+    })
 }
 
 fn room_for_who(gpus: &[GpuView], names: &Names, shown: &[Column], look: &Look) -> usize {
@@ -101,7 +128,7 @@ impl Column {
         match self {
             Self::Index => "GPU",
             Self::Name => "NAME",
-            Self::Busy => "BUSY",
+            Self::Busy | Self::Percent => "BUSY",
             Self::Memory => "MEMORY",
             Self::Power => "POWER",
             Self::Heat => "HEAT",
@@ -113,7 +140,10 @@ impl Column {
 fn text(column: Column, gpu: &GpuView, names: &Names) -> (Tone, String) {
     let measured = &gpu.measured;
     match column {
-        Column::Index => (Tone::Strong, gpu.index.to_string()),
+        Column::Index => {
+            let part = if gpu.part_of.is_some() { "└ " } else { "" };
+            (Tone::Strong, format!("{part}{}", gpu.index))
+        }
         Column::Name => {
             let name = harmless(&gpu.name);
             let name = name.trim_start_matches("NVIDIA ");
@@ -123,6 +153,10 @@ fn text(column: Column, gpu: &GpuView, names: &Names) -> (Tone, String) {
             let busy = said(measured, Metric::UtilizationPercent, |it| {
                 format!("{} {:>4}", bar(it, BAR_COLUMNS), percent(it))
             });
+            (Tone::Active, busy.unwrap_or_default())
+        }
+        Column::Percent => {
+            let busy = said(measured, Metric::UtilizationPercent, percent);
             (Tone::Active, busy.unwrap_or_default())
         }
         Column::Memory => (Tone::Plain, memory(gpu).unwrap_or_default()),

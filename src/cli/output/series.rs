@@ -37,7 +37,12 @@ pub fn list(series: &[SeriesInfo], look: &Look) -> String {
     });
     let head = ["SERIES", "UNIT", "FROM", "TO"];
     let shown = if has_times { 4 } else { 2 };
-    table::plain(head.get(..shown).unwrap_or(&head), rows.collect(), look)
+    // Names are there to be copied, by people and programs: a line that is too long is better than a name in parts.
+    let look = Look {
+        width: u16::MAX,
+        ..look.clone()
+    };
+    table::plain(head.get(..shown).unwrap_or(&head), rows.collect(), &look)
 }
 
 /// The points of a few series: with all that is known of each where there is one series, side by side by time where
@@ -211,16 +216,20 @@ fn escaped(text: &str) -> Cow<'_, str> {
 pub fn sparkline(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let heights = values.iter().map(|value| height(*value, least, most));
+    heights.collect()
+}
+
+/// A block as high as a value is between the smallest and the largest.
+#[must_use]
+pub fn height(value: f64, least: f64, most: f64) -> char {
     let range = most - least;
-    let height = |value: &f64| {
-        let share = if range > 0.0 {
-            (value - least) / range * 100.0
-        } else {
-            50.0
-        };
-        crate::cli::output::host::block(share)
+    let share = if range > 0.0 {
+        (value - least) / range * 100.0
+    } else {
+        50.0
     };
-    values.iter().map(height).collect()
+    crate::cli::output::host::block(share)
 }
 
 #[cfg(test)]

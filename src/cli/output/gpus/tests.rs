@@ -84,6 +84,23 @@ fn each_gpu_is_a_line() {
 }
 
 #[test]
+fn parts_stand_below_their_gpu_and_use_is_shown_last() {
+    let [busy, idle, ..] = some_gpus();
+    let part = gpu(
+        2,
+        "ok",
+        r#","part_of":"GPU-0a5","memory_used_bytes":1073741824"#,
+    );
+    let gpus = [busy, idle, part];
+    insta::assert_snapshot!(list(&gpus, &names(), &look(45)), @r"
+    GPU  BUSY  WHO
+    0    85%   42 train-llama, bob\e: python3,…
+    └ 2
+    1    0%
+    ");
+}
+
+#[test]
 fn a_page_has_all_that_is_known() {
     let [busy, _, asleep, _] = some_gpus();
     insta::assert_snapshot!(page(&busy, &names(), &look(80)), @r"
