@@ -76,8 +76,7 @@ async fn logs(call: Call) -> Answer {
     let follow = call.switch("follow")?;
     let (from_cursor, start) = start(&call)?;
     let wanted = wanted(&call, from_cursor)?;
-    let owner = call.shared.read(move |archive| archive.owner(id)).await?;
-    let owner = owner.ok_or_else(|| not_found(format_args!("job {id}")))?;
+    let owner = call.shared.owner(id).await?;
     call.permit(Action::ReadJob, Some(owner))?;
     let feed = Feed::open(&call.shared, id, wanted, selection, start, format, follow).await?;
     let heartbeat = feed.heartbeat();

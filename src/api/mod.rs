@@ -40,15 +40,16 @@ pub use jobs::check_submission;
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
 use crate::api::ports::{ArchiveDesk, Gauges, HealthSource, Output};
-use crate::api::problem::{Failure, internal};
+use crate::api::problem::{Failure, internal, not_found};
 use crate::api::turns::Turns;
 use crate::auth::Policy;
 use crate::auth::peer::Accounts;
 use crate::control::Handle;
 use crate::events::Bus;
 use crate::model::group::Group;
+use crate::model::id::JobId;
 use crate::model::spec::StopPolicy;
-use crate::store::{Reader, Samples, StoreError};
+use crate::store::{JobHistory, Reader, Samples, StoreError};
 use std::ops::Deref;
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -175,6 +176,18 @@ impl Visit {
     ) -> Result<T, Failure> {
         let archive = self.archive.clone();
         Ok(self.blocking(move || read(&archive)).await??)
+    }
+
+    /// All that is known of a job, archived or not.
+    async fn job(&self, id: JobId) -> Result<JobHistory, Failure> {
+        let record = self.read(move |archive| archive.job(id)).await?;
+        record.ok_or_else(|| not_found(format_args!("job {id}")))
+    }
+
+    /// Whose a job is.
+    async fn owner(&self, id: JobId) -> Result<u32, Failure> {
+        let owner = self.read(move |archive| archive.owner(id)).await?;
+        owner.ok_or_else(|| not_found(format_args!("job {id}")))
     }
 
     /// Runs something that blocks on a thread for that.

@@ -118,7 +118,7 @@ impl From<CommandError> for Failure {
                 "nothing can be stored now, so nothing was changed",
             )
             .detail(error.to_string())
-            .hint("running jobs go on; make room, then try again")
+            .hint("running jobs go on; `stoke doctor` and GET /v1/health say how the store is")
             .into(),
             CommandError::Stopped => Problem::new(
                 ProblemKind::ShuttingDown,

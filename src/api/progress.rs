@@ -123,8 +123,7 @@ async fn history(call: Call) -> Answer {
     let since_ms = call.instant_ms("since")?.unwrap_or(i64::MIN);
     let until_ms = call.instant_ms("until")?.unwrap_or(i64::MAX);
     let fields: BTreeSet<String> = call.values("fields").map(str::to_owned).collect();
-    let record = call.shared.read(move |archive| archive.job(id)).await?;
-    let record = record.ok_or_else(|| not_found(format_args!("job {id}")))?;
+    let record = call.shared.job(id).await?;
     let attempt = attempt_of(&record, wanted)?;
     let stretch = Stretch {
         job: id,

@@ -1,7 +1,7 @@
 //! Runs that somebody asks about: attempts of jobs, with what they told.
 
 use crate::api::call::{Call, harmless};
-use crate::api::problem::{Failure, invalid, not_found};
+use crate::api::problem::{Failure, invalid};
 use crate::api::progress::{attempt_of, newest};
 use crate::model::attempt::Attempt;
 use crate::model::id::{AttemptId, JobId};
@@ -23,8 +23,7 @@ pub(super) struct Run {
 impl Run {
     /// Of a job, and of an attempt of it where one is named; the newest else.
     pub(super) async fn of(call: &Call, job: JobId, attempt: Option<u32>) -> Result<Self, Failure> {
-        let record = call.shared.read(move |archive| archive.job(job)).await?;
-        let record = record.ok_or_else(|| not_found(format_args!("job {job}")))?;
+        let record = call.shared.job(job).await?;
         let attempt = attempt_of(&record, attempt)?;
         let id = AttemptId { job, attempt };
         Ok(Self { record, id })

@@ -3,7 +3,7 @@
 
 use crate::api::call::{Call, Param};
 use crate::api::jobs::newest_progress;
-use crate::api::problem::{Failure, invalid, not_found};
+use crate::api::problem::{Failure, invalid};
 use crate::api::progress::{POINTS, SINCE, UNTIL, newest, number_of_points};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
@@ -13,7 +13,7 @@ use crate::model::curve::{Line, Quantity};
 use crate::model::entity::{Entity, SeriesKey};
 use crate::model::id::{AttemptId, JobId};
 use crate::model::metric::Metric;
-use crate::store::{JobHistory, Range, Reader, SamplePoint, Stretch};
+use crate::store::{Range, Reader, SamplePoint, Stretch};
 use crate::wire::convert::{Audience, series_point, timestamp};
 use crate::wire::error::ProblemKind;
 use crate::wire::series::{Series, SeriesData, SeriesInfo, SeriesList, SeriesPoint};
@@ -172,7 +172,7 @@ async fn lives(
 
 /// What a job tells of itself.
 async fn own_series(call: &Call, id: JobId) -> Result<Vec<SeriesInfo>, Failure> {
-    let record = record(call, id).await?;
+    let record = call.shared.job(id).await?;
     let audience = call.audience(record.job.owner.uid);
     let newest = newest_progress(&call.shared, &record.job);
     let present = record.job.attempt.as_ref().map(|attempt| attempt.id);
@@ -204,11 +204,6 @@ async fn own_series(call: &Call, id: JobId) -> Result<Vec<SeriesInfo>, Failure> 
 /// What a job measures itself is its owner's alone, as in the job itself.
 fn may_see(quantity: &Quantity, audience: Audience) -> bool {
     audience == Audience::Owner || !matches!(quantity, Quantity::Metric(_))
-}
-
-async fn record(call: &Call, id: JobId) -> Result<JobHistory, Failure> {
-    let record = call.shared.read(move |archive| archive.job(id)).await?;
-    record.ok_or_else(|| not_found(format_args!("job {id}")))
 }
 
 async fn query(call: Call) -> Answer {
@@ -258,7 +253,7 @@ async fn own_lines(
     job: JobId,
     wanted: &[(usize, &SeriesName, Quantity)],
 ) -> Result<Vec<Line>, Failure> {
-    let record = record(call, job).await?;
+    let record = call.shared.job(job).await?;
     let owner = record.job.owner.uid;
     let quantities: Vec<Quantity> = wanted.iter().map(|(_, _, it)| it.clone()).collect();
     let audience = call.audience(owner);
@@ -291,7 +286,7 @@ async fn measured(
     let (entities, lived) = match target {
         Target::One(entity) => (vec![entity.clone()], None),
         Target::Job(job, gpu) => {
-            let record = record(call, *job).await?;
+            let record = call.shared.job(*job).await?;
             let entities = record.attempts.iter().map(|attempt| match gpu {
                 None => Entity::Job(attempt.id),
                 Some(uuid) => Entity::JobGpu(attempt.id, uuid.clone()),

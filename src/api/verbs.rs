@@ -2,7 +2,7 @@
 
 use crate::api::call::Call;
 use crate::api::jobs::view;
-use crate::api::problem::{internal, invalid, not_found};
+use crate::api::problem::{internal, invalid};
 use crate::api::routes::{Answer, Content, Route, SchemaOf, schema};
 use crate::api::service::json;
 use crate::api::submit::{check_edit, signal};
@@ -198,8 +198,7 @@ async fn send_signal(mut call: Call) -> Answer {
 
 /// Gives the engine a verb, once it is clear that the caller may.
 pub(super) async fn command(call: &Call, id: JobId, verb: Verb) -> Result<Reply, super::Failure> {
-    let owner = call.shared.read(move |archive| archive.owner(id)).await?;
-    let owner = owner.ok_or_else(|| not_found(format_args!("job {id}")))?;
+    let owner = call.shared.owner(id).await?;
     call.permit(Action::ControlJob, Some(owner))?;
     Ok(call
         .shared

@@ -4,6 +4,7 @@
 //! the volume of its day when its slot of ten minutes is over ([`seal`]), and rolls up what is complete. A query
 //! reads from memory and volumes as if they were one ([`query`]).
 
+mod aside;
 mod bytes;
 mod chunk;
 mod head;
@@ -238,7 +239,7 @@ impl Samples {
         let dirs = dirs.map(|name| self.owner.shared.shelf.dir().join(name));
         let entries = dirs.filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
         let paths = entries.flatten().map(|entry| entry.path());
-        paths.filter(|path| writer::is_aside(path)).collect()
+        paths.filter(|path| aside::is_aside(path)).collect()
     }
 
     /// What was measured last of an attempt and of its GPUs by an earlier daemon. Blocks on the disk.

@@ -11,7 +11,7 @@ use crate::api::call::{Call, Param, harmless};
 use crate::api::events::feed::{Feed, Opening};
 use crate::api::events::render::Format;
 use crate::api::events::wanted::{Begin, EVENTS, LAST_EVENT_ID, Wanted};
-use crate::api::problem::{Failure, cursor_gone, invalid, not_found};
+use crate::api::problem::{Failure, cursor_gone, invalid};
 use crate::api::pull;
 use crate::api::routes::{Answer, Content, Route};
 use crate::api::service::with_type;
@@ -74,10 +74,7 @@ async fn events(call: Call) -> Answer {
     let after = position(wanted.begin, &events)?;
     let watched = match events.filter().single_job() {
         None => None,
-        Some(id) => {
-            let record = shared.read(move |archive| archive.job(id)).await?;
-            Some(record.ok_or_else(|| not_found(format_args!("job {id}")))?)
-        }
+        Some(id) => Some(shared.job(id).await?),
     };
     if events.filter().admits_metrics() {
         shared.gauges.tell();

@@ -1,7 +1,7 @@
 //! Makes the answer of one log request, piece by piece, from the files of one attempt or of several.
 
 use crate::api::logs::missing_attempt;
-use crate::api::problem::{Failure, internal, not_found};
+use crate::api::problem::{Failure, internal};
 use crate::api::pull::Pull;
 use crate::api::{Shared, Visit};
 use crate::events::Subscription;
@@ -116,7 +116,7 @@ impl Feed {
         follow: bool,
     ) -> Result<Self, Failure> {
         let events = follow.then(|| subscribe(shared, id));
-        let record = record(shared, id).await?;
+        let record = shared.job(id).await?;
         let newest = record
             .attempts
             .iter()
@@ -233,9 +233,7 @@ impl Feed {
     }
 
     async fn look_again(&mut self) -> io::Result<()> {
-        let record = record(&self.shared, self.attempt.job)
-            .await
-            .map_err(broken)?;
+        let record = self.shared.job(self.attempt.job).await.map_err(broken)?;
         self.standing = standing(&record, self.attempt.attempt);
         Ok(())
     }
@@ -315,9 +313,7 @@ impl Feed {
         if !known.over {
             return Ok(false);
         }
-        let record = record(&self.shared, self.attempt.job)
-            .await
-            .map_err(broken)?;
+        let record = self.shared.job(self.attempt.job).await.map_err(broken)?;
         self.standing = standing(&record, self.attempt.attempt);
         Ok(record.job.state.is_final() && !self.standing.has_next)
     }
@@ -327,11 +323,6 @@ fn subscribe(shared: &Shared, id: JobId) -> Subscription {
     let state: Option<Pattern> = format!("job/{id}/state").parse().ok();
     let filter = Filter::of(state.into_iter().collect());
     shared.bus.subscribe(filter, QueueOptions::default())
-}
-
-async fn record(shared: &Visit, id: JobId) -> Result<JobHistory, Failure> {
-    let record = shared.read(move |archive| archive.job(id)).await?;
-    record.ok_or_else(|| not_found(format_args!("job {id}")))
 }
 
 /// The answer has begun already, so all that is left is to break it off.

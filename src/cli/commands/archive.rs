@@ -110,7 +110,7 @@ async fn restore(
     let restored = client.restore_archive(&asked).await?;
     if session.output.json {
         session.output.json(&restored)?;
-    } else {
+    } else if !restored.jobs.is_empty() || restored.unknown.is_empty() {
         session.output.print(&archive::restored(&restored))?;
     }
     missing(&restored)
@@ -126,7 +126,7 @@ fn missing(restored: &ArchiveRestored) -> Result<ExitCode, CliError> {
         None => Ok(ExitCode::SUCCESS),
         Some(id) => Err(CliError::new(
             Kind::NotFound,
-            format!("there is no job {id}"),
+            format!("there is no job {id} in the archive, nor among the others"),
         )),
     }
 }

@@ -2,22 +2,18 @@
 //! while nothing comes.
 
 use crate::store::error::{Condition, StoreError};
-use crate::store::open;
+use crate::store::samples::aside::{ASIDE, again_if_damaged, set_aside};
 use crate::store::samples::head::{Head, SLOT_MS, slot_of};
 use crate::store::samples::log::{self, Content, Log};
 use crate::store::samples::retain::{self, Retention};
 use crate::store::samples::seal::{self, DAY_MS, HOUR_MS, Unrolled};
 use crate::store::samples::shelf::{Place, Shelf, Tier};
-use crate::store::samples::volume::JOURNAL;
 use crate::store::samples::{Shared, State, lock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-
-/// What is damaged has this in its name.
-const ASIDE: &str = ".damaged-";
 
 /// How far the disk may be behind.
 pub(super) const BEHIND: Duration = Duration::from_secs(10);
@@ -488,43 +484,6 @@ impl State {
             self.closed.pop_front();
             self.lost += 1;
         }
-    }
-}
-
-fn again_if_damaged<T>(work: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    match work() {
-        Err(StoreError::Corrupt { path, why }) => {
-            set_aside(&path, &why);
-            work()
-        }
-        outcome => outcome,
-    }
-}
-
-/// Whether a file is one that was set aside; what SQLite left beside it goes with it.
-pub(super) fn is_aside(path: &Path) -> bool {
-    let name = path.file_name().map(std::ffi::OsStr::to_string_lossy);
-    name.is_some_and(|name| name.contains(ASIDE) && !name.ends_with(JOURNAL))
-}
-
-/// Renames what is damaged: never deleted, and in nobody's way.
-fn set_aside(path: &Path, why: &str) {
-    let suffix = format!("{ASIDE}{}", now_ms());
-    let aside = open::with_suffix(path, &suffix);
-    match std::fs::rename(path, &aside) {
-        Ok(()) => tracing::error!(
-            why,
-            path = %aside.display(),
-            "samples were damaged; the file is set aside and a new one begun"
-        ),
-        Err(error) => tracing::error!(why, %error, path = %path.display(), "samples are damaged"),
-    }
-    // What was being written to it says nothing about a new one.
-    let journal = open::with_suffix(path, JOURNAL);
-    if journal.exists()
-        && let Err(error) = std::fs::rename(&journal, open::with_suffix(&aside, JOURNAL))
-    {
-        tracing::error!(%error, path = %journal.display(), "a journal cannot be set aside");
     }
 }
 
