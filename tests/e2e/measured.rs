@@ -433,7 +433,7 @@ fn people_see_what_is_measured() {
     );
     let used = host.stoke_ok(&["compare", "1", "-q", "cpu.percent", "-q", "memory.bytes"]);
     assert!(
-        used.starts_with("cpu.percent  percent\n") && used.contains("\nmemory.bytes  bytes\n"),
+        used.starts_with("cpu.percent  percent  ▁") && used.contains("\nmemory.bytes  bytes  ▁"),
         "{used}"
     );
     assert_eq!(used.matches("1.1").count(), 2, "{used}");

@@ -88,7 +88,7 @@ fn a_full_disk_harms_no_running_job_and_heals_by_itself() {
     assert_eq!(problem["status"], 507);
     let text = format!("{} {}", problem["detail"], problem["hint"]);
     assert!(
-        text.contains("space") && text.contains("room"),
+        text.contains("free some space") && text.contains("stoke doctor"),
         "{problem:#}"
     );
     assert_ne!(store_health(&host)["health"], "healthy");
