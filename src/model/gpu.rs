@@ -94,6 +94,20 @@ pub struct GpuSample {
     pub sees_all_processes: bool,
 }
 
+impl GpuSample {
+    /// A GPU of which nothing was measured.
+    #[must_use]
+    pub fn unmeasured(identity: GpuIdentity, condition: GpuCondition) -> Self {
+        Self {
+            identity,
+            condition,
+            readings: Readings::default(),
+            processes: Vec::new(),
+            sees_all_processes: true,
+        }
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -211,15 +211,6 @@ fn escaped(text: &str) -> Cow<'_, str> {
     text
 }
 
-/// A line of blocks between the smallest and the largest value.
-#[must_use]
-pub fn sparkline(values: &[f64]) -> String {
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let heights = values.iter().map(|value| height(*value, least, most));
-    heights.collect()
-}
-
 /// A block as high as a value is between the smallest and the largest.
 #[must_use]
 pub fn height(value: f64, least: f64, most: f64) -> char {
@@ -275,8 +266,11 @@ mod tests {
     name,unit,time,last,min,max,mean,count,p50,p95,p99
     "job/1/metric.a,\eb",,2026-11-22T12:00:00.5Z,0.25,0,0.25,1.5,2,,,
     "#);
-        assert_eq!(sparkline(&[0.0, 1.0, 2.0]), "▁▅█");
-        assert_eq!(sparkline(&[3.0]), "▅");
+        assert_eq!(
+            [0.0, 1.0, 2.0].map(|it| height(it, 0.0, 2.0)),
+            ['▁', '▅', '█']
+        );
+        assert_eq!(height(3.0, 3.0, 3.0), '▅');
     }
 
     #[test]

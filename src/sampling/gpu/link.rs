@@ -421,7 +421,7 @@ impl GpuLink {
                 GpuCondition::Ok | GpuCondition::Asleep => condition,
                 worse @ (GpuCondition::Unresponsive | GpuCondition::Lost) => worse,
             };
-            words::quiet(gpu, condition)
+            GpuSample::unmeasured(gpu.identity, condition)
         });
         let silent = silent.collect();
         self.answer(silent);

@@ -14,7 +14,6 @@ mod sleep;
 pub use sleep::{Pci, Rest};
 
 use crate::model::gpu::{GpuCondition, GpuIdentity, GpuSample, GpuUuid, Xid};
-use crate::model::metric::Readings;
 use crate::sampling::gpu::kernel_log::bus_id;
 use crate::sampling::gpu::talk::Spot;
 use crate::sampling::gpu::{GpuError, GpuSource, Looked};
@@ -195,7 +194,7 @@ impl NvmlSource {
     fn asleep(&self, pci: &Pci, order: usize) -> GpuSample {
         let known = self.known_at(&Spot::Bus(pci.bus_id.clone())).cloned();
         let identity = known.unwrap_or_else(|| pci.identity(order));
-        without_readings(identity, GpuCondition::Asleep)
+        GpuSample::unmeasured(identity, GpuCondition::Asleep)
     }
 
     /// Looks through the library.
@@ -211,7 +210,7 @@ impl NvmlSource {
             if self.left_out.contains(&spot) {
                 let known = self.known_at(&spot).cloned();
                 let silent = GpuCondition::Unresponsive;
-                samples.extend(known.map(|it| without_readings(it, silent)));
+                samples.extend(known.map(|it| GpuSample::unmeasured(it, silent)));
                 continue;
             }
             if is_told {
@@ -227,7 +226,7 @@ impl NvmlSource {
                         GpuCondition::Unresponsive
                     };
                     let known = self.known_at(&spot).cloned();
-                    samples.extend(known.map(|it| without_readings(it, condition)));
+                    samples.extend(known.map(|it| GpuSample::unmeasured(it, condition)));
                 }
             }
         }
@@ -242,7 +241,7 @@ impl NvmlSource {
         let missing =
             missing.filter(|it| !samples.iter().any(|sample| sample.identity.uuid == it.uuid));
         for identity in missing.cloned().collect::<Vec<_>>() {
-            let mut lost = without_readings(identity, GpuCondition::Lost);
+            let mut lost = GpuSample::unmeasured(identity, GpuCondition::Lost);
             let index = lost.identity.index;
             if samples.iter().any(|it| it.identity.index == index) {
                 lost.identity.index = next_index;
@@ -277,16 +276,6 @@ fn sample(identity: GpuIdentity, found: Found) -> GpuSample {
         condition: GpuCondition::Ok,
         readings: found.readings,
         processes: found.processes,
-        sees_all_processes: true,
-    }
-}
-
-fn without_readings(identity: GpuIdentity, condition: GpuCondition) -> GpuSample {
-    GpuSample {
-        identity,
-        condition,
-        readings: Readings::default(),
-        processes: Vec::new(),
         sees_all_processes: true,
     }
 }

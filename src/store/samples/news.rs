@@ -262,26 +262,26 @@ mod tests {
     }
 
     proptest! {
-           #[test]
-           fn news_read_back(frames in frames()) {
-               let sink = written(&frames);
-               let mut source = Source(&sink.0);
-               let (mut known, mut times) = (Known::default(), Vec::new());
-               for (wanted, news) in &frames {
-                   let read = known.read(&mut source, &mut times);
-    prop_assert_eq!(read.as_ref(), Some(news));
-                   prop_assert_eq!(&times, wanted);
-               }
-               prop_assert!(source.0.is_empty());
-           }
+        #[test]
+        fn news_read_back(frames in frames()) {
+            let sink = written(&frames);
+            let mut source = Source(&sink.0);
+            let (mut known, mut times) = (Known::default(), Vec::new());
+            for (wanted, news) in &frames {
+                let read = known.read(&mut source, &mut times);
+                prop_assert_eq!(read.as_ref(), Some(news));
+                prop_assert_eq!(&times, wanted);
+            }
+            prop_assert!(source.0.is_empty());
+        }
 
-           #[test]
-           fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-               let mut source = Source(&bytes);
-               let (mut known, mut times) = (Known::default(), Vec::new());
-               while !source.0.is_empty() && known.read(&mut source, &mut times).is_some() {}
-           }
-       }
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut source = Source(&bytes);
+            let (mut known, mut times) = (Known::default(), Vec::new());
+            while !source.0.is_empty() && known.read(&mut source, &mut times).is_some() {}
+        }
+    }
 
     #[test]
     fn what_stands_still_takes_nothing_more() {

@@ -1,19 +1,7 @@
 //! What is said of GPUs that cannot be looked at while others can.
 
 use crate::model::gpu::{GpuCondition, GpuSample};
-use crate::model::metric::Readings;
 use crate::sampling::gpu::talk::Spot;
-
-/// A GPU of which nothing was measured.
-pub(super) fn quiet(gpu: GpuSample, condition: GpuCondition) -> GpuSample {
-    GpuSample {
-        condition,
-        readings: Readings::default(),
-        processes: Vec::new(),
-        sees_all_processes: true,
-        ..gpu
-    }
-}
 
 /// The same GPUs after a call about one of them did not return: of the others nothing is known of this pass.
 pub(super) fn silenced(gpus: Vec<GpuSample>, spot: &Spot) -> Vec<GpuSample> {
@@ -28,7 +16,7 @@ pub(super) fn silenced(gpus: Vec<GpuSample>, spot: &Spot) -> Vec<GpuSample> {
         } else {
             gpu.condition
         };
-        quiet(gpu, condition)
+        GpuSample::unmeasured(gpu.identity, condition)
     });
     gpus.collect()
 }
@@ -75,22 +63,16 @@ mod tests {
 
     fn gpu(index: u32, part_of: Option<&str>) -> GpuSample {
         let uuid = part_of.map_or(format!("GPU-{index}"), |whole| format!("{whole}/{index}"));
-        let sample = GpuSample {
-            identity: GpuIdentity {
-                uuid: GpuUuid(uuid.into()),
-                index,
-                name: "Made".to_owned(),
-                vendor: "nvidia".to_owned(),
-                pci_bus_id: Some(format!("0000:0{index}:00.0")),
-                driver: None,
-                part_of: part_of.map(|whole| GpuUuid(whole.into())),
-            },
-            condition: GpuCondition::Ok,
-            readings: Readings::default(),
-            processes: Vec::new(),
-            sees_all_processes: true,
+        let identity = GpuIdentity {
+            uuid: GpuUuid(uuid.into()),
+            index,
+            name: "Made".to_owned(),
+            vendor: "nvidia".to_owned(),
+            pci_bus_id: Some(format!("0000:0{index}:00.0")),
+            driver: None,
+            part_of: part_of.map(|whole| GpuUuid(whole.into())),
         };
-        quiet(sample, GpuCondition::Ok)
+        GpuSample::unmeasured(identity, GpuCondition::Ok)
     }
 
     #[test]
