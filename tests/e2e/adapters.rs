@@ -27,19 +27,12 @@ fn at_step(host: &Host, id: u64, step: f64) -> Value {
     }
 }
 
-fn adapters_health(host: &Host) -> Value {
-    let health = host.get("/v1/health");
-    let parts = health["components"].as_array().unwrap();
-    let part = parts.iter().find(|it| it["name"] == "adapters");
-    part.unwrap_or_else(|| panic!("{health:#}")).clone()
-}
-
 #[test]
 fn own_adapters_are_read_at_start_and_again_on_sighup() {
     let mut host = Host::prepare("");
     write_adapter(&host, ZORK);
     host.boot();
-    assert_eq!(adapters_health(&host)["health"], "healthy");
+    assert_eq!(host.health_of("adapters")["health"], "healthy");
     let go = host.gate("go");
     let early = host.sh("echo zork 3+9; read x < go; echo zork 5+9; read x < go");
     let shown = at_step(&host, early, 3.0);
@@ -54,7 +47,7 @@ fn own_adapters_are_read_at_start_and_again_on_sighup() {
     let pid = host.get("/v1/version")["pid"].as_u64().unwrap();
     identity::signal(&Process::of(pid).0, Signal::HUP).unwrap();
     groups.until(|it| it.kind == "group");
-    let health = adapters_health(&host);
+    let health = host.health_of("adapters");
     assert_eq!(health["health"], "degraded", "{health:#}");
     let message = health["message"].as_str().unwrap();
     assert!(
@@ -100,7 +93,7 @@ fn what_the_first_jobs_print_is_read_although_the_adapters_take_long_to_make() {
     go.open();
     let job = host.ended(long);
     assert_eq!(job["progress"]["step"], json!(5.0), "{job:#}");
-    assert_eq!(adapters_health(&host)["health"], "healthy");
+    assert_eq!(host.health_of("adapters")["health"], "healthy");
 }
 
 #[test]

@@ -93,14 +93,14 @@ fn a_driver_that_hangs_holds_nothing_up() {
         body["condition"] == "unresponsive"
     });
     assert_eq!(shown.get("power_watts"), None);
-    let told = sampling(&host);
+    let told = host.health_of("sampling");
     assert_eq!(told["health"], json!("degraded"), "{told}");
     let job = host.sh("echo works");
     assert_eq!(host.ended(job)["state"], "completed");
     fake.say(&gpu(0));
     let shown = until(&host, "gpu/0/metrics", |body| body["condition"] == "ok");
     assert_eq!(shown["power_watts"], json!(250), "{shown:#}");
-    let told = sampling(&host);
+    let told = host.health_of("sampling");
     assert_eq!(told["health"], json!("healthy"), "{told}");
 }
 
@@ -118,28 +118,20 @@ fn one_gpu_that_hangs_or_is_lost_is_named_and_the_others_are_measured() {
         body["power_watts"] == json!(250)
     });
     assert_eq!(shown["condition"], json!("ok"));
-    let told = sampling(&host);
+    let told = host.health_of("sampling");
     assert_eq!(told["health"], json!("degraded"), "{told}");
     let why = told["message"].as_str().unwrap();
     assert!(why.contains("GPU 1") && !why.contains("GPU 0"), "{why}");
     fake.say(&(both.clone() + "gpu 1 lost 1\n"));
     until(&host, "gpu/1/metrics", |body| body["condition"] == "lost");
-    let told = sampling(&host);
+    let told = host.health_of("sampling");
     let why = told["message"].as_str().unwrap();
     assert!(why.contains("failed to reach GPU 1"), "{why}");
     fake.say(&both);
     until(&host, "gpu/1/metrics", |body| body["condition"] == "ok");
-    assert_eq!(sampling(&host)["health"], json!("healthy"));
+    assert_eq!(host.health_of("sampling")["health"], json!("healthy"));
     let log = host.said();
     assert_eq!(log.matches("failed to reach GPU 1").count(), 1, "{log}");
-}
-
-/// How measuring is, to the daemon's mind.
-fn sampling(host: &Host) -> Value {
-    let health = host.get("/v1/health");
-    let parts = health["components"].as_array().unwrap().clone();
-    let part = parts.into_iter().find(|it| it["name"] == "sampling");
-    part.unwrap()
 }
 
 #[test]

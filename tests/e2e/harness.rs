@@ -389,10 +389,16 @@ impl Host {
         self.cgroup.as_deref()
     }
 
-    fn cgroup_in_force(&self) -> Option<PathBuf> {
+    /// How a part of the daemon is, to its own mind.
+    pub(crate) fn health_of(&self, part: &str) -> Value {
         let health = self.get("/v1/health");
-        let components = health["components"].as_array()?;
-        let containment = components.iter().find(|it| it["name"] == "containment")?;
+        let mut parts = health["components"].as_array().into_iter().flatten();
+        let part = parts.find(|it| it["name"] == part);
+        part.unwrap_or_else(|| panic!("{health:#}")).clone()
+    }
+
+    fn cgroup_in_force(&self) -> Option<PathBuf> {
+        let containment = self.health_of("containment");
         let place = containment["message"].as_str()?;
         place.strip_prefix("cgroup v2 below ").map(PathBuf::from)
     }

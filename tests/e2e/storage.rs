@@ -5,7 +5,7 @@ use crate::harness::Host;
 use crate::http::PATIENCE;
 use crate::stream::Events;
 use rustix::event::{Timespec, poll};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileExt;
@@ -40,16 +40,6 @@ pub(crate) fn fill(path: &Path) {
             Err(error) => panic!("{error}"),
         }
     }
-}
-
-fn store_health(host: &Host) -> Value {
-    let health = host.get("/v1/health");
-    let components = health["components"].as_array().unwrap();
-    components
-        .iter()
-        .find(|it| it["name"] == "store")
-        .unwrap()
-        .clone()
 }
 
 #[test]
@@ -91,7 +81,7 @@ fn a_full_disk_harms_no_running_job_and_heals_by_itself() {
         text.contains("free some space") && text.contains("stoke doctor"),
         "{problem:#}"
     );
-    assert_ne!(store_health(&host)["health"], "healthy");
+    assert_ne!(host.health_of("store")["health"], "healthy");
     assert!(host.stoke(&["ls"]).status.success(), "nothing can be read");
     // Even what was kept in reserve is taken now, and the jobs end.
     fill(&filler);
@@ -103,7 +93,9 @@ fn a_full_disk_harms_no_running_job_and_heals_by_itself() {
         assert_eq!(job["exit"]["code"], code, "{job:#}\n{}", host.said());
         assert_eq!(job["attempts"].as_array().unwrap().len(), 1);
     }
-    eventually("recovery", || store_health(&host)["health"] == "healthy");
+    eventually("recovery", || {
+        host.health_of("store")["health"] == "healthy"
+    });
     assert_eq!(host.get("/v1/version"), version, "another daemon");
     let id = host.sh("exit 6");
     assert_eq!(host.ended(id)["exit"]["code"], 6);
