@@ -173,6 +173,7 @@ fn watch(number: u64, sleeper: &Sleeper, base: Option<&Base>) -> (Watch, Option<
         main: process(sleeper.child()),
         cgroup: cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned()),
         token: None,
+        is_adopted: false,
     };
     (watch, cgroup)
 }

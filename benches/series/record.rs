@@ -85,6 +85,7 @@ fn start(number: u64, program: &str, dir: &Path, base: &Base) -> (Running, Watch
         main: None,
         cgroup: Some(cgroup.dir().to_owned()),
         token: None,
+        is_adopted: false,
     };
     (Running { shell, cgroup }, watch)
 }

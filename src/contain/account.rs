@@ -119,6 +119,14 @@ pub fn find(text: &[u8], key: &[u8]) -> Option<u64> {
     pairs.find(|(it, _)| *it == key).map(|(_, value)| value)
 }
 
+/// How much of what is charged is page cache, of `memory.stat`. Files in memory (`tmpfs`) are none: they cannot be given
+/// back.
+#[must_use]
+pub fn page_cache(text: &[u8]) -> u64 {
+    let part = |key| find(text, key).unwrap_or(0);
+    part(b"active_file").saturating_add(part(b"inactive_file"))
+}
+
 /// What a process and its children that have ended read from disks and wrote to them, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Io {
@@ -161,8 +169,10 @@ impl Io {
 pub struct Totals {
     /// CPU time.
     pub cpu: CpuStat,
-    /// The most memory in use at once, bytes.
-    pub memory_peak: Option<u64>,
+    /// The most memory that was charged at once, page cache included, bytes.
+    pub memory_charged_peak: Option<u64>,
+    /// How much page cache is charged now, bytes.
+    pub memory_cache: Option<u64>,
     /// Processes that were killed for want of memory.
     pub oom_kills: Option<u64>,
     /// Input and output.
@@ -177,7 +187,8 @@ impl Totals {
         let counted = |device: &[u8]| is_lowest(Path::new(BLOCK), device);
         Self {
             cpu: read("cpu.stat").map_or_else(CpuStat::default, |text| CpuStat::parse(&text)),
-            memory_peak: read("memory.peak").and_then(|text| sole(&text)),
+            memory_charged_peak: read("memory.peak").and_then(|text| sole(&text)),
+            memory_cache: read("memory.stat").map(|text| page_cache(&text)),
             oom_kills: read("memory.events").and_then(|text| find(&text, b"oom_kill")),
             io: read("io.stat").map(|text| sum_io(&text, counted)),
         }
@@ -267,9 +278,15 @@ mod tests {
             "low 0\noom 1\noom_kill 2\n",
         )
         .unwrap();
+        fs::write(
+            dir.path().join("memory.stat"),
+            "file 9\ninactive_file 5\nactive_file 2\n",
+        )
+        .unwrap();
         fs::write(dir.path().join("io.stat"), "").unwrap();
         let totals = Totals::of(&cgroup);
-        assert_eq!(totals.memory_peak, Some(4096));
+        assert_eq!(totals.memory_charged_peak, Some(4096));
+        assert_eq!(totals.memory_cache, Some(7));
         assert_eq!(totals.oom_kills, Some(2));
         assert_eq!(totals.io, Some(IoStat::default()));
     }

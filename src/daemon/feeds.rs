@@ -205,7 +205,7 @@ impl Feeds {
                 let input = Input::Ended {
                     attempt,
                     ending,
-                    usage,
+                    usage: usage.map(Box::new),
                     at,
                 };
                 let task = self.attempts().get(&attempt).and_then(|it| it.end.clone());
@@ -273,8 +273,8 @@ impl Feeds {
             }
             None => {
                 self.sample(&watched).await;
-                let end = self.watch(&watched, &mut ends).await;
-                self.sample_no_more(&watched, end.as_ref());
+                let mut end = self.watch(&watched, &mut ends).await;
+                self.sample_no_more(&watched, end.as_mut());
                 end
             }
         };
@@ -291,34 +291,30 @@ impl Feeds {
 
     /// Has it sampled what the attempt uses.
     async fn sample(&self, watched: &Watched) {
+        let age_ms = clock::now().since_ms(watched.started);
         let sampled = sampling::Watched {
             watch: Watch {
                 attempt: watched.attempt,
                 main: Some(watched.main),
                 cgroup: watched.traces.cgroup.clone(),
+                is_adopted: age_ms >= ADOPTED_MS,
                 ..Watch::default()
             },
             started: watched.started,
         };
-        let age_ms = clock::now().since_ms(watched.started);
-        let is_adopted = age_ms >= ADOPTED_MS;
-        self.measuring
-            .begin(sampled, watched.traces.uid, is_adopted)
-            .await;
+        self.measuring.begin(sampled, watched.traces.uid).await;
     }
 
     /// What it used that the kernel did not count is told before its end, so that it is stored with it.
-    fn sample_no_more(&self, watched: &Watched, end: Option<&Input>) {
+    fn sample_no_more(&self, watched: &Watched, end: Option<&mut Input>) {
         let attempt = watched.attempt;
-        let ended = match end {
-            Some(Input::Ended { at, .. }) => *at,
-            Some(_) | None => clock::now(),
+        let (ended, usage) = match end {
+            Some(Input::Ended { at, usage, .. }) => (*at, usage.as_deref_mut()),
+            Some(_) | None => (clock::now(), None),
         };
         let mut tally = self.measuring.end(attempt, ended);
-        if let Some(Input::Ended { usage, .. }) = end
-            && usage.is_some_and(|usage| usage.memory_peak_bytes.is_some())
-        {
-            tally.memory_peak_bytes = None;
+        if let Some(usage) = usage {
+            tally.settle_memory(usage);
         }
         if !tally.is_empty() {
             let tally = Box::new(tally);

@@ -36,11 +36,11 @@ pub(super) struct Measuring {
 }
 
 impl Measuring {
-    /// Samples an attempt from now on. One that `is_adopted` goes on from what was stored of it.
-    pub(super) async fn begin(&self, watched: Watched, owner: u32, is_adopted: bool) {
+    /// Samples an attempt from now on. One that is adopted goes on from what was stored of it.
+    pub(super) async fn begin(&self, watched: Watched, owner: u32) {
         let attempt = watched.watch.attempt;
         let mut before = Tally::default();
-        if is_adopted {
+        if watched.watch.is_adopted {
             let samples = self.samples.clone();
             let read = tokio::task::spawn_blocking(move || tally_before(&samples, attempt));
             before = read.await.unwrap_or_default();

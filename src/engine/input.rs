@@ -29,7 +29,7 @@ pub enum Input {
         /// How.
         ending: Ending,
         /// What it used, where that is known.
-        usage: Option<Usage>,
+        usage: Option<Box<Usage>>,
         /// When.
         at: Stamp,
     },

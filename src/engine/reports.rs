@@ -31,7 +31,14 @@ impl Engine {
                 ending,
                 usage,
                 at,
-            } => self.ended(attempt, &ending, usage, at, now, &mut step),
+            } => self.ended(
+                attempt,
+                &ending,
+                usage.as_deref().copied(),
+                at,
+                now,
+                &mut step,
+            ),
             Input::NeverStarted { attempt } => self.never_started(attempt, now, &mut step),
             Input::Observed {
                 attempt,

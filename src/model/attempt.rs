@@ -35,9 +35,12 @@ pub struct Usage {
     /// Time in which a limit kept it from running, of all CPUs together, microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_us: Option<u64>,
-    /// The most memory that all its processes had at once, bytes; absent where the kernel did not know.
+    /// The most memory that all its processes held at once, bytes; absent where the kernel did not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
+    /// The most that was charged to it at once, page cache included, bytes; absent likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_charged_peak_bytes: Option<u64>,
     /// Read from disks, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_read_bytes: Option<u64>,

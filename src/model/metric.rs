@@ -178,15 +178,17 @@ metrics! {
     ContextSwitchesPerSecond = "context_switches.per_second", PerSecond, Gauge, 0, Series;
 
     // === Memory ===
-    /// Memory that a job uses
+    /// Memory that a job holds, without the page cache
     MemoryBytes = "memory.bytes", Bytes, Gauge, 0, Series;
-    /// The most memory that a job used at once
+    /// The most memory that a job held at once
     MemoryPeakBytes = "memory.peak.bytes", Bytes, Gauge, 0, Series;
+    /// The most memory that was charged to a job at once, page cache included
+    MemoryChargedPeakBytes = "memory.charged.peak.bytes", Bytes, Gauge, 0, Newest;
     /// The most memory that a job may use
     MemoryLimitBytes = "memory.limit.bytes", Bytes, Gauge, 0, Newest;
     /// Memory that holds no file
     MemoryAnonymousBytes = "memory.anonymous.bytes", Bytes, Gauge, 0, Newest;
-    /// Memory that holds parts of files
+    /// Page cache of a job: parts of files, which can be given back
     MemoryFileBytes = "memory.file.bytes", Bytes, Gauge, 0, Newest;
     /// Memory in use
     MemoryUsedBytes = "memory.used.bytes", Bytes, Gauge, 0, Series;

@@ -18,6 +18,7 @@ pub mod group;
 pub mod id;
 pub mod job;
 pub mod metric;
+pub mod peak;
 pub mod phases;
 pub mod progress;
 pub mod retry;

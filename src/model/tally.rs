@@ -4,6 +4,7 @@
 //! [`shares`]), each for as much of that time as its attempt lived. So what an attempt used
 //! between its last sample and its end counts too, once the next sample is there.
 
+use crate::model::attempt::Usage;
 use crate::model::attribution::{Share, shares};
 use crate::model::gpu::{GpuSample, GpuUuid};
 use crate::model::id::AttemptId;
@@ -40,9 +41,13 @@ pub struct Tally {
     /// Its part of the energy of the CPUs; absent where that cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_energy_joules: Option<f64>,
-    /// The most memory that all its processes had at once, where only looking tells.
+    /// The most memory that all its processes held at once, where only looking tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
+    /// The most that was charged to it when it was looked at last, page cache included. What was charged later is not
+    /// in the other.
+    #[serde(skip)]
+    pub memory_charged_peak_bytes: Option<u64>,
 }
 
 impl GpuTally {
@@ -88,6 +93,19 @@ impl Tally {
     #[must_use]
     pub fn has_devices(&self) -> bool {
         !self.gpus.is_empty() || self.cpu_energy_joules.is_some()
+    }
+
+    /// Makes one of what was seen of its memory and of what the kernel told at its end, and leaves that with what the
+    /// kernel told.
+    pub fn settle_memory(&mut self, usage: &mut Usage) {
+        let Some(told) = usage.memory_peak_bytes else {
+            return;
+        };
+        let seen = self.memory_peak_bytes.take();
+        // What was charged before the last look was judged then, when it was known how much of it was cache.
+        let is_news = usage.memory_charged_peak_bytes > self.memory_charged_peak_bytes;
+        let told = Some(told).filter(|_| is_news || seen.is_none());
+        usage.memory_peak_bytes = told.max(seen);
     }
 
     /// All of it together, as what is measured of a job.
@@ -273,11 +291,12 @@ impl Ledger {
         }
     }
 
-    /// Takes a look at the memory of an attempt.
-    pub fn memory(&mut self, attempt: AttemptId, peak_bytes: u64) {
+    /// Takes a look at the memory of an attempt: the most that was held at once, and that was charged.
+    pub fn memory(&mut self, attempt: AttemptId, peak_bytes: u64, charged_bytes: Option<u64>) {
         if let Some(life) = self.lives.get_mut(&attempt) {
             let peak = &mut life.tally.memory_peak_bytes;
             *peak = (*peak).max(Some(peak_bytes));
+            life.tally.memory_charged_peak_bytes = charged_bytes;
         }
     }
 

@@ -114,7 +114,10 @@ impl JobReader {
     fn new(roots: &Roots, watch: &Watch) -> Self {
         Self {
             attempt: watch.attempt,
-            cgroup: watch.cgroup.as_deref().map(|dir| Cgroup::new(roots, dir)),
+            cgroup: watch
+                .cgroup
+                .as_deref()
+                .map(|dir| Cgroup::new(roots, dir, watch.is_adopted)),
             members: Members::default(),
             network: Network::default(),
             rarely: None,

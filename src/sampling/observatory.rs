@@ -360,7 +360,8 @@ impl<S: Senses> Observatory<S> {
         for job in pending.jobs.iter().flatten() {
             if let Some(bytes) = job.readings.get(Metric::MemoryPeakBytes) {
                 // A size in bytes is not negative, and no larger than 2^53.
-                ledger.memory(job.attempt, bytes as u64);
+                let charged = job.readings.get(Metric::MemoryChargedPeakBytes);
+                ledger.memory(job.attempt, bytes as u64, charged.map(|it| it as u64));
             }
         }
         let jobs = pending.jobs.map(|jobs| {

@@ -101,7 +101,10 @@ fn enter_totals(totals: &Totals, record: &mut ExitRecord) {
         record.cpu_us = Some(usage);
     }
     record.throttled_us = cpu.throttled;
-    record.memory_peak_bytes = totals.memory_peak;
+    record.memory_charged_peak_bytes = totals.memory_charged_peak;
+    let cache = totals.memory_cache.unwrap_or(0);
+    let held = |most: u64| most.saturating_sub(cache);
+    record.memory_peak_bytes = totals.memory_charged_peak.map(held);
     record.oom_kills = totals.oom_kills;
     record.oom_killed = totals.oom_kills.is_some_and(|kills| kills > 0);
 }

@@ -241,6 +241,7 @@ impl Shim {
             cpu_us: None,
             throttled_us: None,
             memory_peak_bytes: None,
+            memory_charged_peak_bytes: None,
             io_read_bytes: None,
             io_write_bytes: None,
             oom_kills: None,

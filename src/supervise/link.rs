@@ -363,6 +363,7 @@ pub(super) fn read_record(record: &ExitRecord) -> (Ending, Usage, Stamp) {
         cpu_us: record.cpu_us,
         throttled_us: record.throttled_us,
         memory_peak_bytes: record.memory_peak_bytes,
+        memory_charged_peak_bytes: record.memory_charged_peak_bytes,
         io_read_bytes: record.io_read_bytes,
         io_write_bytes: record.io_write_bytes,
         oom_kills: record.oom_kills,

@@ -203,6 +203,7 @@ fn attempt_usage(usage: &Usage, tally: Option<&Tally>) -> AttemptUsage {
         cpu_seconds: seconds(usage.cpu_us),
         throttled_seconds: seconds(usage.throttled_us),
         memory_peak_bytes: usage.memory_peak_bytes.or(seen),
+        memory_charged_peak_bytes: usage.memory_charged_peak_bytes,
         io_read_bytes: usage.io_read_bytes,
         io_write_bytes: usage.io_write_bytes,
         oom_kills: usage.oom_kills,

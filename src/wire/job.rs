@@ -136,9 +136,13 @@ pub struct AttemptUsage {
     /// Time in which a limit kept it from running, of all CPUs together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_seconds: Option<f64>,
-    /// The most memory that all its processes had at once: as the kernel counted it, or else as far as it was looked at.
+    /// The most memory that all its processes held at once, without the page cache: out of what the kernel counted, or
+    /// else as far as it was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
+    /// The most that was charged to its cgroup at once, page cache included, as its limit counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_charged_peak_bytes: Option<u64>,
     /// Read from disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_read_bytes: Option<u64>,

@@ -69,8 +69,8 @@ classes! {
         RowsRemappedUncorrected RowRemapPending RowRemapFailed PagesRetired Xids;
     /// An attempt of a job.
     OfJob: CpuPercent CpuSeconds CpuUserSeconds CpuSystemSeconds CpuThrottledPercent CpuThrottledSeconds MemoryBytes
-        MemoryPeakBytes MemoryLimitBytes MemoryAnonymousBytes MemoryFileBytes MemoryPercent SwapBytes
-        MajorFaultsPerSecond OomKills PressureCpuPercent PressureMemoryPercent PressureMemoryFullPercent
+        MemoryPeakBytes MemoryChargedPeakBytes MemoryLimitBytes MemoryAnonymousBytes MemoryFileBytes MemoryPercent
+        SwapBytes MajorFaultsPerSecond OomKills PressureCpuPercent PressureMemoryPercent PressureMemoryFullPercent
         PressureIoPercent PressureIoFullPercent Processes Threads OpenFiles IoReadBytes IoWriteBytes
         IoReadBytesPerSecond IoWriteBytesPerSecond IoReads IoWrites NetReceiveBytes NetTransmitBytes
         NetReceiveBytesPerSecond NetTransmitBytesPerSecond Gpus GpuMemoryBytes GpuPercent GpuSeconds GpuBusySeconds

@@ -167,6 +167,32 @@ fn the_energy_of_cpus_goes_by_their_time() {
     assert_eq!(tally.energy_joules(), Some(12.5));
 }
 
+#[test]
+fn the_end_tells_of_memory_what_no_look_told() {
+    let seen = Tally {
+        memory_peak_bytes: Some(100),
+        memory_charged_peak_bytes: Some(900),
+        ..Tally::default()
+    };
+    let settled = |tally: &Tally, told: Option<u64>, charged: Option<u64>| {
+        let mut tally = tally.clone();
+        let mut usage = Usage {
+            memory_peak_bytes: told,
+            memory_charged_peak_bytes: charged,
+            ..Usage::default()
+        };
+        tally.settle_memory(&mut usage);
+        (usage.memory_peak_bytes, tally.memory_peak_bytes)
+    };
+    // A file was there when the most was charged, and none is now.
+    assert_eq!(settled(&seen, Some(900), Some(900)), (Some(100), None));
+    assert_eq!(settled(&seen, Some(950), Some(950)), (Some(950), None));
+    assert_eq!(settled(&seen, Some(20), Some(950)), (Some(100), None));
+    assert_eq!(settled(&seen, None, None), (None, Some(100)));
+    let unseen = Tally::default();
+    assert_eq!(settled(&unseen, Some(20), Some(950)), (Some(20), None));
+}
+
 proptest! {
     /// Whatever comes and goes: no more energy is shared out than the counter counted, and nobody is on a GPU longer
     /// than it lived.

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::contain::account::{CpuStat, IoStat, find, is_lowest, sum_io};
+use crate::contain::account::{CpuStat, IoStat, find, is_lowest, page_cache, sum_io};
 use crate::contain::fields::sole;
 use crate::model::metric::{Metric, Readings};
+use crate::model::peak::{Charge, Peak};
 use crate::model::time::Stamp;
 use crate::sampling::files::{Files, Roots, Source};
 use crate::sampling::host::pressure::{Gauge, Stalls};
@@ -39,6 +40,7 @@ struct Memory {
     stat: Source,
     events: Source,
     limit: Source,
+    most: Peak,
     last: Option<u64>,
     is_moving: bool,
 }
@@ -61,9 +63,9 @@ struct Pressure {
 }
 
 impl Cgroup {
-    /// The cgroup at this directory.
+    /// The cgroup at this directory, of an attempt that began a moment ago or `is_adopted`.
     #[must_use]
-    pub fn new(roots: &Roots, dir: &Path) -> Self {
+    pub fn new(roots: &Roots, dir: &Path, is_adopted: bool) -> Self {
         let file = |name: &str| Source::new(dir.join(name));
         let pressure = |gauge| Pressure {
             gauge,
@@ -81,6 +83,11 @@ impl Cgroup {
                 stat: file("memory.stat"),
                 events: file("memory.events"),
                 limit: file("memory.max"),
+                most: if is_adopted {
+                    Peak::of_adopted()
+                } else {
+                    Peak::default()
+                },
                 last: None,
                 is_moving: true,
             },
@@ -163,13 +170,27 @@ impl Memory {
         self.is_moving = current.is_some() && current != self.last;
         self.last = current;
         let told = |value: Option<u64>| value.map_or(NONE, |bytes| bytes as f64);
-        to.set(Metric::MemoryBytes, told(current));
-        if current.is_none() {
+        let Some(now) = current else {
             // Without its controller there are none of the others either.
+            to.set(Metric::MemoryBytes, NONE);
             return;
-        }
-        to.set(Metric::MemoryPeakBytes, told(value(&mut self.peak)));
+        };
+        let most = value(&mut self.peak);
+        to.set(Metric::MemoryChargedPeakBytes, told(most));
         to.set(Metric::SwapBytes, told(value(&mut self.swap)));
+        let mut charge = Charge {
+            now,
+            most,
+            ..Charge::default()
+        };
+        if let Ok(text) = files.read(&mut self.stat) {
+            charge.cache = page_cache(text);
+            to.set(Metric::MemoryAnonymousBytes, told(find(text, b"anon")));
+            to.set(Metric::MemoryFileBytes, charge.cache as f64);
+        }
+        to.set(Metric::MemoryBytes, charge.held() as f64);
+        let most = self.most.look(charge);
+        to.set(Metric::MemoryPeakBytes, most as f64);
         if let Ok(text) = files.read(&mut self.events) {
             let kills = find(text, b"oom_kill");
             to.set_if(Metric::OomKills, kills.map(|kills| kills as f64));
@@ -180,11 +201,6 @@ impl Memory {
         // No limit is a word, and no number.
         let limit = files.read(&mut self.limit).ok().and_then(sole);
         to.set(Metric::MemoryLimitBytes, told(limit));
-        if let Ok(text) = files.read(&mut self.stat) {
-            let anonymous = find(text, b"anon");
-            to.set(Metric::MemoryAnonymousBytes, told(anonymous));
-            to.set(Metric::MemoryFileBytes, told(find(text, b"file")));
-        }
     }
 }
 

@@ -120,6 +120,14 @@ impl Made {
         self.write("io.stat", &[line("8:0"), line("253:0")].concat());
     }
 
+    /// So much page cache, and a file in memory.
+    fn cache(&self, bytes: u64) {
+        let half = bytes / 2;
+        let text = format!("anon 1000\nfile {}\nshmem 4096\n", bytes + 4_096);
+        let lists = format!("inactive_file {half}\nactive_file {half}\nunevictable 4096\n");
+        self.write("memory.stat", &(text + &lists));
+    }
+
     fn pressure(&self, name: &str, total: u64) {
         let text = format!("some avg10=0.00 total={total}\nfull avg10=0.00 total={total}\n");
         self.write(&format!("{name}.pressure"), &text);
@@ -131,7 +139,7 @@ impl Made {
         self.write("memory.peak", "8192000\n");
         self.write("memory.swap.current", "4096\n");
         self.write("memory.max", "max\n");
-        self.write("memory.stat", "anon 1000\nfile 2000\nkernel 1\n");
+        self.cache(96_000);
         self.write("memory.events", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n");
         self.write("pids.current", "3\n");
         self.io(0, 0);
@@ -164,6 +172,8 @@ fn a_cgroup_with_all_controllers_tells_everything() {
     assert_eq!(first.get(Metric::CpuPercent), None);
     assert_eq!(first.get(Metric::MemoryLimitBytes), None);
     assert_eq!(first.get(Metric::MemoryAnonymousBytes), Some(1_000.0));
+    assert_eq!(first.get(Metric::MemoryBytes), Some(4_000_000.0));
+    assert_eq!(first.get(Metric::MemoryPeakBytes), Some(8_096_000.0));
     made.cpu(1_500_000, 250_000);
     made.io(1 << 20, 2 << 20);
     made.pressure("memory", 100_000);
@@ -175,8 +185,10 @@ fn a_cgroup_with_all_controllers_tells_everything() {
     assert_eq!(get(Metric::CpuUserPercent), 25.0);
     assert_eq!(get(Metric::CpuThrottledPercent), 25.0);
     assert_eq!(get(Metric::CpuSeconds), 1.5);
-    assert_eq!(get(Metric::MemoryBytes), 6_000_000.0);
-    assert_eq!(get(Metric::MemoryPeakBytes), 8_192_000.0);
+    assert_eq!(get(Metric::MemoryBytes), 5_904_000.0);
+    assert_eq!(get(Metric::MemoryFileBytes), 96_000.0);
+    assert_eq!(get(Metric::MemoryPeakBytes), 8_096_000.0);
+    assert_eq!(get(Metric::MemoryChargedPeakBytes), 8_192_000.0);
     assert_eq!(get(Metric::SwapBytes), 4_096.0);
     assert_eq!(get(Metric::IoReadBytesPerSecond), f64::from(1 << 20));
     assert_eq!(get(Metric::IoWriteBytes), f64::from(2 << 20));
@@ -184,6 +196,24 @@ fn a_cgroup_with_all_controllers_tells_everything() {
     assert_eq!(get(Metric::PressureCpuPercent), 0.0);
     assert_eq!(get(Metric::OomKills), 1.0);
     assert_eq!(get(Metric::Threads), 3.0);
+}
+
+#[test]
+fn what_a_job_writes_to_files_is_no_memory_of_it() {
+    let made = Made::new();
+    made.all();
+    let mut readers = made.readers();
+    readers.pass();
+    made.cpu(1_100_000, 0);
+    made.cache(1 << 40);
+    made.write(
+        "memory.current",
+        &format!("{}\n", (1_u64 << 40) + 4_000_000),
+    );
+    made.write("memory.peak", &format!("{}\n", (1_u64 << 40) + 4_000_000));
+    let sample = readers.pass().unwrap().readings;
+    assert_eq!(sample.get(Metric::MemoryBytes), Some(4_000_000.0));
+    assert_eq!(sample.get(Metric::MemoryPeakBytes), Some(8_096_000.0));
 }
 
 #[test]
@@ -224,7 +254,7 @@ fn a_controller_that_is_not_there_tells_nothing() {
     // The attempt ends: its cgroup goes, and so does its sample.
     fs::remove_dir_all(made.dir()).unwrap();
     // A descriptor to a file of a real one would tell so.
-    let cgroup = Cgroup::new(&made.roots(), &made.dir());
+    let cgroup = Cgroup::new(&made.roots(), &made.dir(), false);
     readers.jobs.readers.get_mut(&ATTEMPT).unwrap().cgroup = Some(cgroup);
     assert_eq!(readers.pass(), None);
 }

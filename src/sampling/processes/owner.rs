@@ -46,6 +46,8 @@ pub struct Watch {
     pub cgroup: Option<PathBuf>,
     /// The token in its environment, where it is known.
     pub token: Option<String>,
+    /// It has run for a while, and may have been sampled by an earlier daemon.
+    pub is_adopted: bool,
 }
 
 /// All attempts that are watched.

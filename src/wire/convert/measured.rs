@@ -240,6 +240,7 @@ mod tests {
             gpus: gpus.into(),
             cpu_energy_joules: Some(500.0),
             memory_peak_bytes: None,
+            memory_charged_peak_bytes: None,
         });
         assert_eq!(told.gpu_seconds, Some(110.0));
         assert_eq!(told.mean_utilization_percent, Some(80.0));

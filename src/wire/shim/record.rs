@@ -185,9 +185,13 @@ pub struct ExitRecord {
     /// Time in which a limit kept it from running, of all CPUs together; absent without a controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_us: Option<u64>,
-    /// The most memory that all its processes had at once; absent where the kernel does not know.
+    /// The most memory that all its processes held at once, as far as that can be told at the end; absent where the
+    /// kernel does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
+    /// The most that was charged to it at once, page cache included; absent likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_charged_peak_bytes: Option<u64>,
     /// What it read from disks; absent where the kernel does not tell of all its processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_read_bytes: Option<u64>,
