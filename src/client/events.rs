@@ -38,6 +38,8 @@ pub struct EventQuery {
     pub snapshot: bool,
     /// The last event already known; only newer ones come.
     pub after: Option<Cursor>,
+    /// Where no event is known: whether all that are kept come, and not only those from now on.
+    pub from_oldest: bool,
 }
 
 /// What [`Events::next`] returns.
@@ -226,7 +228,11 @@ impl Events {
         // From here on nothing may be missed, also if no event comes before a restart.
         self.query.after.get_or_insert_with(|| Cursor {
             epoch: hello.epoch.clone(),
-            seq: hello.head,
+            seq: if self.query.from_oldest {
+                hello.oldest.saturating_sub(1)
+            } else {
+                hello.head
+            },
         });
         true
     }
@@ -264,6 +270,7 @@ impl Events {
     /// The cursor is dead. It is never used again; one that dies again and again is asked for more and more slowly.
     fn relist(&mut self) {
         self.query.after = None;
+        self.query.from_oldest = false;
         self.has_snapshot = false;
         self.parser = Parser::default();
         self.link.reopen();
@@ -279,6 +286,9 @@ fn request(query: &EventQuery) -> Ask {
     target.add_some("job", query.job);
     if query.snapshot {
         target.add("snapshot", 1);
+    }
+    if query.from_oldest {
+        target.add("after", 0);
     }
     let ask = accept_events(Ask::get(target.into_text()));
     match &query.after {

@@ -382,3 +382,36 @@ fn a_run_at_a_terminal_counts_down_too() {
     assert!(run.ends().success());
     out.hears(BACK);
 }
+
+#[test]
+fn a_watch_from_the_oldest_on_tells_all_that_is_kept() {
+    let mut host = Host::start();
+    let ids = [host.sh("true"), host.sh("exit 3")];
+    for id in ids {
+        host.ended(id);
+    }
+    let watch = Heard::of_a_guest(&host, &["--json", "watch", "--after", "0", "job/*/*"]);
+    let tells_end = |id: u64, state: &'static str| {
+        move |bytes: &[u8]| {
+            let is_end = |it: &Value| it["body"]["job"] == id && it["body"]["state"] == state;
+            lines(bytes).iter().any(is_end)
+        }
+    };
+    watch
+        .out
+        .until("the second end", tells_end(ids[1], "failed"));
+    host.kill9();
+    host.boot();
+    let last = host.sh("true");
+    watch
+        .out
+        .until("the last end", tells_end(last, "completed"));
+    let told = lines(&watch.out.all());
+    let seqs: Vec<u64> = told.iter().filter_map(|it| it["seq"].as_u64()).collect();
+    assert!(seqs.is_sorted_by(|a, b| a < b), "{seqs:?}");
+    // The very first is the one that tells that the first job was submitted.
+    assert_eq!(told[0]["body"]["job"], ids[0]);
+    assert_eq!(told[0]["body"].get("from"), None, "{}", told[0]);
+    let ends = told.iter().filter(|it| it["body"]["exit"].is_object());
+    assert_eq!(ends.count(), 3);
+}

@@ -43,12 +43,19 @@ pub struct WatchArgs {
     /// Begin with the present state of everything that matches
     #[arg(long)]
     snapshot: bool,
-    /// Begin after this cursor, EPOCH:SEQ
-    #[arg(long, value_name = "CURSOR", value_parser = cursor)]
-    after: Option<Cursor>,
+    /// Begin after this cursor, EPOCH:SEQ; 0 is the oldest that is kept
+    #[arg(long, value_name = "CURSOR", value_parser = begin)]
+    after: Option<Begin>,
     /// End when none of the jobs that match waits or runs
     #[arg(long)]
     until_idle: bool,
+}
+
+/// Where the events begin.
+#[derive(Clone, Debug)]
+enum Begin {
+    Oldest,
+    After(Cursor),
 }
 
 /// `stoke watch`
@@ -73,7 +80,11 @@ pub async fn run(session: &Session, args: WatchArgs) -> Result<ExitCode, CliErro
             channels: channels.globs().to_vec(),
             job: None,
             snapshot: args.snapshot,
-            after: args.after,
+            from_oldest: matches!(args.after, Some(Begin::Oldest)),
+            after: match args.after {
+                Some(Begin::After(cursor)) => Some(cursor),
+                Some(Begin::Oldest) | None => None,
+            },
         }),
         channels,
         screen: Screen::new(!session.output.json),
@@ -95,8 +106,12 @@ pub async fn run(session: &Session, args: WatchArgs) -> Result<ExitCode, CliErro
     outcome
 }
 
-fn cursor(text: &str) -> Result<Cursor, String> {
-    text.parse().map_err(|error| format!("{error}"))
+fn begin(text: &str) -> Result<Begin, String> {
+    if text == "0" {
+        return Ok(Begin::Oldest);
+    }
+    let cursor = text.parse().map(Begin::After);
+    cursor.map_err(|error| format!("{error}"))
 }
 
 async fn stopped(stops: &mut Option<Stops>) {
