@@ -17,6 +17,7 @@ mod logging;
 mod measuring;
 mod recovery;
 mod reports;
+mod signals;
 mod strays;
 mod tuning;
 mod upkeep;
@@ -146,6 +147,7 @@ fn run(args: &Args) -> Result<()> {
 
 /// Serves until a signal ends it.
 async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
+    signals::stop_ignoring();
     let mut terminate = signal(SignalKind::terminate()).context("failed to hear SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to hear SIGINT")?;
     let mut reload = signal(SignalKind::hangup()).context("failed to hear SIGHUP")?;

@@ -290,3 +290,20 @@ fn a_daemon_that_ends_leaves_a_cgroup_only_to_jobs_that_go_on() {
     let id = host.sh("exit 0");
     assert_eq!(host.ended(id)["state"], "completed");
 }
+
+#[test]
+fn what_was_ignored_around_the_daemon_is_not_ignored_in_a_job() {
+    let host = Host::prepare("");
+    // As with nohup, and with & in a script. The client starts the daemon, and hands this on.
+    let script =
+        r#"trap "" HUP INT QUIT TERM USR1 TSTP; exec "$0" run -- grep SigIgn /proc/self/status"#;
+    let mut command = host.command("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_stoke")]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mask = text.trim().strip_prefix("SigIgn:").unwrap().trim();
+    let mask = u64::from_str_radix(mask, 16).unwrap();
+    // 32 and 33 belong to the C library, whose posix_spawn leaves them ignored.
+    assert_eq!(mask & !(0b11 << 31), 0, "{text}");
+}
