@@ -233,6 +233,7 @@ impl Settings {
                 archive_max_bytes: 0,
                 logs_after: Duration::from_hours(30 * 24),
                 delete_logs_after: Duration::ZERO,
+                logs_max_bytes: 0,
                 samples_raw: Duration::from_hours(7 * 24),
                 samples_minute: Duration::from_hours(90 * 24),
                 samples_hour: Duration::ZERO,

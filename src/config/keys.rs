@@ -186,6 +186,9 @@ pub(super) const KEYS: &[Key] = &[
     live("retention.delete_logs_after", |s| {
         Field::Time(&mut s.retention.delete_logs_after)
     }),
+    live("retention.logs_max", |s| {
+        Field::Bytes(&mut s.retention.logs_max_bytes)
+    }),
     live("retention.samples_raw", |s| {
         Field::Time(&mut s.retention.samples_raw)
     }),

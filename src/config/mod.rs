@@ -222,6 +222,8 @@ pub struct RetentionSettings {
     pub logs_after: Duration,
     /// Age at which the logs of archived jobs are deleted.
     pub delete_logs_after: Duration,
+    /// Size of the logs of archived jobs beyond which those of the oldest are deleted; 0 is no limit.
+    pub logs_max_bytes: u64,
     /// Age at which samples are deleted as they were measured, and are left by the minute.
     pub samples_raw: Duration,
     /// Age at which they are deleted by the minute, and are left by the hour.

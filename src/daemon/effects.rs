@@ -9,6 +9,7 @@ use crate::daemon::feeds::{Feeds, Traces};
 use crate::daemon::flows::FlowFeed;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::launch::Launcher;
+use crate::daemon::log_dirs::LogDirs;
 use crate::daemon::measuring::gpu_figures;
 use crate::daemon::reports;
 use crate::daemon::upkeep;
@@ -18,7 +19,6 @@ use crate::engine::needs::{Cold, Needs};
 use crate::engine::recover::Recovery;
 use crate::engine::step::Action;
 use crate::events::Bus;
-use crate::logs;
 use crate::model::change::Change;
 use crate::model::event::Event;
 use crate::model::id::{AttemptId, JobId};
@@ -299,20 +299,11 @@ impl Adapters {
     fn remove_logs(&self, job: JobId) {
         self.bells.removed.notify_one();
         let logs = self.logs.clone();
-        self.tasks.spawn_blocking(move || {
-            let prefix = format!("{job}.");
-            let Ok(entries) = std::fs::read_dir(&logs) else {
-                return;
-            };
-            for entry in entries.flatten() {
-                let name = entry.file_name();
-                if name.to_str().is_some_and(|name| name.starts_with(&prefix))
-                    && let Err(error) = logs::retain::remove(&entry.path())
-                {
-                    tracing::warn!(%job, %error, "cannot remove the logs of a removed job");
-                }
-            }
-        });
+        self.tasks
+            .spawn_blocking(move || match LogDirs::look(&logs) {
+                Ok(logs) => drop(logs.remove(job)),
+                Err(error) => tracing::warn!(%job, %error, "its logs are not found"),
+            });
     }
 }
 

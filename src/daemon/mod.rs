@@ -13,11 +13,11 @@ mod flows;
 mod hasten;
 mod health;
 mod launch;
+mod log_dirs;
 mod logging;
 mod measuring;
 mod recovery;
 mod reports;
-mod signals;
 mod strays;
 mod tuning;
 mod upkeep;
@@ -147,7 +147,6 @@ fn run(args: &Args) -> Result<()> {
 
 /// Serves until a signal ends it.
 async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
-    signals::stop_ignoring();
     let mut terminate = signal(SignalKind::terminate()).context("failed to hear SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to hear SIGINT")?;
     let mut reload = signal(SignalKind::hangup()).context("failed to hear SIGHUP")?;

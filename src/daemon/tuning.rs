@@ -85,6 +85,7 @@ pub(super) fn rules(settings: &Settings) -> Rules {
         most_bytes: retention.archive_max_bytes,
         logs_ms: age_ms(retention.logs_after),
         delete_logs_ms: age_ms(retention.delete_logs_after),
+        most_log_bytes: retention.logs_max_bytes,
     }
 }
 

@@ -15,6 +15,7 @@ mod lookup;
 mod notify;
 mod output;
 mod serve;
+mod signals;
 mod start;
 
 use std::fs::File;
@@ -88,7 +89,7 @@ fn run() -> Result<(), ShimError> {
     let _ = rustix::process::setsid();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(ShimError::at("become subreaper"))?;
-    let signals = serve::block_signals().map_err(ShimError::at("block signals"))?;
+    let signals = signals::take().map_err(ShimError::at("block signals"))?;
     rustix::process::chdir("/").map_err(ShimError::at("leave the working directory"))?;
 
     let mut buffer = vec![0; BUFFER_BYTES];

@@ -5,8 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal as NixSignal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
@@ -80,26 +79,6 @@ enum Source {
     Notify,
     Start,
     Output(Stream),
-}
-
-/// Take signals as events. Those that would end the shim are among them: it ends with its job,
-/// so that a host that shuts down still gets the exit records of the jobs it ends.
-pub(super) fn block_signals() -> io::Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [
-        NixSignal::SIGCHLD,
-        NixSignal::SIGTERM,
-        NixSignal::SIGINT,
-        NixSignal::SIGHUP,
-        NixSignal::SIGQUIT,
-        NixSignal::SIGUSR1,
-        NixSignal::SIGUSR2,
-    ] {
-        set.add(signal);
-    }
-    set.thread_block()?;
-    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    Ok(SignalFd::with_flags(&set, flags)?)
 }
 
 impl Shim {

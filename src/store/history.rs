@@ -11,6 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::history::thin::{Bulk, thin};
 use crate::store::open::{harden, make_private, with_suffix};
 use crate::store::rows::integer;
+use crate::store::space;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -106,10 +107,7 @@ impl History {
     /// Adds the progress of a job that comes back from the archive, at once. What is there already stays.
     pub(crate) fn take_back(&mut self, job: JobId, from: &Connection) -> Result<(), StoreError> {
         self.flush();
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            empty => empty.insert(connect(&self.path)?),
-        };
+        let connection = opened(&mut self.connection, &self.path)?;
         let mut add = || -> rusqlite::Result<()> {
             let transaction = connection.transaction()?;
             for table in &OF_PROGRESS {
@@ -138,6 +136,16 @@ impl History {
         }
     }
 
+    /// Gives a bounded part of its free space back to the file system, and answers whether there is more.
+    pub(crate) fn give_back(&mut self) -> Result<bool, StoreError> {
+        if !self.path.exists() {
+            return Ok(false);
+        }
+        self.flush();
+        let connection = opened(&mut self.connection, &self.path)?;
+        space::give_back(connection).map_err(|error| StoreError::of(&error, &self.path))
+    }
+
     /// Closes the file; it is opened again when it is needed.
     pub(crate) fn rest(&mut self) {
         self.connection = None;
@@ -163,10 +171,7 @@ impl History {
             self.gone.clear();
             return Ok(());
         }
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            empty => empty.insert(connect(&self.path)?),
-        };
+        let connection = opened(&mut self.connection, &self.path)?;
         for job in &self.gone {
             self.stored.retain(|attempt, _| attempt.job != *job);
         }
@@ -209,6 +214,16 @@ fn second(at_ms: i64) -> i64 {
     at_ms.div_euclid(SPACING_MS)
 }
 
+fn opened<'a>(
+    connection: &'a mut Option<Connection>,
+    path: &Path,
+) -> Result<&'a mut Connection, StoreError> {
+    Ok(match connection {
+        Some(connection) => connection,
+        empty => empty.insert(connect(path)?),
+    })
+}
+
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     make_private(path)?;
     let connect = || -> rusqlite::Result<Connection> {
@@ -218,7 +233,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         )?;
         harden(&connection)?;
         connection.execute_batch(
-            "PRAGMA journal_mode = WAL; \
+            "PRAGMA auto_vacuum = INCREMENTAL; \
+             PRAGMA journal_mode = WAL; \
              PRAGMA synchronous = NORMAL; \
              PRAGMA cache_size = -256; \
              PRAGMA journal_size_limit = 4194304; \

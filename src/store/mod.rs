@@ -22,6 +22,7 @@ mod recover;
 mod rows;
 mod salvage;
 mod samples;
+mod space;
 mod trim;
 mod writer;
 

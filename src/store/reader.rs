@@ -197,20 +197,6 @@ impl Reader {
         self.read(|connection| past::runs(connection, &self.shared.files, same))
     }
 
-    /// The jobs that wait or waited for `id`, by number; those that are archived are left out.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the database cannot be read.
-    pub fn dependents(&self, id: JobId) -> Result<Vec<JobId>, StoreError> {
-        self.read(|connection| {
-            connection
-                .prepare_cached("SELECT job FROM job_deps WHERE dependency = ?1 ORDER BY job")?
-                .query_map([rows::integer(id.0)?], |row| unsigned(row.get(0)?))?
-                .map(|id| id.map(JobId))
-                .collect()
-        })
-    }
-
     /// The content of an environment, for starting a command.
     ///
     /// # Errors

@@ -332,3 +332,25 @@ fn a_disk_that_is_full_in_the_middle_stops_nothing_but_archiving() {
     let verified = host.post("/v1/archive/verify", &json!({"logs": true})).ok();
     assert_eq!(verified["faults"], json!([]), "{verified:#}");
 }
+
+#[test]
+fn the_oldest_logs_go_when_all_are_too_much() {
+    let host = Host::with_config("[retention]\nlogs_max = \"700KiB\"\n");
+    let ids = [(); 4].map(|()| host.sh("head -c 300000 /dev/urandom | base64 -w 0"));
+    ids.iter().for_each(|id| drop(host.ended(*id)));
+    let kept = host.text(ids[3]);
+    let run = host.post("/v1/archive/now", &json!({"older_than": 0})).ok();
+    assert_eq!(
+        (&run["jobs"], &run["logs_deleted"]),
+        (&json!(4), &json!(2)),
+        "{run:#}"
+    );
+    let dir = |id: u64| host.state_dir().join(format!("logs/{id}.1"));
+    let there = ids.map(|id| dir(id).exists());
+    assert_eq!(there, [false, false, true, true]);
+    assert_eq!(host.text(ids[3]), kept);
+    assert_eq!(host.job(ids[0])["state"], "completed");
+    // Nothing is too much now, and what is gone is not counted again.
+    let run = host.post("/v1/archive/now", &json!({"older_than": 0})).ok();
+    assert_eq!(run["logs_deleted"], 0, "{run:#}");
+}

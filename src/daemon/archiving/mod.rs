@@ -6,9 +6,10 @@ mod run;
 
 use crate::api::ports::{Archiving, Errand};
 use crate::daemon::clock;
+use crate::daemon::log_dirs::LogDirs;
 use crate::events::Bus;
 use crate::logs::retain;
-use crate::model::id::{AttemptId, JobId};
+use crate::model::id::JobId;
 use crate::store::archive::{Archive, Back, LogState};
 use crate::store::{Condition, Store, StoreError};
 use crate::wire::archive::{ArchiveFault, ArchiveRestored, ArchiveRun, ArchiveVerified};
@@ -48,6 +49,8 @@ pub(super) struct Rules {
     pub logs_ms: Option<i64>,
     /// Age at which logs are deleted.
     pub delete_logs_ms: Option<i64>,
+    /// Size of the logs of archived jobs; 0 is no limit.
+    pub most_log_bytes: u64,
 }
 
 /// When there is something to do although nobody asked.
@@ -243,8 +246,8 @@ impl Tools {
         }
     }
 
-    fn log_dir(&self, attempt: AttemptId) -> PathBuf {
-        self.logs.join(attempt.to_string())
+    fn log_dirs(&self) -> Result<LogDirs, StoreError> {
+        LogDirs::look(&self.logs).map_err(|error| StoreError::of_io(&error, &self.logs))
     }
 }
 
@@ -283,6 +286,7 @@ fn verify(tools: &Tools, logs: bool) -> Result<ArchiveVerified, StoreError> {
 
 /// Unpacks every compressed log.
 fn verify_logs(tools: &Tools, verified: &mut ArchiveVerified) -> Result<(), StoreError> {
+    let logs = tools.log_dirs()?;
     let mut after = JobId(0);
     loop {
         let some = tools
@@ -291,12 +295,12 @@ fn verify_logs(tools: &Tools, verified: &mut ArchiveVerified) -> Result<(), Stor
         let Some(last) = some.last() else {
             return Ok(());
         };
-        after = last.job;
-        for attempt in some.iter().flat_map(|logs| &logs.attempts) {
+        after = *last;
+        for dir in some.iter().flat_map(|job| logs.of(*job)) {
             if tools.stop.is_cancelled() {
                 return Err(StoreError::Stopped);
             }
-            verified.faults.extend(log_fault(&tools.log_dir(*attempt)));
+            verified.faults.extend(log_fault(&dir));
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::daemon::archiving::{Rules, SOME, Tools, sweep};
 use crate::daemon::clock;
+use crate::daemon::log_dirs::LogDirs;
 use crate::logs::retain;
-use crate::model::id::{AttemptId, JobId};
+use crate::model::id::JobId;
 use crate::store::StoreError;
-use crate::store::archive::{Due, LogState, Logs, Month};
+use crate::store::archive::{Due, LogState, Month};
 use crate::wire::archive::ArchiveRun;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 
 /// Jobs that are looked up at a time.
 const PAGE: usize = 4_000;
@@ -23,6 +23,7 @@ pub(super) struct Run<'a> {
     rules: Rules,
     now_ms: i64,
     older_than_ms: Option<i64>,
+    logs: LogDirs,
     done: ArchiveRun,
 }
 
@@ -34,6 +35,7 @@ impl<'a> Run<'a> {
             rules,
             now_ms: clock::now().wall_ms,
             older_than_ms: older_than_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+            logs: LogDirs::default(),
             done: ArchiveRun::default(),
         }
     }
@@ -49,8 +51,11 @@ impl<'a> Run<'a> {
     fn steps(&mut self) -> Result<(), StoreError> {
         self.move_jobs()?;
         self.move_old_events()?;
+        // What is archived by now runs no more, so that no logs come after these.
+        self.logs = self.tools.log_dirs()?;
         self.compress_logs()?;
         self.delete_logs()?;
+        self.delete_too_many_logs()?;
         self.delete_months()?;
         sweep(self.tools)?;
         while self.tools.archive.vacuum()? {
@@ -129,19 +134,22 @@ impl<'a> Run<'a> {
         let Some(before_ms) = self.before(age_ms) else {
             return Ok(());
         };
+        let before_ms = before_ms.saturating_add(1);
         let mut after = JobId(0);
         loop {
-            let archive = &self.tools.archive;
-            let some = archive.logs(LogState::Plain, before_ms.saturating_add(1), after, SOME)?;
+            let some = self
+                .tools
+                .archive
+                .logs(LogState::Plain, before_ms, after, SOME)?;
             let Some(last) = some.last() else {
                 return Ok(());
             };
-            after = last.job;
+            after = *last;
             let mut done = Vec::with_capacity(some.len());
-            for logs in some {
+            for job in some {
                 self.tools.check()?;
-                match self.compress(&logs.attempts) {
-                    Ok(()) => done.push(logs.job),
+                match self.compress(job) {
+                    Ok(()) => done.push(job),
                     // A full disk stops everything; a log that cannot be read stops nothing.
                     Err(error) if is_full(&error) => {
                         self.tools.archive.note_logs(&done, LogState::Compressed)?;
@@ -150,7 +158,7 @@ impl<'a> Run<'a> {
                         });
                     }
                     Err(error) => {
-                        tracing::warn!(job = %logs.job, %error, "its log stays as it is");
+                        tracing::warn!(%job, %error, "its log stays as it is");
                     }
                 }
             }
@@ -159,9 +167,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn compress(&mut self, attempts: &[AttemptId]) -> io::Result<()> {
-        for attempt in attempts {
-            let saved = retain::compress(&self.tools.log_dir(*attempt))?;
+    fn compress(&mut self, job: JobId) -> io::Result<()> {
+        for dir in self.logs.of(job) {
+            let saved = retain::compress(&dir)?;
             self.done.log_bytes_before += saved.plain_bytes;
             self.done.log_bytes_after += saved.packed_bytes;
         }
@@ -172,29 +180,64 @@ impl<'a> Run<'a> {
         let Some(before_ms) = self.before(self.rules.delete_logs_ms) else {
             return Ok(());
         };
-        for state in [LogState::Plain, LogState::Compressed] {
+        self.each_with_logs(before_ms, |run, jobs| run.remove_logs(jobs).map(|()| true))
+    }
+
+    /// The oldest logs go until the rest is no more than is wanted.
+    fn delete_too_many_logs(&mut self) -> Result<(), StoreError> {
+        let most = self.rules.most_log_bytes;
+        if most == 0 {
+            return Ok(());
+        }
+        let mut bytes: u64 = 0;
+        self.each_with_logs(i64::MAX, |run, jobs| {
+            bytes += jobs.iter().map(|job| run.logs.bytes(*job)).sum::<u64>();
+            Ok(true)
+        })?;
+        if bytes <= most {
+            return Ok(());
+        }
+        self.each_with_logs(i64::MAX, |run, jobs| {
+            let mut going = Vec::new();
+            for job in jobs {
+                if bytes <= most {
+                    break;
+                }
+                bytes = bytes.saturating_sub(run.logs.bytes(*job));
+                going.push(*job);
+            }
+            run.remove_logs(&going)?;
+            Ok(bytes > most)
+        })
+    }
+
+    /// Goes through all archived jobs that finished before `before_ms` and still have logs: those whose logs are
+    /// compressed first, since they are older. Ends early when `work` answers that it needs no more.
+    fn each_with_logs(
+        &mut self,
+        before_ms: i64,
+        mut work: impl FnMut(&mut Self, &[JobId]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for state in [LogState::Compressed, LogState::Plain] {
             let mut after = JobId(0);
             loop {
                 self.tools.check()?;
                 let some = self.tools.archive.logs(state, before_ms, after, SOME)?;
                 let Some(last) = some.last() else { break };
-                after = last.job;
-                let done = self.remove_logs(&some);
-                self.done.logs_deleted += done.len() as u64;
-                self.tools.archive.note_logs(&done, LogState::Gone)?;
+                after = *last;
+                if !work(self, &some)? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    /// Removes the logs of jobs; answers of which it could.
-    fn remove_logs(&self, some: &[Logs]) -> Vec<JobId> {
-        let is_gone = |logs: &&Logs| {
-            logs.attempts
-                .iter()
-                .all(|it| remove(&self.tools.log_dir(*it)))
-        };
-        some.iter().filter(is_gone).map(|logs| logs.job).collect()
+    fn remove_logs(&mut self, jobs: &[JobId]) -> Result<(), StoreError> {
+        let is_gone = |job: &JobId| self.logs.remove(*job);
+        let done: Vec<JobId> = jobs.iter().copied().filter(is_gone).collect();
+        self.done.logs_deleted += done.len() as u64;
+        self.tools.archive.note_logs(&done, LogState::Gone)
     }
 
     /// Whole months go: first it is said that they do, then the logs, the jobs and the file.
@@ -209,9 +252,10 @@ impl<'a> Run<'a> {
                 if some.is_empty() {
                     break;
                 }
-                self.remove_logs(&some);
-                let jobs: Vec<JobId> = some.iter().map(|logs| logs.job).collect();
-                archive.drop_jobs(&jobs)?;
+                for job in &some {
+                    self.logs.remove(*job);
+                }
+                archive.drop_jobs(&some)?;
             }
             archive.drop_month(month)?;
             self.done.months_deleted.push(month.to_string());
@@ -224,14 +268,4 @@ impl<'a> Run<'a> {
 
 fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::StorageFull
-}
-
-fn remove(dir: &Path) -> bool {
-    match retain::remove(dir) {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(dir = %dir.display(), %error, "a log cannot be removed");
-            false
-        }
-    }
 }

@@ -1,22 +1,16 @@
 //! What happens to archived jobs as they get older: their logs are compressed and deleted by whoever keeps logs, and says
-//! so here; at last whole months go. And the space that all this leaves in the main database is given back.
+//! so here; at last whole months go. And the space that all this leaves in the databases is given back.
 
-use crate::model::id::{AttemptId, JobId};
-use crate::store::archive::{Archive, Month, catalogue, reader, sync_directory};
+use crate::model::id::JobId;
+use crate::store::archive::{Archive, Month, catalogue, sync_directory};
 use crate::store::error::StoreError;
 use crate::store::rows::integer;
-use rusqlite::{Connection, params};
-use std::collections::BTreeMap;
+use crate::store::space;
+use rusqlite::params;
 use std::fs;
 
 /// Rows of the catalogue that go in one transaction.
 const PART: usize = 64;
-
-/// Pages that are given back in one transaction.
-const VACUUM_PAGES: u32 = 64;
-
-/// So much free space stays in the main database: what comes next is written there. Pages.
-const SPARE_PAGES: i64 = 512;
 
 /// What has become of the logs of an archived job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,15 +33,6 @@ impl LogState {
     }
 }
 
-/// The logs of one job: those of these attempts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logs {
-    /// The job.
-    pub job: JobId,
-    /// Its attempts; none where its month cannot be read.
-    pub attempts: Vec<AttemptId>,
-}
-
 impl Archive {
     /// Archived jobs that finished before `before_ms` and whose logs are in `state`, by number from after `after`,
     /// at most `limit`.
@@ -60,42 +45,20 @@ impl Archive {
         before_ms: i64,
         after: JobId,
         limit: usize,
-    ) -> Result<Vec<Logs>, StoreError> {
-        let rows: Vec<(i64, i64)> = self.store.reader().read(|connection| {
+    ) -> Result<Vec<JobId>, StoreError> {
+        self.store.reader().read(|connection| {
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             connection
                 .prepare_cached(
-                    "SELECT id, month FROM archived WHERE logs = ?1 AND finished_wall_ms < ?2 AND logs < 2 \
+                    "SELECT id FROM archived WHERE logs = ?1 AND finished_wall_ms < ?2 AND logs < 2 \
                      AND id > ?3 ORDER BY id LIMIT ?4",
                 )?
                 .query_map(
                     params![state.number(), before_ms, integer(after.0)?, limit],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
+                    |row| row.get(0).map(number),
                 )?
                 .collect()
-        })?;
-        self.with_attempts(rows)
-    }
-
-    fn with_attempts(&self, rows: Vec<(i64, i64)>) -> Result<Vec<Logs>, StoreError> {
-        let mut files: BTreeMap<i64, Option<Connection>> = BTreeMap::new();
-        let mut logs = Vec::with_capacity(rows.len());
-        for (id, number) in rows {
-            let month = Month::of_number(number)
-                .map_err(|error| StoreError::of(&error, &self.files.database))?;
-            let file = files
-                .entry(number)
-                .or_insert_with(|| reader(&self.files, month).ok());
-            let numbers = file.as_ref().map(|file| attempts(file, id));
-            let job = JobId(u64::try_from(id).unwrap_or_default());
-            let of = |attempt| AttemptId { job, attempt };
-            let numbers = numbers.and_then(Result::ok).unwrap_or_default();
-            logs.push(Logs {
-                job,
-                attempts: numbers.into_iter().map(of).collect(),
-            });
-        }
-        Ok(logs)
+        })
     }
 
     /// Notes what has become of the logs of `jobs`.
@@ -172,12 +135,11 @@ impl Archive {
     ///
     /// # Errors
     /// [`StoreError`] where the database cannot be read.
-    pub fn jobs_of(&self, month: Month, limit: usize) -> Result<Vec<Logs>, StoreError> {
-        let ids = self
-            .store
-            .reader()
-            .read(|connection| catalogue::of_month(connection, month, i64::MIN, limit))?;
-        self.with_attempts(ids.into_iter().map(|id| (id, month.number())).collect())
+    pub fn jobs_of(&self, month: Month, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.store.reader().read(|connection| {
+            let ids = catalogue::of_month(connection, month, i64::MIN, limit)?;
+            Ok(ids.into_iter().map(number).collect())
+        })
     }
 
     /// Forgets archived jobs.
@@ -226,45 +188,21 @@ impl Archive {
         })
     }
 
-    /// Gives a bounded part of the free space of the main database back to the file system, and answers whether there
-    /// is more. A database of before that was possible keeps its space, and fills it again.
+    /// Gives a bounded part of the free space of the databases back to the file system, and answers whether there is
+    /// more.
     ///
     /// # Errors
-    /// [`StoreError`] where the store does not take it.
+    /// [`StoreError`] where the store does not take it, or the progress history cannot be written.
     pub fn vacuum(&self) -> Result<bool, StoreError> {
-        let free = self.store.with_writer(|writer| {
-            writer.write_outside(|connection| {
-                if free_pages(connection)? > SPARE_PAGES {
-                    give_back(connection)?;
-                }
-                free_pages(connection)
-            })
-        })?;
-        Ok(free > SPARE_PAGES)
+        self.store.with_writer(|writer| {
+            let of_main = writer.write_outside(space::give_back)?;
+            let of_progress = writer.history().give_back()?;
+            Ok(of_main || of_progress)
+        })
     }
 }
 
-/// Pages that nothing is in and that can be given back.
-fn free_pages(connection: &Connection) -> rusqlite::Result<i64> {
-    let mode: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
-    let incremental = 2;
-    if mode != incremental {
-        return Ok(0);
-    }
-    connection.pragma_query_value(None, "freelist_count", |row| row.get(0))
-}
-
-/// Each row that is asked for moves one page: to prepare and run the statement alone would move one.
-fn give_back(connection: &Connection) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
-    let mut pages = statement.query([])?;
-    while pages.next()?.is_some() {}
-    Ok(())
-}
-
-fn attempts(file: &Connection, id: i64) -> rusqlite::Result<Vec<u32>> {
-    file.prepare_cached("SELECT attempt FROM attempts WHERE job = ?1 ORDER BY attempt")?
-        .query_map([id], |row| row.get(0))?
-        .collect()
+fn number(id: i64) -> JobId {
+    // No job has a negative one.
+    JobId(u64::try_from(id).unwrap_or_default())
 }

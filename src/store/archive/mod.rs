@@ -22,7 +22,7 @@ mod tests;
 
 pub use back::Back;
 pub use check::Fault;
-pub use expire::{LogState, Logs};
+pub use expire::LogState;
 pub use moving::Due;
 pub use status::{MonthState, MonthStatus};
 

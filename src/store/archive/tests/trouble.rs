@@ -149,12 +149,7 @@ fn a_file_that_is_put_back_is_part_of_it_again() {
     );
     // Deleted for good, and back from a backup.
     archive.condemn(months[0]).unwrap();
-    let jobs: Vec<JobId> = archive
-        .jobs_of(months[0], 100)
-        .unwrap()
-        .iter()
-        .map(|it| it.job)
-        .collect();
+    let jobs = archive.jobs_of(months[0], 100).unwrap();
     assert_eq!(jobs, [JobId(1), JobId(3)]);
     archive.drop_jobs(&jobs).unwrap();
     archive.drop_month(months[0]).unwrap();
@@ -204,6 +199,39 @@ fn old_and_large_months_go_whole() {
     drop(store);
     let store = open(dir.path()).store;
     assert_eq!(store.archive().expired(None, 0).unwrap(), months[..1]);
+}
+
+#[test]
+fn the_progress_history_gets_small_again() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).store;
+    finished(&store, 1, 0, |_| {});
+    let attempt = AttemptId {
+        job: JobId(1),
+        attempt: 1,
+    };
+    let long = "x".repeat(2_000);
+    for second in 3..5_000 {
+        let body = format!(r#"{{"message":"{second} {long}"}}"#);
+        store.record_progress(vec![ProgressPoint {
+            body,
+            ..point(attempt, second * 1_000, 3)
+        }]);
+    }
+    wait(store.commit(Vec::new())).unwrap();
+    let path = dir.path().join("progress.db");
+    archive_all(&store, LATER);
+    while store.archive().vacuum().unwrap() {}
+    store.close();
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let pages = |name: &str| -> i64 {
+        database
+            .pragma_query_value(None, name, |row| row.get(0))
+            .unwrap()
+    };
+    assert!(pages("page_count") < 700, "{} pages", pages("page_count"));
+    let store = open(dir.path()).store;
+    assert_eq!(listed(&store).0, [1]);
 }
 
 #[test]
