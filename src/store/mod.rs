@@ -8,6 +8,7 @@ mod apply;
 pub mod archive;
 mod aside;
 mod ballast;
+mod batch;
 mod checkpoint;
 mod error;
 mod fetch;
@@ -42,13 +43,14 @@ use crate::model::event::Event;
 use crate::model::id::JobId;
 use archive::Archive;
 use ballast::Ballast;
+use batch::Entry;
 use open::Files;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use tokio::sync::{oneshot, watch};
-use writer::{Answer, Entry, Request, Writer};
+use writer::{Answer, Request, Writer};
 
 /// How to open a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,25 +5,22 @@
 //! keeping half of it would leave rows that no engine ever decided on.
 
 use crate::model::change::Change;
-use crate::model::event::Event;
 use crate::model::id::JobId;
 use crate::store::archive::Month;
 use crate::store::ballast::Ballast;
+use crate::store::batch::{BATCH_CHANGES, Entry, Outcome, outcomes};
 use crate::store::checkpoint::Checkpoints;
 use crate::store::error::{Condition, StoreError};
-use crate::store::fetch::{Fetch, Fetched, fetch};
+use crate::store::fetch::fetch;
 use crate::store::history::{History, ProgressPoint};
 use crate::store::open::{self, Files};
 use crate::store::recover::{self, Recovered};
 use crate::store::trim::{TrimPolicy, Trimmed, trim};
-use crate::store::{apply, archive, aside};
+use crate::store::{archive, aside};
 use rusqlite::{Connection, TransactionBehavior};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 use tokio::sync::{oneshot, watch};
-
-/// A batch takes no further requests once it has this many changes, so that none waits too long.
-const BATCH_CHANGES: usize = 8_192;
 
 /// Where an answer goes.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -46,20 +43,6 @@ pub(crate) enum Request {
     Work(Box<dyn FnOnce(&mut Writer) + Send>),
     /// End.
     Stop,
-}
-
-/// What goes into a transaction, in the order it was asked for.
-pub(crate) enum Entry {
-    /// Store changes.
-    Commit(Vec<Change>, Answer<Vec<Event>>),
-    /// Look something up.
-    Fetch(Fetch, Answer<Fetched>),
-}
-
-/// What came of one entry of a batch, held back until the batch is durable.
-enum Outcome {
-    Events(Vec<Event>),
-    Fetched(Result<Fetched, StoreError>),
 }
 
 /// The state of the thread.
@@ -99,7 +82,7 @@ impl Writer {
     /// Works until it is told to stop or nobody can ask any more.
     pub(crate) fn run(mut self, inbox: &Receiver<Request>) {
         while let Some(first) = self.next(inbox) {
-            let (batch, others) = gather(first, inbox);
+            let (batch, others) = self.gather(first, inbox);
             self.batch(batch);
             let mut stop = false;
             for other in others {
@@ -112,6 +95,33 @@ impl Writer {
         }
         self.history.flush();
         self.rest();
+    }
+
+    /// The transaction to be, and what else waits.
+    fn gather(&mut self, first: Request, inbox: &Receiver<Request>) -> (Vec<Entry>, Vec<Request>) {
+        let mut batch = Vec::new();
+        let mut others = Vec::new();
+        let mut changes = 0;
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Entry(entry) => {
+                    changes += entry.changes();
+                    batch.push(entry);
+                }
+                // After the end of its job, which may be in this batch, nobody would ever delete it.
+                Request::Progress(points) => self.history.add(points),
+                Request::Trim(..)
+                | Request::Probe(_)
+                | Request::Reload(_)
+                | Request::Settle(_)
+                | Request::Work(_)
+                | Request::Stop => others.push(request),
+            }
+            let full = changes >= BATCH_CHANGES;
+            next = if full { None } else { inbox.try_recv().ok() };
+        }
+        (batch, others)
     }
 
     /// The next request. Wakes by itself only after it has written something.
@@ -436,94 +446,6 @@ impl Writer {
             }
             changed
         });
-    }
-}
-
-/// The transaction to be, and what else waits.
-fn gather(first: Request, inbox: &Receiver<Request>) -> (Vec<Entry>, Vec<Request>) {
-    let mut batch = Vec::new();
-    let mut others = Vec::new();
-    let mut changes = 0;
-    let mut next = Some(first);
-    while let Some(request) = next {
-        if let Request::Entry(entry) = request {
-            if let Entry::Commit(added, _) = &entry {
-                changes += added.len();
-            }
-            batch.push(entry);
-        } else {
-            others.push(request);
-        }
-        let full = changes >= BATCH_CHANGES;
-        next = if full { None } else { inbox.try_recv().ok() };
-    }
-    (batch, others)
-}
-
-/// Jobs that came back from the archive, and where they were.
-type Returned = Vec<(JobId, Month)>;
-
-/// What comes of each entry, in order, inside one transaction.
-fn outcomes(
-    connection: &Connection,
-    batch: &[Entry],
-    files: &Files,
-) -> Result<(Vec<Outcome>, Returned), StoreError> {
-    let fail = |error: rusqlite::Error| StoreError::of(&error, &files.database);
-    let mut returned = Returned::new();
-    let mut outcomes = Vec::with_capacity(batch.len());
-    for request in batch {
-        match request {
-            Entry::Commit(changes, _) => {
-                let mut events = Vec::with_capacity(changes.len());
-                for change in changes {
-                    if let Some(job) = may_be_archived(change) {
-                        let month = match archive::ensure_here(connection, files, job) {
-                            // Totals are not worth refusing everything else.
-                            Err(StoreError::Archived { .. })
-                                if matches!(change, Change::Tallied { .. }) =>
-                            {
-                                None
-                            }
-                            month => month?,
-                        };
-                        returned.extend(month.map(|month| (job, month)));
-                    }
-                    events.extend(apply::apply(connection, change).map_err(fail)?);
-                }
-                outcomes.push(Outcome::Events(events));
-            }
-            Entry::Fetch(wanted, _) => {
-                let fetched = match fetch(connection, files, wanted) {
-                    Err(error) if connection.is_autocommit() => return Err(fail(error)),
-                    // One row that cannot be read is the asker's trouble alone, unless SQLite gave
-                    // the transaction up over it.
-                    Err(error) => Err(fail(error)),
-                    Ok(fetched) => fetched,
-                };
-                outcomes.push(Outcome::Fetched(fetched));
-            }
-        }
-    }
-    Ok((outcomes, returned))
-}
-
-/// The job of a change that may be about an archived one: only a finished job is ever there.
-fn may_be_archived(change: &Change) -> Option<JobId> {
-    match change {
-        Change::JobMoved { job, from, .. } if from.is_final() => Some(job.id),
-        // What an attempt used in all may be known late.
-        Change::Tallied { attempt, .. } => Some(attempt.job),
-        Change::JobMoved { .. }
-        | Change::EnvironmentSeen { .. }
-        | Change::JobAdded { .. }
-        | Change::JobEdited { .. }
-        | Change::DependencyMet { .. }
-        | Change::JobRemoved { .. }
-        | Change::GroupSet { .. }
-        | Change::GroupRemoved { .. }
-        | Change::KeyUsed { .. }
-        | Change::GpuFailed { .. } => None,
     }
 }
 

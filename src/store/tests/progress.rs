@@ -202,3 +202,34 @@ fn damaged_history_harms_nothing_else() {
     });
     assert_eq!(aside.count(), 1);
 }
+
+#[test]
+fn what_a_removed_job_said_just_before_goes_with_it() {
+    let directory = TempDir::new().unwrap();
+    let store = open(directory.path()).store;
+    let job = job(1);
+    wait(store.commit(vec![added(&job)])).unwrap();
+    // Both wait for the writer together, as when it is busy.
+    let (say_busy, is_busy) = std::sync::mpsc::channel();
+    let (let_go, gate) = std::sync::mpsc::channel::<()>();
+    let other = store.clone();
+    let work = std::thread::spawn(move || {
+        other.with_writer(move |_| {
+            say_busy.send(()).unwrap();
+            gate.recv().unwrap();
+            Ok(())
+        })
+    });
+    is_busy.recv().unwrap();
+    store.record_progress(vec![point(100, 1)]);
+    let removal = store.commit(vec![Change::JobRemoved {
+        job: job.id,
+        uid: 1000,
+        at: at(5),
+    }]);
+    let_go.send(()).unwrap();
+    work.join().unwrap().unwrap();
+    wait(removal).unwrap();
+    wait(store.settle()).unwrap();
+    assert_eq!(read(&store, ALL, 10), []);
+}
