@@ -14,6 +14,9 @@ use comfy_table::{
 /// A name is not cut below this.
 const SHORTEST_NAME: u16 = 12;
 
+/// A state without what is said beside it, such as `✔ completed`.
+const BARE_STATE: u16 = 11;
+
 /// What a column of the job table shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
@@ -270,15 +273,20 @@ fn fit_name(table: &mut Table, columns: &[Column], width: u16) -> bool {
         }
     }
     let enough = left >= i32::from(wanted.min(SHORTEST_NAME));
-    let name_width = u16::try_from(left).unwrap_or(0).clamp(4, wanted.max(4));
+    // The reason beside the state may give way too, once everything that can be left out is.
+    let mut reason = 0;
+    if let Some(at) = columns.iter().position(|it| *it == Column::State) {
+        let spare = i32::from(widths[at].saturating_sub(BARE_STATE));
+        reason = (i32::from(wanted.min(SHORTEST_NAME)) - left).clamp(0, spare);
+    }
+    let name_width = u16::try_from(left + reason).unwrap_or(0);
+    let name_width = name_width.clamp(4, wanted.max(4));
     for (at, column) in columns.iter().enumerate() {
         let constraint = if *column == Column::Name {
             ColumnConstraint::Absolute(Width::Fixed(name_width + 2))
-        } else if *column == Column::State && left < 4 {
-            // The state may give way too, once everything that can be left out is.
-            let short = i32::from(widths[at]) - (4 - left);
-            let short = u16::try_from(short).unwrap_or(0).max(9);
-            ColumnConstraint::Absolute(Width::Fixed(short + 2))
+        } else if *column == Column::State && reason > 0 {
+            let short = i32::from(widths[at]) - reason;
+            ColumnConstraint::Absolute(Width::Fixed(u16::try_from(short).unwrap_or(0) + 2))
         } else {
             ColumnConstraint::ContentWidth
         };
