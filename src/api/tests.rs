@@ -12,5 +12,6 @@ mod logs;
 mod operations;
 mod routes;
 mod series;
+mod slow;
 mod streams;
 mod tolerance;

@@ -7,3 +7,4 @@ mod fake_nvml;
 mod lives;
 mod nvml;
 mod others;
+mod sleep;

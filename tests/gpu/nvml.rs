@@ -13,17 +13,17 @@ use stoked::sampling::gpu::{GpuError, GpuSource};
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 pub(crate) struct Looking {
-    source: NvmlSource,
+    pub(crate) source: NvmlSource,
     sys: PathBuf,
     xids: Receiver<Xid>,
 }
 
 impl Looking {
-    fn at(fake: &FakeDriver) -> Self {
+    pub(crate) fn at(fake: &FakeDriver) -> Self {
         Self::after(fake, false)
     }
 
-    fn after(fake: &FakeDriver, rested: bool) -> Self {
+    pub(crate) fn after(fake: &FakeDriver, rested: bool) -> Self {
         let (sender, xids) = channel();
         let sender = Mutex::new(sender);
         let sys = fake.dir().join("sys");
@@ -38,18 +38,18 @@ impl Looking {
         Self { source, sys, xids }
     }
 
-    fn all(&mut self) -> Vec<GpuSample> {
+    pub(crate) fn all(&mut self) -> Vec<GpuSample> {
         self.source.sample().unwrap().gpus
     }
 
-    fn one(&mut self) -> GpuSample {
+    pub(crate) fn one(&mut self) -> GpuSample {
         let mut all = self.all();
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
     }
 
     /// Puts a GPU into the kernel's list of devices.
-    fn list(&self, bus_id: &str, status: &str, control: &str) {
+    pub(crate) fn list(&self, bus_id: &str, status: &str, control: &str) {
         let dir = self.sys.join("bus/pci/devices").join(bus_id);
         std::fs::create_dir_all(dir.join("power")).unwrap();
         let files = [
@@ -481,64 +481,4 @@ fn errors_of_the_driver_are_heard_while_it_is_open() {
     let xid = looking.xids.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!((xid.code, xid.uuid.unwrap().to_string()), (79, uuid(0)));
     assert_eq!(xid.pci_bus_id.as_deref(), Some("0000:60:00.0"));
-}
-
-#[test]
-fn a_sleeping_gpu_is_not_touched() {
-    let fake = FakeDriver::new(&(gpu(0) + &gpu(1)));
-    let mut looking = Looking::at(&fake);
-    looking.list("0000:60:00.0", "active", "on");
-    looking.list("0000:61:00.0", "suspended", "auto");
-    let all = looking.all();
-    let conditions: Vec<_> = all.iter().map(|it| it.condition).collect();
-    assert_eq!(conditions, [GpuCondition::Ok, GpuCondition::Asleep]);
-    let calls = fake.calls();
-    assert!(
-        !calls
-            .iter()
-            .any(|call| call.contains(" 1") || call.contains("0000:61")),
-        "{calls:?}"
-    );
-    looking.list("0000:61:00.0", "active", "auto");
-    let all = looking.all();
-    assert_eq!(
-        (all[1].condition, all[1].identity.uuid.to_string()),
-        (GpuCondition::Ok, uuid(1))
-    );
-    looking.list("0000:61:00.0", "suspended", "auto");
-    let all = looking.all();
-    assert_eq!(
-        (all[1].condition, all[1].identity.uuid.to_string()),
-        (GpuCondition::Asleep, uuid(1))
-    );
-}
-
-#[test]
-fn the_driver_is_not_opened_while_all_gpus_sleep() {
-    let fake = FakeDriver::new(&gpu(0));
-    let mut looking = Looking::at(&fake);
-    looking.list("0000:60:00.0", "suspended", "auto");
-    assert_eq!(looking.one().condition, GpuCondition::Asleep);
-    assert_eq!(fake.calls(), Vec::<String>::new());
-    looking.list("0000:60:00.0", "active", "auto");
-    assert_eq!(looking.one().condition, GpuCondition::Ok);
-}
-
-#[test]
-fn an_unused_gpu_is_let_fall_asleep() {
-    let fake = FakeDriver::new(&(gpu(0).replace("utilization 85", "utilization 0")));
-    let mut looking = Looking::at(&fake);
-    looking.list("0000:60:00.0", "active", "auto");
-    let rests: Vec<bool> = (0..5)
-        .map(|_| looking.source.sample().unwrap().rest)
-        .collect();
-    assert_eq!(rests, [false, false, false, false, true]);
-    // The process ended then; the next one gives it time.
-    let mut next = Looking::after(&fake, true);
-    fake.forget_calls();
-    assert_eq!(next.one().condition, GpuCondition::Asleep);
-    assert_eq!(fake.calls(), Vec::<String>::new());
-    // One that may not sleep, or is used, keeps it open.
-    looking.list("0000:60:00.0", "active", "on");
-    assert!((0..9).all(|_| !looking.source.sample().unwrap().rest));
 }

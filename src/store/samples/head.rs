@@ -5,6 +5,7 @@ use crate::model::entity::Entity;
 use crate::model::metric::Readings;
 use crate::store::samples::chunk::{ABSENT, Chunk, Column, MOST_POINTS, whole};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Length of a slot. Were it shorter, what a transaction writes besides the rows would be more than these.
 pub(super) const SLOT_MS: i64 = 600_000;
@@ -15,6 +16,17 @@ pub(super) const MOST_VALUES: usize = 1 << 19;
 /// The beginning of the slot that an instant is in.
 pub(super) fn slot_of(at_ms: i64) -> i64 {
     at_ms.div_euclid(SLOT_MS) * SLOT_MS
+}
+
+/// Whether a slot is over, by the clock on the wall: also when that was set back to before it.
+pub(super) fn is_over(slot_ms: i64, now_ms: i64) -> bool {
+    slot_of(now_ms) != slot_ms
+}
+
+/// How long until a slot is over.
+pub(super) fn until_over(slot_ms: i64, now_ms: i64) -> Duration {
+    let left_ms = (slot_ms + SLOT_MS).saturating_sub(now_ms);
+    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
 }
 
 /// Everything that was measured in one slot.

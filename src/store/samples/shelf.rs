@@ -1,6 +1,8 @@
 //! Where samples are: one database per day of raw ones, per month of minutes, per year of hours. What is too old is
 //! unlinked whole, which costs nothing.
 
+use crate::store::StoreError;
+use crate::store::samples::aside::ASIDE;
 use crate::store::samples::head::SLOT_MS;
 use crate::store::samples::seal::{DAY_MS, HOUR_MS};
 use jiff::civil::Date;
@@ -147,6 +149,24 @@ impl Shelf {
         }
     }
 
+    /// The directory of the logs.
+    pub(super) fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// The logs that there are, in the order of their names, which begin with when they were begun.
+    pub(super) fn logs(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.log_dir()) else {
+            return Vec::new();
+        };
+        let paths = entries.flatten().map(|entry| entry.path());
+        let mut paths: Vec<PathBuf> = paths
+            .filter(|path| !name_of(path).contains(ASIDE))
+            .collect();
+        paths.sort();
+        paths
+    }
+
     /// The volumes of a tier that exist, oldest first.
     pub(super) fn places(&self, tier: Tier) -> Vec<Place> {
         let Ok(entries) = std::fs::read_dir(self.dir_of(tier)) else {
@@ -160,6 +180,30 @@ impl Shelf {
         places.sort();
         places
     }
+}
+
+/// What a file is called, for rows that name it.
+pub(super) fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Removes a log; where it cannot be, it says why.
+pub(super) fn remove_log(path: &Path) {
+    // One that was never written is not there.
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %path.display(), "a log of samples cannot be removed");
+    }
+}
+
+/// Makes a directory that is its owner's alone.
+pub(super) fn private_dir(dir: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| StoreError::of_io(&error, dir))
 }
 
 #[cfg(test)]

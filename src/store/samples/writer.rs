@@ -2,12 +2,12 @@
 //! while nothing comes.
 
 use crate::store::error::{Condition, StoreError};
-use crate::store::samples::aside::{ASIDE, again_if_damaged, set_aside};
-use crate::store::samples::head::{Head, SLOT_MS, slot_of};
+use crate::store::samples::aside::{again_if_damaged, set_aside};
+use crate::store::samples::head::{Head, is_over, until_over};
 use crate::store::samples::log::{self, Content, Log};
 use crate::store::samples::retain::{self, Retention};
 use crate::store::samples::seal::{self, DAY_MS, HOUR_MS, Unrolled};
-use crate::store::samples::shelf::{Place, Shelf, Tier};
+use crate::store::samples::shelf::{Place, Tier, name_of, private_dir, remove_log};
 use crate::store::samples::{Shared, State, lock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -118,14 +118,14 @@ impl Writer {
 
     fn prepare(&mut self) -> Result<(), StoreError> {
         let shelf = &self.shared.shelf;
-        for dir in [shelf.dir().to_owned(), shelf.dir().join("log")]
+        for dir in [shelf.dir().to_owned(), shelf.log_dir()]
             .into_iter()
             .chain(Tier::ALL.map(|tier| shelf.dir_of(tier)))
         {
             private_dir(&dir)?;
         }
         let mut outcome = Ok(());
-        for path in logs(shelf).into_iter().rev() {
+        for path in shelf.logs().into_iter().rev() {
             // One that cannot be read must not keep the others out.
             if let Err(error) = self.find(&path) {
                 outcome = Err(error);
@@ -139,7 +139,7 @@ impl Writer {
     /// Looks what is in a log that was left.
     fn find(&mut self, path: &Path) -> Result<(), StoreError> {
         match log::read(path).map_err(|error| StoreError::of_io(&error, path))? {
-            Content::Nothing => remove(path),
+            Content::Nothing => remove_log(path),
             Content::Samples { head, is_damaged } => self.left.push(Left {
                 path: path.to_owned(),
                 head: Arc::new(head),
@@ -224,11 +224,11 @@ impl Writer {
         let has_more = !state.current.is_empty();
         // Where something has come, more comes, and tells by its time when the slot is over. The clock on the wall may
         // have been set meanwhile, or may not be that of the samples.
-        if has_more && pieces.is_empty() && is_over(slot_ms) {
+        if has_more && pieces.is_empty() && is_over(slot_ms, now_ms()) {
             state.close();
         } else if has_more {
             // Nobody may come any more, and it has to be sealed all the same.
-            state.deadline = Some(Instant::now() + until_over(slot_ms).max(BEHIND));
+            state.deadline = Some(Instant::now() + until_over(slot_ms, now_ms()).max(BEHIND));
         }
         drop(state);
         if pieces.is_empty() {
@@ -253,7 +253,7 @@ impl Writer {
         if !self.logs.contains_key(&number) {
             self.next_log += 1;
             let name = format!("{}-{}-{}", now_ms(), std::process::id(), self.next_log);
-            let path = self.shared.shelf.dir().join("log").join(name);
+            let path = self.shared.shelf.log_dir().join(name);
             let log = Log::begin(path.clone(), slot_ms);
             let log = log.map_err(|error| StoreError::of_io(&error, &path))?;
             self.logs.insert(number, log);
@@ -283,7 +283,7 @@ impl Writer {
             // One that never got into a log is named all the same.
             let path = path.unwrap_or_else(|| {
                 let name = format!("{}-{}-{number}-unlogged", now_ms(), std::process::id());
-                self.shared.shelf.dir().join("log").join(name)
+                self.shared.shelf.log_dir().join(name)
             });
             self.seal_shown(number, path, head)?;
         }
@@ -329,7 +329,7 @@ impl Writer {
         while let Some((path, head)) = self.late.first() {
             let name = name_of(path);
             again_if_damaged(|| seal::finish(&self.shared.shelf, head, &name))?;
-            remove(path);
+            remove_log(path);
             self.late.remove(0);
         }
         Ok(())
@@ -384,7 +384,7 @@ impl Writer {
             let _gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
             again_if_damaged(|| seal::roll_day(&shared.shelf, day_ms))?;
             unrolled.days.remove(&day_ms);
-            let logs = logs(&shared.shelf);
+            let logs = shared.shelf.logs();
             let logs = logs.iter().map(|path| name_of(path)).collect();
             again_if_damaged(|| seal::forget_logs(&shared.shelf, day_ms, &logs))?;
         }
@@ -487,50 +487,6 @@ impl State {
     }
 }
 
-/// The logs that there are, in the order of their names, which begin with when they were begun.
-fn logs(shelf: &Shelf) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(shelf.dir().join("log")) else {
-        return Vec::new();
-    };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let mut paths: Vec<PathBuf> = paths
-        .filter(|path| !name_of(path).contains(ASIDE))
-        .collect();
-    paths.sort();
-    paths
-}
-
-fn name_of(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-fn remove(path: &Path) {
-    // One that was never written is not there.
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, path = %path.display(), "a log of samples cannot be removed");
-    }
-}
-
-fn private_dir(dir: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let mut builder = std::fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(dir);
-    made.map_err(|error| StoreError::of_io(&error, dir))
-}
-
 fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
-}
-
-/// Whether a slot is over by the clock on the wall.
-fn is_over(slot_ms: i64) -> bool {
-    slot_of(now_ms()) != slot_ms
-}
-
-fn until_over(slot_ms: i64) -> Duration {
-    let left_ms = (slot_ms + SLOT_MS).saturating_sub(now_ms());
-    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
 }
