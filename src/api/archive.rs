@@ -173,7 +173,10 @@ fn may_take_in(call: &Call) -> Result<(), Failure> {
 }
 
 fn failure(error: StoreError) -> Failure {
-    if matches!(error, StoreError::Archived { .. }) {
+    if matches!(
+        error,
+        StoreError::Archived { .. } | StoreError::Refused { .. }
+    ) {
         return Problem::new(ProblemKind::WrongState, "the archive cannot do this")
             .detail(format!("failed to {error}"))
             .into();

@@ -63,6 +63,14 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// A file that was to become part of the archive cannot.
+    #[error("take in {}: {why}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// The store is not well, and what can wait waits.
     #[error("archive while the store is not well: {why}")]
     Postponed {

@@ -396,6 +396,7 @@ impl Writer {
             StoreError::Rejected { .. }
             | StoreError::Stopped
             | StoreError::Archived { .. }
+            | StoreError::Refused { .. }
             | StoreError::Postponed { .. } => {
                 return;
             }

@@ -294,6 +294,40 @@ fn a_month_that_is_gone_is_named_and_found_again() {
     assert!(said.contains(&month), "{said}");
     assert_eq!(host.job(id)["state"], "completed");
     assert_eq!(host.get("/v1/health")["health"], "healthy");
+    // A month may be named as it is listed; and the jobs of it are back.
+    let said = host.stoke_ok(&["archive", "restore", &month]);
+    assert!(said.starts_with("1 job"), "{said}");
+    let said = host.stoke_ok(&["archive", "restore", &id.to_string()]);
+    assert!(said.contains("not archived"), "{said}");
+    assert_eq!(archived(&host), 0);
+}
+
+#[test]
+fn what_cannot_be_restored_is_named_with_the_way_out() {
+    let host = Host::start();
+    let refused = |what: &str| {
+        let output = host.stoke(&["archive", "restore", what]);
+        assert!(!output.status.success() && output.stdout.is_empty());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let unknown = refused("99");
+    assert!(
+        unknown.contains("99") && !unknown.contains("0 jobs"),
+        "{unknown}"
+    );
+    for (name, wanted) in [
+        ("backup.db", "give it the name that it had"),
+        ("2026-01.db", "file is not a database"),
+    ] {
+        let file = host.path(name);
+        fs::write(&file, "this is no month\n".repeat(99)).unwrap();
+        let said = refused(file.to_str().unwrap());
+        let named = format!("take in {}: ", file.display());
+        assert!(said.contains(&named) && said.contains(wanted), "{said}");
+        assert!(!said.contains("backup ("), "{said}");
+    }
+    assert_eq!(host.get("/v1/health")["health"], "healthy");
+    assert!(refused("2026-02").contains("2026-02"));
 }
 
 #[test]

@@ -34,8 +34,8 @@ enum What {
     /// Archived jobs are listed, shown and retried as others are; there is no need to bring them back first. One
     /// that is brought back is an ordinary finished job until it is archived again.
     Restore {
-        /// Jobs: 3, 5-9, a name; or the path of a file called YYYY-MM.db
-        #[arg(required_unless_present = "month", value_name = "JOB|FILE")]
+        /// Jobs: 3, 5-9, a name; a month: 2026-11; or the path of a file called YYYY-MM.db
+        #[arg(required_unless_present = "month", value_name = "JOB|MONTH|FILE")]
         what: Vec<String>,
         /// Every job that finished in this month
         #[arg(long, value_name = "YYYY-MM", conflicts_with = "what")]
@@ -101,6 +101,10 @@ async fn restore(
     {
         let path = std::path::absolute(PathBuf::from(file))?;
         asked.file = Some(path.to_string_lossy().into_owned());
+    } else if let [month] = what.as_slice()
+        && is_month(month)
+    {
+        asked.month = Some(month.clone());
     } else if !what.is_empty() {
         let parsed: Result<Vec<Selection>, String> =
             what.iter().map(|text| select::parse(text)).collect();
@@ -108,12 +112,26 @@ async fn restore(
         asked.jobs = select::resolve(&client, &selections).await?;
     }
     let restored = client.restore_archive(&asked).await?;
+    let outcome = missing(&asked, &restored);
     if session.output.json {
         session.output.json(&restored)?;
-    } else if !restored.jobs.is_empty() || restored.unknown.is_empty() {
+    } else if outcome.is_ok() || !restored.jobs.is_empty() {
         session.output.print(&archive::restored(&restored))?;
     }
-    missing(&restored)
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// A month, and no range of jobs: one that goes down has none in it.
+fn is_month(text: &str) -> bool {
+    let number = |text: &str, digits| {
+        let is_number = text.len() == digits && text.bytes().all(|it| it.is_ascii_digit());
+        text.parse().ok().filter(|_| is_number)
+    };
+    text.split_once('-').is_some_and(|(year, month)| {
+        let year: Option<u32> = number(year, 4);
+        let month: Option<u32> = number(month, 2);
+        year.is_some_and(|it| it > 1_000) && month.is_some_and(|it| (1..=12).contains(&it))
+    })
 }
 
 /// A path, and no job: those have no such names unless somebody insists.
@@ -121,14 +139,17 @@ fn is_file(text: &str) -> bool {
     text.contains('/') || text.ends_with(".db")
 }
 
-fn missing(restored: &ArchiveRestored) -> Result<ExitCode, CliError> {
-    match restored.unknown.first() {
-        None => Ok(ExitCode::SUCCESS),
-        Some(id) => Err(CliError::new(
-            Kind::NotFound,
-            format!("there is no job {id} in the archive, nor among the others"),
-        )),
+fn missing(asked: &ArchiveRestore, restored: &ArchiveRestored) -> Result<(), CliError> {
+    if let Some(id) = restored.unknown.first() {
+        let what = format!("there is no job {id} in the archive, nor among the others");
+        return Err(CliError::new(Kind::NotFound, what));
     }
+    if let Some(month) = asked.month.as_ref().filter(|_| restored.jobs.is_empty()) {
+        let what = format!("the archive has no job of {month}");
+        let error = CliError::new(Kind::NotFound, what);
+        return Err(error.hint("`stoke archive ls` lists its months"));
+    }
+    Ok(())
 }
 
 async fn verify(session: &Session, logs: bool) -> Result<ExitCode, CliError> {

@@ -87,6 +87,9 @@ pub fn restored(restored: &ArchiveRestored) -> String {
             harmless(month)
         );
     }
+    if restored.jobs.is_empty() {
+        return "Nothing is to be brought back: it is not archived.\n".to_owned();
+    }
     let mut text = format!("{} back.\n", counted(restored.jobs.len() as u64, "job"));
     if !restored.without_environment.is_empty() {
         let ids: Vec<String> = restored

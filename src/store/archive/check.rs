@@ -124,13 +124,10 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] where it is no month of the archive, belongs to somebody else, or a file of that month is there.
     pub fn take_in(&self, path: &Path) -> Result<(Month, usize), StoreError> {
-        let refuse = |why: &str| StoreError::Archived {
-            path: path.to_owned(),
-            why: why.to_owned(),
-        };
+        let refuse = |why: &str| refused(path, why);
         let stem = path.file_stem().and_then(|stem| stem.to_str());
         let month = stem.and_then(Month::parse);
-        let month = month.ok_or_else(|| refuse("it is not called YYYY-MM.db, as in 2026-11.db"))?;
+        let month = month.ok_or_else(|| refuse("it is not called YYYY-MM.db; give it the name that it had in the archive, as in 2026-11.db"))?;
         let target = month.path(&self.files);
         if !is_same(path, &target) {
             if target.exists() {
@@ -164,10 +161,10 @@ impl Archive {
             .map_err(fail)?;
         let data = from.metadata().map_err(fail)?;
         if !data.is_file() || data.uid() != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::Archived {
-                path: path.to_owned(),
-                why: "it must be a file of the user that stoked runs as".to_owned(),
-            });
+            return Err(refused(
+                path,
+                "it must be a file of the user that stoked runs as",
+            ));
         }
         let target = month.path(&self.files);
         let draft = with_suffix(&target, ".new");
@@ -188,6 +185,9 @@ impl Archive {
         if let Err(error) = open_file(&draft).and_then(|file| sound(&file, &draft)) {
             // A draft that stays is written over by the next one.
             let _removed = fs::remove_file(&draft);
+            if let StoreError::Archived { why, .. } = &error {
+                return Err(refused(path, why));
+            }
             return Err(error);
         }
         fs::rename(&draft, &target).map_err(|error| StoreError::of_io(&error, &target))?;
@@ -235,6 +235,13 @@ pub(super) fn separate_events(path: &Path) -> Result<(), StoreError> {
 fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     real(one).is_some_and(|one| Some(one) == real(other))
+}
+
+fn refused(path: &Path, why: &str) -> StoreError {
+    StoreError::Refused {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    }
 }
 
 fn sound(file: &Connection, path: &Path) -> Result<(), StoreError> {
