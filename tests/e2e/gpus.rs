@@ -44,6 +44,19 @@ fn a_job_is_told_which_gpus_it_uses_and_how_much() {
     let metrics = until(&host, &format!("job/{job}/metrics"), |body| {
         body["gpus"][0]["utilization_percent"] == json!(60)
     });
+    // Whoever looks for what the driver has hung up finds it by its name.
+    let daemon = crate::measured::daemon(&host).0.pid;
+    let threads = std::fs::read_dir(format!("/proc/{daemon}/task")).unwrap();
+    let children = threads.map(|it| std::fs::read_to_string(it.unwrap().path().join("children")));
+    let children: String = children.map(|it| it.unwrap_or_default()).collect();
+    let names = children.split_whitespace().map(|pid| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.unwrap_or_default()
+    });
+    assert!(
+        names.into_iter().any(|it| it == "stoked-gpu\n"),
+        "{children}"
+    );
     let used = &metrics["gpus"][0];
     assert_eq!(
         (&used["index"], &used["quality"]),

@@ -40,7 +40,7 @@ fn spread(events: &mut Events, count: usize) -> f64 {
     times[count - 1].duration_since(times[0]).as_secs_f64()
 }
 
-fn daemon(host: &Host) -> Process {
+pub(crate) fn daemon(host: &Host) -> Process {
     Process::of(host.get("/v1/version")["pid"].as_u64().unwrap())
 }
 
@@ -400,6 +400,14 @@ fn people_see_what_is_measured() {
     let names = host.stoke_ok(&["series", "busy"]);
     assert!(
         names.contains("job/1/percent") && names.contains("job/1/metric.loss"),
+        "{names}"
+    );
+    // Since when, and until when, also of what a job told and nobody measured.
+    let told = names.lines().find(|line| line.contains("metric.loss"));
+    let times = told.unwrap().split_once("metric.loss").unwrap().1;
+    assert_eq!(
+        times.matches("ago").count() + times.matches("now").count(),
+        2,
         "{names}"
     );
     let table = host.stoke_ok(&["series", "1/metric.loss"]);
