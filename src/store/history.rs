@@ -66,6 +66,7 @@ pub(crate) struct History {
     stored: BTreeMap<AttemptId, Bulk>,
     gone: Vec<JobId>,
     due: Option<Instant>,
+    is_written: bool,
 }
 
 impl History {
@@ -77,6 +78,7 @@ impl History {
             stored: BTreeMap::new(),
             gone: Vec::new(),
             due: None,
+            is_written: true,
         }
     }
 
@@ -124,8 +126,9 @@ impl History {
     /// Writes what it holds back. What cannot be written is tried again with the next points.
     pub(crate) fn flush(&mut self) {
         self.due = None;
-        if let Err(error) = self.write() {
-            tracing::warn!(path = %self.path.display(), %error, "progress history is not written");
+        let outcome = self.write();
+        self.tell(outcome.as_ref().err());
+        if let Err(error) = outcome {
             self.connection = None;
             // What was counted may not have been stored.
             self.stored.clear();
@@ -133,6 +136,19 @@ impl History {
                 self.begin_anew();
             }
             self.drop_oldest();
+        }
+    }
+
+    /// Says once that it is not written, and once that it is again.
+    fn tell(&mut self, trouble: Option<&StoreError>) {
+        let was_written = std::mem::replace(&mut self.is_written, trouble.is_none());
+        let path = self.path.display();
+        match trouble {
+            Some(error) if was_written => {
+                tracing::warn!(%path, %error, "progress history is not written");
+            }
+            None if !was_written => tracing::info!(%path, "progress history is written again"),
+            Some(_) | None => {}
         }
     }
 
