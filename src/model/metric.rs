@@ -95,6 +95,20 @@ pub struct Definition {
     pub help: &'static str,
 }
 
+impl Definition {
+    /// How many steps a unit has: whole numbers of them are kept.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        10_f64.powi(i32::from(self.decimals))
+    }
+
+    /// A value as exactly as it is kept: part of a byte is nothing that was measured.
+    #[must_use]
+    pub fn rounded(&self, value: f64) -> f64 {
+        (value * self.scale()).round() / self.scale()
+    }
+}
+
 /// A text that names no metric.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("no such quantity is measured")]

@@ -118,7 +118,7 @@ impl<C: Class> Measured<C> {
         let known = known.filter_map(|metric| Some((*metric, readings.get(*metric)?)));
         Self {
             readings: known
-                .map(|(metric, value)| (metric, rounded(metric, value)))
+                .map(|(metric, value)| (metric, metric.definition().rounded(value)))
                 .collect(),
             class: PhantomData,
         }
@@ -129,11 +129,6 @@ impl<C: Class> Measured<C> {
     pub fn get(&self, metric: Metric) -> Option<f64> {
         self.readings.get(metric)
     }
-}
-
-fn rounded(metric: Metric, value: f64) -> f64 {
-    let scale = 10_f64.powi(i32::from(metric.definition().decimals));
-    (value * scale).round() / scale
 }
 
 impl<C> Serialize for Measured<C> {

@@ -75,7 +75,7 @@ impl Exposition {
             return;
         };
         let name = format!("stoked_{}", joined(class, &name));
-        let value = rounded(value, definition.decimals) * scale;
+        let value = definition.rounded(value) * scale;
         self.family(&name, unit, definition.motion, definition.help.trim())
             .push((text(labels), value));
     }
@@ -135,12 +135,6 @@ fn joined(class: &str, name: &str) -> String {
         Some(rest) if rest.starts_with('_') => format!("{class}{rest}"),
         Some(_) | None => format!("{class}_{name}"),
     }
-}
-
-/// As exactly as it is kept: part of a byte is nothing that was measured.
-fn rounded(value: f64, decimals: u8) -> f64 {
-    let scale = 10_f64.powi(i32::from(decimals));
-    (value * scale).round() / scale
 }
 
 /// What a metric is called for scrapers, its unit, and what its values are multiplied with: they want base units, and

@@ -47,17 +47,13 @@ pub(super) fn whole(metric: Metric, value: f64) -> i64 {
         clippy::cast_possible_truncation,
         reason = "what is larger than any 64-bit number is the largest of these"
     )]
-    let whole = (value * scale(metric)).round() as i64;
+    let whole = (value * metric.definition().scale()).round() as i64;
     whole.max(ABSENT + 1)
 }
 
 /// The value again.
 pub(super) fn value(metric: Metric, whole: i64) -> f64 {
-    whole as f64 / scale(metric)
-}
-
-fn scale(metric: Metric) -> f64 {
-    10_f64.powi(i32::from(metric.definition().decimals))
+    whole as f64 / metric.definition().scale()
 }
 
 impl Chunk {
@@ -259,7 +255,7 @@ mod tests {
         #[test]
         fn values_are_kept_as_exactly_as_said(value in -1e9_f64..1e9, metric in prop::sample::select(Metric::ALL)) {
             let back = super::value(metric, whole(metric, value));
-            let step = 10_f64.powi(-i32::from(metric.definition().decimals));
+            let step = 1.0 / metric.definition().scale();
             prop_assert!((back - value).abs() <= step / 2.0 + 1e-6);
         }
     }
