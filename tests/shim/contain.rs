@@ -121,7 +121,7 @@ fn what_a_job_leaves_behind_is_ended_and_counted() {
 #[test]
 fn a_frozen_job_stands_still_until_it_is_thawed() {
     in_both(
-        || daemoniser("cat \"$GO\"; exit 3"),
+        || daemoniser("read go < \"$GO\"; exit 3"),
         |attempt| {
             let (mut shim, mut daemon, started) = attempt.start();
             let stray = daemon_of(attempt, &shim);
