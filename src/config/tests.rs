@@ -84,7 +84,7 @@ fn the_shipped_file_says_the_defaults_and_every_key() {
 #[test]
 fn what_is_shown_can_be_read_back() {
     let mut settings = defaults();
-    settings.daemon.log = "a \"b\" \\ c\n".to_owned();
+    settings.daemon.log = "a \"b\" \\ c\n=info".to_owned();
     settings.jobs.stop_signal = 34;
     settings.jobs.default_grace = Duration::from_millis(1_500);
     settings.store.ballast_bytes = 0;
@@ -145,6 +145,30 @@ keep = 1
     t.toml:18: api.heartbeat: it is too short: use "1s" or more
     t.toml:27: events.ring: 8192 events in memory, but only 1 on disk: lower it, or raise events.keep
     "#);
+}
+
+#[test]
+fn what_is_logged_has_levels() {
+    for text in [
+        "info",
+        "WARN",
+        "off",
+        "info,stoked::store=debug",
+        "warn, stoked=trace",
+    ] {
+        let text = format!("[daemon]\nlog = \"{text}\"\n");
+        assert!(load_text(&text).is_ok(), "{text}");
+    }
+    for (text, wrong) in [
+        ("loud", "loud"),
+        ("info,stoked::store", "stoked::store"),
+        ("", ""),
+    ] {
+        let text = format!("[daemon]\nlog = \"{text}\"\n");
+        let said = problems(&text).join("\n");
+        let named = format!("t.toml:2: daemon.log: \"{wrong}\" names no level");
+        assert!(said.starts_with(&named), "{said}");
+    }
 }
 
 #[test]

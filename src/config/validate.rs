@@ -44,6 +44,7 @@ const OTHERS: [(&str, &str); 5] = [
 /// Everything that is wrong, each at the place its key has its value from.
 pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) -> Vec<Problem> {
     let checks = [
+        ("daemon.log", logged(&settings.daemon.log)),
         ("daemon.runtime_dir", runtime_dir(settings)),
         ("daemon.state_dir", absolute(&settings.daemon.state_dir)),
         ("jobs.stop_signal", stop_signal(settings.jobs.stop_signal)),
@@ -112,6 +113,19 @@ fn deletion(settings: &Settings) -> Option<String> {
         "what is archived cannot be deleted before it is: make it as long as retention.archive_after, or \"0s\" for never"
             .to_owned()
     })
+}
+
+/// How much is logged: a level, and others for subsystems.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn logged(text: &str) -> Option<String> {
+    let is_level = |text: &str| LEVELS.iter().any(|it| it.eq_ignore_ascii_case(text));
+    let mut parts = text.split(',').map(str::trim);
+    let wrong = parts.find(|part| !is_level(part.rsplit_once('=').map_or(*part, |(_, it)| it)))?;
+    Some(format!(
+        "\"{wrong}\" names no level: write error, warn, info, debug, trace or off, or by subsystem, as in \
+         \"info,stoked::store=debug\""
+    ))
 }
 
 fn absolute(path: &std::path::Path) -> Option<String> {

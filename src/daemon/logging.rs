@@ -5,7 +5,10 @@ use anyhow::{Context, Result};
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::os::unix::fs::OpenOptionsExt;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Beyond this the log of a detached daemon begins anew; the last one stays beside it.
 const LOG_LIMIT_BYTES: u64 = 16 << 20;
@@ -15,18 +18,16 @@ const LOG_LIMIT_BYTES: u64 = 16 << 20;
 /// # Errors
 /// When the log file cannot be opened.
 pub(super) fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false);
+    let usual = |_| Targets::new().with_default(LevelFilter::INFO);
+    let filter: Targets = level.parse().unwrap_or_else(usual);
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_target(false);
     match detached {
         None => {
             // A journal or a file is read without a terminal.
             let is_terminal = std::io::stderr().is_terminal();
-            builder
-                .with_ansi(is_terminal)
-                .with_writer(std::io::stderr)
-                .init();
+            let layer = layer.with_ansi(is_terminal).with_writer(std::io::stderr);
+            registry.with(layer).init();
         }
         Some(dirs) => {
             let path = dirs.daemon_log();
@@ -40,7 +41,8 @@ pub(super) fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
                 .mode(0o600)
                 .open(&path)
                 .with_context(|| format!("failed to open {}", path.display()))?;
-            builder.with_ansi(false).with_writer(file).init();
+            let layer = layer.with_ansi(false).with_writer(file);
+            registry.with(layer).init();
         }
     }
     // A detached daemon has no standard error: without this nobody would ever learn of a bug.
