@@ -119,12 +119,29 @@ pub fn find(text: &[u8], key: &[u8]) -> Option<u64> {
     pairs.find(|(it, _)| *it == key).map(|(_, value)| value)
 }
 
-/// How much of what is charged is page cache, of `memory.stat`. Files in memory (`tmpfs`) are none: they cannot be given
-/// back.
-#[must_use]
-pub fn page_cache(text: &[u8]) -> u64 {
-    let part = |key| find(text, key).unwrap_or(0);
-    part(b"active_file").saturating_add(part(b"inactive_file"))
+/// `memory.stat`, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStat {
+    /// Memory that holds no file.
+    pub anonymous: Option<u64>,
+    /// How much of what is charged is page cache. Files in memory (`tmpfs`) are none: they cannot be given back.
+    pub cache: u64,
+}
+
+impl MemoryStat {
+    /// Reads the file.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Self {
+        let mut stat = Self::default();
+        for (key, value) in lines(text).filter_map(pair) {
+            match key {
+                b"anon" => stat.anonymous = Some(value),
+                b"active_file" | b"inactive_file" => stat.cache = stat.cache.saturating_add(value),
+                _ => {}
+            }
+        }
+        stat
+    }
 }
 
 /// What a process and its children that have ended read from disks and wrote to them, bytes.
@@ -188,7 +205,7 @@ impl Totals {
         Self {
             cpu: read("cpu.stat").map_or_else(CpuStat::default, |text| CpuStat::parse(&text)),
             memory_charged_peak: read("memory.peak").and_then(|text| sole(&text)),
-            memory_cache: read("memory.stat").map(|text| page_cache(&text)),
+            memory_cache: read("memory.stat").map(|text| MemoryStat::parse(&text).cache),
             oom_kills: read("memory.events").and_then(|text| find(&text, b"oom_kill")),
             io: read("io.stat").map(|text| sum_io(&text, counted)),
         }

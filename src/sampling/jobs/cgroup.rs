@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::contain::account::{CpuStat, IoStat, find, is_lowest, page_cache, sum_io};
+use crate::contain::account::{CpuStat, IoStat, MemoryStat, find, is_lowest, sum_io};
 use crate::contain::fields::sole;
 use crate::model::metric::{Metric, Readings};
 use crate::model::peak::{Charge, Peak};
@@ -83,11 +83,7 @@ impl Cgroup {
                 stat: file("memory.stat"),
                 events: file("memory.events"),
                 limit: file("memory.max"),
-                most: if is_adopted {
-                    Peak::of_adopted()
-                } else {
-                    Peak::default()
-                },
+                most: is_adopted.then(Peak::of_adopted).unwrap_or_default(),
                 last: None,
                 is_moving: true,
             },
@@ -184,8 +180,9 @@ impl Memory {
             ..Charge::default()
         };
         if let Ok(text) = files.read(&mut self.stat) {
-            charge.cache = page_cache(text);
-            to.set(Metric::MemoryAnonymousBytes, told(find(text, b"anon")));
+            let stat = MemoryStat::parse(text);
+            charge.cache = stat.cache;
+            to.set(Metric::MemoryAnonymousBytes, told(stat.anonymous));
             to.set(Metric::MemoryFileBytes, charge.cache as f64);
         }
         to.set(Metric::MemoryBytes, charge.held() as f64);
