@@ -246,6 +246,28 @@ impl Tools {
         }
     }
 
+    /// Goes through the archived jobs that finished before `before_ms` and whose logs are in one of `states`, some at a
+    /// time. Ends early when `work` answers that it needs no more.
+    fn each_with_logs(
+        &self,
+        states: &[LogState],
+        before_ms: i64,
+        mut work: impl FnMut(&[JobId]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        for state in states {
+            let mut after = JobId(0);
+            loop {
+                let some = self.archive.logs(*state, before_ms, after, SOME)?;
+                let Some(last) = some.last() else { break };
+                after = *last;
+                if !work(&some)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn log_dirs(&self) -> Result<LogDirs, StoreError> {
         LogDirs::look(&self.logs).map_err(|error| StoreError::of_io(&error, &self.logs))
     }
@@ -287,22 +309,15 @@ fn verify(tools: &Tools, logs: bool) -> Result<ArchiveVerified, StoreError> {
 /// Unpacks every compressed log.
 fn verify_logs(tools: &Tools, verified: &mut ArchiveVerified) -> Result<(), StoreError> {
     let logs = tools.log_dirs()?;
-    let mut after = JobId(0);
-    loop {
-        let some = tools
-            .archive
-            .logs(LogState::Compressed, i64::MAX, after, SOME)?;
-        let Some(last) = some.last() else {
-            return Ok(());
-        };
-        after = *last;
-        for dir in some.iter().flat_map(|job| logs.of(*job)) {
+    tools.each_with_logs(&[LogState::Compressed], i64::MAX, |jobs| {
+        for dir in jobs.iter().flat_map(|job| logs.of(*job)) {
             if tools.stop.is_cancelled() {
                 return Err(StoreError::Stopped);
             }
             verified.faults.extend(log_fault(&dir));
         }
-    }
+        Ok(true)
+    })
 }
 
 fn log_fault(dir: &Path) -> Option<ArchiveFault> {

@@ -17,6 +17,9 @@ const PAGE: usize = 4_000;
 /// Jobs that are copied and synced at a time.
 const BATCH: usize = 500;
 
+/// Logs that are compressed are older than those that are not yet.
+const OLDEST_FIRST: [LogState; 2] = [LogState::Compressed, LogState::Plain];
+
 /// A run that goes on.
 pub(super) struct Run<'a> {
     tools: &'a Tools,
@@ -134,27 +137,18 @@ impl<'a> Run<'a> {
         let Some(before_ms) = self.before(age_ms) else {
             return Ok(());
         };
-        let before_ms = before_ms.saturating_add(1);
-        let mut after = JobId(0);
-        loop {
-            let some = self
-                .tools
-                .archive
-                .logs(LogState::Plain, before_ms, after, SOME)?;
-            let Some(last) = some.last() else {
-                return Ok(());
-            };
-            after = *last;
-            let mut done = Vec::with_capacity(some.len());
-            for job in some {
-                self.tools.check()?;
-                match self.compress(job) {
-                    Ok(()) => done.push(job),
+        let tools = self.tools;
+        tools.each_with_logs(&[LogState::Plain], before_ms.saturating_add(1), |jobs| {
+            let mut done = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                tools.check()?;
+                match self.compress(*job) {
+                    Ok(()) => done.push(*job),
                     // A full disk stops everything; a log that cannot be read stops nothing.
                     Err(error) if is_full(&error) => {
-                        self.tools.archive.note_logs(&done, LogState::Compressed)?;
+                        tools.archive.note_logs(&done, LogState::Compressed)?;
                         return Err(StoreError::Full {
-                            path: self.tools.logs.clone(),
+                            path: tools.logs.clone(),
                         });
                     }
                     Err(error) => {
@@ -163,8 +157,9 @@ impl<'a> Run<'a> {
                 }
             }
             self.done.logs_compressed += done.len() as u64;
-            self.tools.archive.note_logs(&done, LogState::Compressed)?;
-        }
+            tools.archive.note_logs(&done, LogState::Compressed)?;
+            Ok(true)
+        })
     }
 
     fn compress(&mut self, job: JobId) -> io::Result<()> {
@@ -180,57 +175,39 @@ impl<'a> Run<'a> {
         let Some(before_ms) = self.before(self.rules.delete_logs_ms) else {
             return Ok(());
         };
-        self.each_with_logs(before_ms, |run, jobs| run.remove_logs(jobs).map(|()| true))
+        let tools = self.tools;
+        tools.each_with_logs(&OLDEST_FIRST, before_ms, |jobs| {
+            tools.check()?;
+            self.remove_logs(jobs)?;
+            Ok(true)
+        })
     }
 
     /// The oldest logs go until the rest is no more than is wanted.
     fn delete_too_many_logs(&mut self) -> Result<(), StoreError> {
-        let most = self.rules.most_log_bytes;
+        let (tools, most) = (self.tools, self.rules.most_log_bytes);
         if most == 0 {
             return Ok(());
         }
         let mut bytes: u64 = 0;
-        self.each_with_logs(i64::MAX, |run, jobs| {
-            bytes += jobs.iter().map(|job| run.logs.bytes(*job)).sum::<u64>();
+        tools.each_with_logs(&OLDEST_FIRST, i64::MAX, |jobs| {
+            tools.check()?;
+            bytes += jobs.iter().map(|job| self.logs.bytes(*job)).sum::<u64>();
             Ok(true)
         })?;
-        if bytes <= most {
-            return Ok(());
-        }
-        self.each_with_logs(i64::MAX, |run, jobs| {
+        tools.each_with_logs(&OLDEST_FIRST, i64::MAX, |jobs| {
+            tools.check()?;
             let mut going = Vec::new();
             for job in jobs {
                 if bytes <= most {
                     break;
                 }
-                bytes = bytes.saturating_sub(run.logs.bytes(*job));
+                bytes = bytes.saturating_sub(self.logs.bytes(*job));
                 going.push(*job);
             }
-            run.remove_logs(&going)?;
+            self.remove_logs(&going)?;
             Ok(bytes > most)
         })
-    }
-
-    /// Goes through all archived jobs that finished before `before_ms` and still have logs: those whose logs are
-    /// compressed first, since they are older. Ends early when `work` answers that it needs no more.
-    fn each_with_logs(
-        &mut self,
-        before_ms: i64,
-        mut work: impl FnMut(&mut Self, &[JobId]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
-        for state in [LogState::Compressed, LogState::Plain] {
-            let mut after = JobId(0);
-            loop {
-                self.tools.check()?;
-                let some = self.tools.archive.logs(state, before_ms, after, SOME)?;
-                let Some(last) = some.last() else { break };
-                after = *last;
-                if !work(self, &some)? {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 
     fn remove_logs(&mut self, jobs: &[JobId]) -> Result<(), StoreError> {
