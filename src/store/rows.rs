@@ -61,6 +61,11 @@ pub(crate) fn integer(value: u64) -> rusqlite::Result<i64> {
     i64::try_from(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
+/// The job that a row names. None has a negative number.
+pub(crate) fn job_of(id: i64) -> JobId {
+    JobId(u64::try_from(id).unwrap_or_default())
+}
+
 /// Reads the columns of a row one after the other.
 struct Columns<'row, 'statement> {
     row: &'row Row<'statement>,

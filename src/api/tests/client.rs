@@ -129,6 +129,16 @@ impl RawClient {
         }
     }
 
+    /// The next message that is no bookmark.
+    pub(super) async fn past_bookmarks(&mut self) -> Message {
+        loop {
+            let message = self.message().await;
+            if message.event != "bookmark" {
+                return message;
+            }
+        }
+    }
+
     /// Messages up to and with the first of this type.
     pub(super) async fn messages_until(&mut self, last: &str) -> Vec<Message> {
         let mut messages = Vec::new();

@@ -329,10 +329,7 @@ async fn streams_narrow_to_types_classes_and_owners() {
         let mut client = RawClient::events(&daemon, &format!("{query}&after=0"), "").await;
         client.message().await;
         for state in wanted {
-            let mut message = client.message().await;
-            while message.event == "bookmark" {
-                message = client.message().await;
-            }
+            let message = client.past_bookmarks().await;
             assert_eq!(message.word(), state, "{query}");
         }
     }

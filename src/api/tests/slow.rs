@@ -61,10 +61,7 @@ async fn a_reader_survives_more_at_once_than_can_wait_for_it() {
     for round in 1..=3 {
         daemon.post("/v1/jobs", batch.clone()).await;
         for seq in (round - 1) * 2_000 + 1..=round * 2_000 {
-            let mut message = client.message().await;
-            while message.event == "bookmark" {
-                message = client.message().await;
-            }
+            let message = client.past_bookmarks().await;
             assert_eq!(message.data["seq"], seq, "{message:?}");
         }
     }
@@ -89,10 +86,7 @@ async fn history_is_read_no_faster_than_is_allowed_and_nothing_overflows_meanwhi
     client.message().await;
     let reader = async {
         for seq in 1..=1_100 {
-            let mut message = client.message().await;
-            while message.event == "bookmark" {
-                message = client.message().await;
-            }
+            let message = client.past_bookmarks().await;
             assert_eq!(message.data["seq"], seq, "{message:?}");
         }
         began.elapsed()

@@ -123,15 +123,8 @@ async fn restore(
 
 /// A month, and no range of jobs: one that goes down has none in it.
 fn is_month(text: &str) -> bool {
-    let number = |text: &str, digits| {
-        let is_number = text.len() == digits && text.bytes().all(|it| it.is_ascii_digit());
-        text.parse().ok().filter(|_| is_number)
-    };
-    text.split_once('-').is_some_and(|(year, month)| {
-        let year: Option<u32> = number(year, 4);
-        let month: Option<u32> = number(month, 2);
-        year.is_some_and(|it| it > 1_000) && month.is_some_and(|it| (1..=12).contains(&it))
-    })
+    let first: Result<jiff::civil::Date, _> = format!("{text}-01").parse();
+    text.len() == "YYYY-MM".len() && first.is_ok_and(|day| day.year() > 1_000)
 }
 
 /// A path, and no job: those have no such names unless somebody insists.

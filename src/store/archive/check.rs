@@ -1,10 +1,10 @@
 //! Checking the archive against the main database, and taking a file in that was put back.
 
-use crate::model::id::JobId;
 use crate::store::archive::{Archive, Month, archived, catalogue, connect, open_file, reader};
 use crate::store::archive::{reading, sync_directory};
 use crate::store::error::StoreError;
 use crate::store::open::with_suffix;
+use crate::store::rows::{find_job, job_of};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -270,8 +270,8 @@ fn integrity(file: &Connection) -> rusqlite::Result<Vec<String>> {
 /// Which of `known` cannot be read as whole jobs.
 fn missing(file: &Connection, known: &[i64]) -> Vec<i64> {
     let is_there = |id: &i64| {
-        let id = JobId(u64::try_from(*id).unwrap_or_default());
-        matches!(crate::store::rows::find_job(file, id), Ok(Some(_)))
+        let id = job_of(*id);
+        matches!(find_job(file, id), Ok(Some(_)))
     };
     let there: BTreeSet<i64> = known.iter().copied().filter(is_there).collect();
     known

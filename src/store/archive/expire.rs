@@ -4,7 +4,7 @@
 use crate::model::id::JobId;
 use crate::store::archive::{Archive, Month, catalogue, sync_directory};
 use crate::store::error::StoreError;
-use crate::store::rows::integer;
+use crate::store::rows::{integer, job_of};
 use crate::store::space;
 use rusqlite::params;
 use std::fs;
@@ -55,7 +55,7 @@ impl Archive {
                 )?
                 .query_map(
                     params![state.number(), before_ms, integer(after.0)?, limit],
-                    |row| row.get(0).map(number),
+                    |row| row.get(0).map(job_of),
                 )?
                 .collect()
         })
@@ -138,7 +138,7 @@ impl Archive {
     pub fn jobs_of(&self, month: Month, limit: usize) -> Result<Vec<JobId>, StoreError> {
         self.store.reader().read(|connection| {
             let ids = catalogue::of_month(connection, month, i64::MIN, limit)?;
-            Ok(ids.into_iter().map(number).collect())
+            Ok(ids.into_iter().map(job_of).collect())
         })
     }
 
@@ -200,9 +200,4 @@ impl Archive {
             Ok(of_main || of_progress)
         })
     }
-}
-
-fn number(id: i64) -> JobId {
-    // No job has a negative one.
-    JobId(u64::try_from(id).unwrap_or_default())
 }

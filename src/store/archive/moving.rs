@@ -6,7 +6,7 @@ use crate::store::archive::carry::{OF_JOB, OF_PROGRESS};
 use crate::store::archive::{Archive, Month, catalogue, progress_back, reader, writer};
 use crate::store::error::StoreError;
 use crate::store::open;
-use crate::store::rows::integer;
+use crate::store::rows::{integer, job_of};
 use crate::store::{apply, writer::Writer};
 use rusqlite::{Connection, params};
 use std::collections::BTreeSet;
@@ -236,7 +236,7 @@ impl Archive {
         let orphans: Vec<JobId> = self.store.reader().read(|connection| {
             let mut orphans = Vec::new();
             for id in known {
-                let id = JobId(u64::try_from(id).unwrap_or_default());
+                let id = job_of(id);
                 if catalogue::month_of(connection, id)?.is_some() {
                     orphans.push(id);
                 }
@@ -266,7 +266,7 @@ impl Archive {
             Ok(back)
         })?;
         for id in back {
-            let job = JobId(u64::try_from(id).unwrap_or_default());
+            let job = job_of(id);
             self.store
                 .with_writer(move |writer| progress_back(writer, job, month))?;
         }
@@ -286,7 +286,7 @@ fn clear_rows(file: &mut Connection, ids: &[i64]) -> rusqlite::Result<()> {
     let transaction = file.transaction()?;
     for id in ids {
         for table in OF_JOB.iter().chain(&OF_PROGRESS) {
-            table.clear(&transaction, JobId(u64::try_from(*id).unwrap_or_default()))?;
+            table.clear(&transaction, job_of(*id))?;
         }
     }
     transaction.commit()

@@ -164,5 +164,5 @@ pub(super) fn adopt_file(
         count += usize::from(catalogue::adopt(main, file, id, month)?);
         largest = largest.max(id);
     }
-    Ok((count, JobId(u64::try_from(largest).unwrap_or_default())))
+    Ok((count, rows::job_of(largest)))
 }
