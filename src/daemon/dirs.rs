@@ -3,16 +3,21 @@
 use crate::config::paths::HELD_BY_ANOTHER;
 use crate::contain::identity;
 use anyhow::{Context, Result, bail};
+use rustix::event::{Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the last child of a killed daemon may hold its lock.
 const INHERITANCE: Duration = Duration::from_secs(5);
+/// How soon it is looked at again whether it still does: 5 ms.
+const LOOK_EVERY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
 
 /// Where this daemon keeps things.
 #[derive(Clone, Debug)]
@@ -86,6 +91,10 @@ impl Lock {
     /// # Errors
     /// When another daemon has it, or it cannot be written.
     pub(super) fn take(state: &Path) -> Result<Self> {
+        Self::take_within(state, INHERITANCE)
+    }
+
+    fn take_within(state: &Path, patience: Duration) -> Result<Self> {
         let path = state.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
@@ -95,15 +104,18 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("failed to open {}", path.display()))?;
-        let is_taken = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
-        if is_taken && !inherits(&mut file)? {
+        let patience_ends = Instant::now() + patience;
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let pid = holder(&mut file);
-            bail!(
-                "{HELD_BY_ANOTHER}{} serves {}: use it, or end it first",
-                pid.map(|pid| format!(" (process {pid})"))
-                    .unwrap_or_default(),
-                state.display()
-            );
+            if !pid.is_some_and(is_dead) || Instant::now() > patience_ends {
+                bail!(
+                    "{HELD_BY_ANOTHER}{} serves {}: use it, or end it first",
+                    pid.map(|pid| format!(" (process {pid})"))
+                        .unwrap_or_default(),
+                    state.display()
+                );
+            }
+            poll(&mut [], Some(&LOOK_EVERY)).context("failed to wait for the lock")?;
         }
         let written = file
             .set_len(0)
@@ -126,22 +138,62 @@ fn holder(file: &mut File) -> Option<u32> {
     pid.trim().parse().ok()
 }
 
-/// Waits for the lock of a daemon that is dead already. One that was killed while it was starting a shim has
-/// a child that holds its files open until it executes the shim, a moment later.
-fn inherits(file: &mut File) -> Result<bool> {
-    let is_alive = |pid| identity::of_pid(pid).is_ok_and(|process| identity::is_alive(&process));
-    if holder(file).is_none_or(is_alive) {
-        return Ok(false);
+/// Whether the daemon that noted itself is gone. One that was killed while it was starting a shim has a child that
+/// holds its files open until it executes the shim, a moment later. Who waits for that looks again and again: of several
+/// that wait, the first one to get the lock notes itself, and the others must not outlive their refusal.
+fn is_dead(pid: u32) -> bool {
+    !identity::of_pid(pid).is_ok_and(|process| identity::is_alive(&process))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No process has this number: the kernel gives none above 2²².
+    const NOBODY: &str = "4194305";
+    const FOR_EVER: Duration = Duration::from_secs(1 << 20);
+
+    /// A lock that somebody holds, with what is noted in it.
+    fn held(state: &Path, pid: &str) -> File {
+        let mut file = File::create(state.join("lock")).unwrap();
+        flock(&file, FlockOperation::LockExclusive).unwrap();
+        write!(file, "{pid}").unwrap();
+        file
     }
-    let file = file.try_clone().context("failed to wait for the lock")?;
-    let (taken, is_taken) = mpsc::channel();
-    let waiting = move || {
-        // Nobody listens any more where it took too long; the process is about to end then.
-        let _heard = taken.send(flock(&file, FlockOperation::LockExclusive));
-    };
-    std::thread::Builder::new()
-        .name("lock".to_owned())
-        .spawn(waiting)
-        .context("failed to wait for the lock")?;
-    Ok(matches!(is_taken.recv_timeout(INHERITANCE), Ok(Ok(()))))
+
+    #[test]
+    fn the_lock_of_a_dead_daemon_is_waited_for() {
+        let state = tempfile::tempdir().unwrap();
+        let child = held(state.path(), NOBODY);
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| Lock::take_within(state.path(), FOR_EVER).unwrap());
+            drop(child);
+            let _lock = taken.join().unwrap();
+            let noted = std::fs::read_to_string(state.path().join("lock")).unwrap();
+            assert_eq!(noted, std::process::id().to_string());
+        });
+    }
+
+    #[test]
+    fn who_waits_is_refused_once_another_one_has_it() {
+        let state = tempfile::tempdir().unwrap();
+        let mut child = held(state.path(), NOBODY);
+        std::thread::scope(|scope| {
+            let refused = scope.spawn(|| Lock::take_within(state.path(), FOR_EVER).unwrap_err());
+            let own = std::process::id();
+            child.rewind().unwrap();
+            write!(child, "{own}").unwrap();
+            child.set_len(own.to_string().len() as u64).unwrap();
+            let refused = refused.join().unwrap().to_string();
+            assert!(refused.contains(&format!("(process {own})")), "{refused}");
+        });
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let state = tempfile::tempdir().unwrap();
+        let _child = held(state.path(), NOBODY);
+        let refused = Lock::take_within(state.path(), Duration::ZERO).unwrap_err();
+        assert!(refused.to_string().contains(NOBODY), "{refused}");
+    }
 }
