@@ -43,10 +43,17 @@ impl Engine {
         now: Stamp,
         step: &mut Step,
     ) {
+        let present = self.present(attempt);
+        let began = present.and_then(|job| job.attempt.as_ref()?.started);
         let Some(watched) = self.watch(attempt, now) else {
             return;
         };
-        watched.is_new |= watched.tracker.observe(observation, now);
+        let tracker = &mut watched.tracker;
+        let said = tracker.said_at(&observation, began, now);
+        watched.is_new |= tracker.observe(observation, said);
+        if said != now {
+            watched.is_new |= tracker.refresh(now);
+        }
         self.tell_progress(attempt.job, now, step);
     }
 

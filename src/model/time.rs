@@ -29,6 +29,17 @@ impl Stamp {
         }
     }
 
+    /// The instant `ms` milliseconds earlier, on both clocks.
+    #[must_use]
+    pub fn minus_ms(self, ms: u64) -> Self {
+        Self {
+            wall_ms: self
+                .wall_ms
+                .saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)),
+            boot_ms: self.boot_ms.saturating_sub(ms),
+        }
+    }
+
     /// Milliseconds on the boot clock from `earlier` to this instant; 0 where it is not later.
     #[must_use]
     pub fn since_ms(self, earlier: Self) -> u64 {

@@ -30,6 +30,20 @@ fn step(rig: &mut Rig, id: JobId, done: u32, total: u32) {
     });
 }
 
+/// What lay in its output since a while ago is seen now.
+fn step_of_before(rig: &mut Rig, id: JobId, done: u32, total: u32, ago_ms: i64) {
+    let attempt = rig.attempt(id);
+    rig.report(Input::Observed {
+        attempt,
+        observation: Box::new(Observation {
+            step: Some(f64::from(done)),
+            total_steps: Some(f64::from(total)),
+            said_at_ms: Some(rig.now.wall_ms - ago_ms),
+            ..Observation::new(Source::Api)
+        }),
+    });
+}
+
 /// Runs at one unit a second.
 fn run(rig: &mut Rig, id: JobId, from: u32, to: u32, total: u32) {
     for done in from..=to {
@@ -84,6 +98,34 @@ fn a_silent_job_loses_its_eta_with_few_wakeups() {
     assert!(woken <= 6, "{woken}");
     assert_eq!(last(&rig).eta_seconds, None);
     assert_eq!(rig.engine.next_wakeup(rig.now), None);
+}
+
+/// Nobody could write down what the job said for ten minutes, and then a new daemon read what was there.
+#[test]
+fn what_is_read_late_was_said_when_it_was_written() {
+    let (mut rig, id) = running(spec());
+    run(&mut rig, id, 0, 60, 2_000);
+    rig.restart();
+    rig.pass(600_000);
+    step_of_before(&mut rig, id, 61, 2_000, 600_000);
+    run(&mut rig, id, 661, 666, 2_000);
+    let eta = last(&rig).eta_seconds.unwrap();
+    assert!((eta - 1_334.0).abs() < 30.0, "{eta}");
+}
+
+#[test]
+fn nothing_was_said_before_it_was_last_heard_or_it_began() {
+    let (mut rig, id) = running(spec());
+    rig.pass(10_000);
+    step_of_before(&mut rig, id, 1, 2_000, 86_400_000);
+    let first = last(&rig).heard_at.unwrap();
+    assert_eq!(rig.now.since_ms(first), 10_000, "since it runs");
+    rig.pass(10_000);
+    step_of_before(&mut rig, id, 2, 2_000, -5_000);
+    rig.pass(10_000);
+    step_of_before(&mut rig, id, 3, 2_000, 86_400_000);
+    let last = last(&rig).heard_at.unwrap();
+    assert_eq!(rig.now.since_ms(last), 10_000, "since the one before");
 }
 
 #[test]

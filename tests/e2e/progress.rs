@@ -188,6 +188,33 @@ fn progress_goes_on_after_a_restart() {
     assert_eq!(host.ended(id)["state"], "completed");
 }
 
+/// What the daemon before has read already is no new beginning.
+#[test]
+fn old_output_does_not_run_backwards_after_a_restart() {
+    let mut host = Host::start();
+    let go = host.gate("go");
+    let id = host.sh("while read x < $W/go; do printf '[%s/10]\\n' $x; done");
+    let reaches = |host: &Host, step: f64| {
+        let mut events = host.events(&format!("channel=job/{id}/progress&snapshot=1"));
+        events.until(|it| it.data["body"]["current_step"] == step);
+    };
+    for step in ["2", "5", "8"] {
+        go.say(step);
+        reaches(&host, step.parse().unwrap());
+    }
+    // Stopped, so that all of it is stored.
+    host.stop();
+    host.boot();
+    go.say("9");
+    reaches(&host, 9.0);
+    let progress = host.job(id)["progress"].clone();
+    let phase = progress["phase_number"].as_u64().unwrap_or(0);
+    assert_eq!(phase, 0, "{progress:#}");
+    assert_eq!(progress["percent"], 90.0);
+    host.act_with(id, "cancel", &json!({"grace": 0}));
+    host.ended(id);
+}
+
 /// What is told over the API is told once: nobody can read it again after a restart.
 #[test]
 fn what_was_told_once_is_known_after_a_restart() {

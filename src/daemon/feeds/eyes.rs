@@ -12,6 +12,7 @@ use crate::progress::open_files::{OpenFiles, Scope, Sight};
 use crate::progress::text::TextFeed;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// Most output read in one look; what a flood leaves unread beyond it is skipped up to its end.
 const LOOK_BYTES: usize = 1 << 20;
@@ -78,16 +79,26 @@ pub(super) struct OutputEyes {
     reader: Option<Reader>,
     stdout: TextFeed,
     stderr: TextFeed,
+    is_first: bool,
+    is_resumed: bool,
 }
 
 impl OutputEyes {
-    pub(super) fn new(log_dir: Place, catalogue: &Arc<Catalogue>, hints: &Hints) -> Self {
+    /// Of an attempt that `is_resumed`, the output that is there already was read by an earlier daemon, or most of it.
+    pub(super) fn new(
+        log_dir: Place,
+        catalogue: &Arc<Catalogue>,
+        hints: &Hints,
+        is_resumed: bool,
+    ) -> Self {
         let feed = || TextFeed::new(catalogue, hints);
         Self {
             log_dir,
             reader: None,
             stdout: feed(),
             stderr: feed(),
+            is_first: true,
+            is_resumed,
         }
     }
 
@@ -109,9 +120,13 @@ impl OutputEyes {
                 };
                 if let Content::Bytes(bytes) = &chunk.content {
                     budget = budget.saturating_sub(bytes.len());
+                    let before = seen.len();
                     match chunk.stream {
                         Stream::Stdout => self.stdout.push(bytes, seen),
                         Stream::Stderr => self.stderr.push(bytes, seen),
+                    }
+                    for new in seen.iter_mut().skip(before).filter(|_| self.is_first) {
+                        new.said_at_ms = Some(chunk.at_wall_ms);
                     }
                 }
             }
@@ -125,20 +140,42 @@ impl Eyes for OutputEyes {
         &mut self.log_dir
     }
 
-    /// Reads up to the end; of a flood, the beginning and the end.
+    /// Reads up to the end; of a flood, the beginning and the end. At first, what is there may have been there for long.
+    /// What an earlier daemon may have read is told as the last word of each adapter: one by one, it would run backwards.
     fn read(&mut self) -> Vec<Observation> {
         let mut seen = Vec::new();
         if let Err(error) = self.read_on(&mut seen) {
             tracing::debug!(%error, dir = %self.log_dir.path.display(), "output cannot be read");
         }
+        if std::mem::take(&mut self.is_first) && self.is_resumed {
+            seen = last_words(seen);
+        }
         seen
     }
+}
+
+/// One observation of each source, in the order of their last ones.
+fn last_words(seen: Vec<Observation>) -> Vec<Observation> {
+    let mut words: Vec<Observation> = Vec::new();
+    for new in seen {
+        let before = words.iter().position(|it| it.source == new.source);
+        let word = match before.map(|at| words.remove(at)) {
+            Some(mut word) => {
+                word.absorb(new);
+                word
+            }
+            None => new,
+        };
+        words.push(word);
+    }
+    words
 }
 
 /// Reads the progress file of an attempt.
 pub(super) struct FileEyes {
     file: Place,
     uid: u32,
+    is_first: bool,
     last: Option<Observation>,
 }
 
@@ -147,6 +184,7 @@ impl FileEyes {
         Self {
             file,
             uid,
+            is_first: true,
             last: None,
         }
     }
@@ -157,11 +195,18 @@ impl Eyes for FileEyes {
         &mut self.file
     }
 
+    /// Reads it whole, where it says something else than before. At first, what it says may have been there for long.
     fn read(&mut self) -> Vec<Observation> {
+        let said_at_ms = if std::mem::take(&mut self.is_first) {
+            written_ms(&self.file.path)
+        } else {
+            None
+        };
         match file::read_owned(&self.file.path, self.uid) {
             Ok(found) if found != self.last => {
                 self.last.clone_from(&found);
-                found.into_iter().collect()
+                let found = found.into_iter();
+                found.map(|it| Observation { said_at_ms, ..it }).collect()
             }
             Ok(_) => Vec::new(),
             // Torn writes are common; a file that stays wrong is the job's business.
@@ -171,6 +216,13 @@ impl Eyes for FileEyes {
             }
         }
     }
+}
+
+/// When a file was last written, in milliseconds since 1970.
+fn written_ms(path: &Path) -> Option<i64> {
+    let written = std::fs::metadata(path).and_then(|it| it.modified()).ok()?;
+    let since = written.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
 }
 
 /// Looks at the files that the processes of an attempt have open.

@@ -155,7 +155,8 @@ impl Feeds {
 
     fn output_eyes(&self, traces: &Traces, catalogue: &Arc<Catalogue>) -> OutputEyes {
         let place = Place::new(traces.log_dir.clone(), self.watcher.clone());
-        OutputEyes::new(place, catalogue, &traces.reading.hints)
+        let is_resumed = traces.lead.is_some();
+        OutputEyes::new(place, catalogue, &traces.reading.hints, is_resumed)
     }
 
     fn file_eyes(&self, traces: &Traces) -> FileEyes {

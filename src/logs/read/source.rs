@@ -43,16 +43,23 @@ impl Log {
         Ok(())
     }
 
-    /// Logical end of `stream` by the last listing, and when its last segment changed.
+    /// Logical end of `stream` by the last listing, and when the last segment changed that holds any bytes: an empty one
+    /// is made anew with whatever the disk refuses.
     pub(super) fn end(&mut self, stream: Stream) -> io::Result<(u64, i64)> {
         let kind = Kind::Data(stream);
-        while let Some(start) = self.listing.starts(kind).last().copied() {
-            if let Some((content, changed_wall_ms)) = self.open(kind, start)? {
-                return Ok((start.saturating_add(content.length), changed_wall_ms));
+        let mut last = None;
+        for start in self.listing.starts(kind).to_vec().into_iter().rev() {
+            let Some((content, changed_wall_ms)) = self.open(kind, start)? else {
+                self.listing.forget(kind, start);
+                continue;
+            };
+            let end = start.saturating_add(content.length);
+            let (end, _) = *last.get_or_insert((end, changed_wall_ms));
+            if content.length > 0 {
+                return Ok((end, changed_wall_ms));
             }
-            self.listing.forget(kind, start);
         }
-        Ok((0, 0))
+        Ok(last.unwrap_or_default())
     }
 
     /// The parts of a sequence that are on disk, by the last listing.

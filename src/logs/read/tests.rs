@@ -73,6 +73,28 @@ fn text(chunks: &[Chunk]) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
+/// On a full disk the writer makes an empty segment anew with all that is refused.
+#[test]
+fn what_was_lost_later_does_not_make_bytes_newer() {
+    let (_root, dir) = log_dir();
+    let _log = write_all(&dir, 1 << 20, &[Write(Stream::Stdout, b"kept".to_vec(), 0)]);
+    let written = fs::metadata(dir.join("stdout.0"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    let marker = fs::File::create(dir.join("stdout.9")).unwrap();
+    let later = written + std::time::Duration::from_secs(60);
+    marker.set_modified(later).unwrap();
+    let chunks = read(&dir, Selection::Both, From::Start);
+    let since = written.duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(chunks[0].content, Content::Bytes(b"kept".to_vec()));
+    assert_eq!(
+        chunks[0].at_wall_ms,
+        i64::try_from(since.as_millis()).unwrap()
+    );
+    assert_eq!(chunks[1].content, Content::Gap { bytes: 5 });
+}
+
 fn only(merged: &Merged, stream: Stream) -> Vec<u8> {
     let of_stream = merged.iter().filter(|(s, _)| *s == stream);
     of_stream.map(|(_, byte)| *byte).collect()

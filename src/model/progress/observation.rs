@@ -165,6 +165,9 @@ impl MoreSteps {
 pub struct Observation {
     /// Who saw it.
     pub source: Source,
+    /// When it was said, where that is known to be before it was seen; milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_at_ms: Option<i64>,
     /// Units done: steps, files, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<f64>,
@@ -239,6 +242,7 @@ impl Observation {
     pub fn new(source: Source) -> Self {
         Self {
             source,
+            said_at_ms: None,
             step: None,
             total_steps: None,
             percent: None,
@@ -295,6 +299,7 @@ impl Observation {
     /// Counts replace counts as a whole, because half of an old bar and half of a new one tell a
     /// lie; metrics and steps add up. The outcome does not depend on how a sequence is grouped.
     pub fn absorb(&mut self, newer: Self) {
+        self.said_at_ms = newer.said_at_ms.or(self.said_at_ms);
         if newer.has_counts() {
             self.step = newer.step;
             self.total_steps = newer.total_steps;

@@ -201,6 +201,17 @@ impl Tracker {
         self.began_ms = signed(now_ms).checked_sub(signed(ran_ms));
     }
 
+    /// When an observation that is seen at `now` was said: what lay there unread was said earlier, but after whatever
+    /// was heard before it, and not before `began`.
+    #[must_use]
+    pub fn said_at(&self, observation: &Observation, began: Option<Stamp>, now: Stamp) -> Stamp {
+        let said_ms = observation.said_at_ms.unwrap_or(now.wall_ms);
+        let late_ms = u64::try_from(now.wall_ms.saturating_sub(said_ms)).unwrap_or(0);
+        let earlier = [self.progress.heard_at, began].into_iter().flatten();
+        let since_ms = earlier.map(|at| now.since_ms(at));
+        now.minus_ms(since_ms.fold(late_ms, u64::min))
+    }
+
     /// The attempt is over: there is nothing left to wait for. Returns whether that changed anything.
     pub fn end(&mut self) -> bool {
         let had_eta = self.progress.eta_seconds.is_some();
