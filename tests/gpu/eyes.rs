@@ -18,7 +18,7 @@ use stoked::sampling::gpu::talk::Spot;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a look may take, on the clock of the test, which goes only as the test says.
-const WITHIN_MS: u64 = 5_000;
+pub(crate) const WITHIN_MS: u64 = 5_000;
 
 /// The daemon's side, with a clock of its own.
 pub(crate) struct Daemon {
@@ -101,7 +101,7 @@ impl Daemon {
     }
 
     /// Waits until the process is gone, and the link noticed.
-    fn until_gone(&mut self, pid: u32) -> Option<GpuAnswer> {
+    pub(crate) fn until_gone(&mut self, pid: u32) -> Option<GpuAnswer> {
         let mut newest = None;
         self.wait("end of the process", |link, now| {
             newest = link.take(now).or(newest.take());
@@ -116,7 +116,7 @@ impl Daemon {
         }
     }
 
-    fn conditions(answer: &GpuAnswer) -> Vec<GpuCondition> {
+    pub(crate) fn conditions(answer: &GpuAnswer) -> Vec<GpuCondition> {
         answer.gpus.iter().map(|it| it.condition).collect()
     }
 }

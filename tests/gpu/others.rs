@@ -1,10 +1,12 @@
 //! GPUs of other makers and recordings, in the process that looks.
 
-use crate::eyes::Daemon;
+use crate::eyes::{Daemon, WITHIN_MS};
 use crate::fake_nvml::{FakeDriver, gpu};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use stoked::model::gpu::GpuCondition;
 use stoked::model::metric::Metric;
 use stoked::sampling::gpu::Kind;
 use stoked::sampling::gpu::eyes::Places;
@@ -59,6 +61,48 @@ fn other_makers_gpus_answer_through_the_same_door() {
                 .is_some()
         );
         assert!(!answer.gpus[0].processes.is_empty());
+    }
+}
+
+/// Files of a driver may block as its library does.
+#[test]
+fn a_file_that_does_not_answer_holds_up_nobody_but_its_process() {
+    for (kind, tree, file) in [
+        (
+            "amd",
+            "amd.tree",
+            "devices/pci0000:00/0000:03:00.0/gpu_busy_percent",
+        ),
+        ("intel", "intel.tree", "class/drm/card0/gt_act_freq_mhz"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        plant(root.path(), tree);
+        let (sys, proc) = (root.path().join("sys"), root.path().join("proc"));
+        let mut daemon = Daemon::of(
+            kind,
+            &[("STOKED_GPU_SYS", &sys), ("STOKED_GPU_PROC", &proc)],
+        );
+        daemon.sample();
+        let pid = daemon.link.pid().unwrap();
+        let path = sys.join(file);
+        let content = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        // Whoever opens it to read waits until somebody writes.
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        daemon.pass(2_000);
+        assert!(daemon.link.ask(daemon.now, WITHIN_MS));
+        daemon.pass(WITHIN_MS);
+        let answer = daemon.link.take(daemon.now).unwrap();
+        let silent = GpuCondition::Unresponsive;
+        assert!(Daemon::conditions(&answer).contains(&silent), "{kind}");
+        assert!(daemon.link.trouble().unwrap().contains("does not answer"));
+        daemon.until_gone(pid);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, content).unwrap();
+        daemon.pass(5_000);
+        let answer = daemon.sample();
+        assert!(!Daemon::conditions(&answer).contains(&silent), "{kind}");
+        assert_eq!(daemon.link.trouble(), None);
     }
 }
 
