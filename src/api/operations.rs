@@ -1,6 +1,6 @@
 //! What is active, and what it uses: the host, its GPUs, and every job that holds a place.
 
-use crate::api::call::Call;
+use crate::api::call::{Call, Param};
 use crate::api::jobs::view;
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
@@ -16,18 +16,26 @@ use crate::wire::usage::OperationView;
 use crate::wire::values::Cursor;
 use axum::http::{Method, StatusCode};
 
+mod past;
 mod sentence;
 
 /// Most jobs of one answer; who has more active ones uses the list.
 const MOST_JOBS: usize = 10_000;
 
+const AT: &[Param] = &[Param {
+    name: "at",
+    of_type: "string",
+    repeatable: false,
+    summary: "A time in the past (RFC 3339): what was active then, and what it used",
+}];
+
 pub(super) fn routes() -> Vec<Route> {
     use ProblemKind as P;
     vec![
-        Route::new(Method::GET, "/v1/operations", "operations", &[], operations)
-            .says("Everything that is active with what it uses, and what it runs on")
+        Route::new(Method::GET, "/v1/operations", "operations", AT, operations)
+            .says("Everything that is active with what it uses, and what it runs on; or that was, at any time")
             .gives(200, Content::Json(schema::<OperationsView>))
-            .fails(&[P::StorageUnavailable]),
+            .fails(&[P::InvalidRequest, P::StorageUnavailable]),
         Route::new(Method::GET, "/v1/host", "host", &[], host)
             .says("The host as it was measured last")
             .gives(200, Content::Json(schema::<HostView>))
@@ -65,6 +73,9 @@ fn gpu_views(snapshot: &Snapshot) -> Vec<GpuView> {
 }
 
 async fn operations(call: Call) -> Answer {
+    if let Some(at_ms) = call.instant_ms("at")? {
+        return past::operations(&call, at_ms).await;
+    }
     call.shared.gauges.glance();
     let holding = StateName::ALL.into_iter().filter(|it| it.holds_place());
     let filter = JobFilter {
@@ -82,6 +93,8 @@ async fn operations(call: Call) -> Answer {
     let waiting = waiting.map(|(_, count)| count).sum();
     let snapshot = call.shared.gauges.newest();
     let view = OperationsView {
+        at: None,
+        unreadable_months: Vec::new(),
         as_of: Cursor {
             epoch: call.shared.bus.epoch().to_string(),
             seq: page.as_of.0,

@@ -10,6 +10,7 @@ mod jobs;
 mod limits;
 mod logs;
 mod operations;
+mod past;
 mod routes;
 mod series;
 mod slow;

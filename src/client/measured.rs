@@ -33,6 +33,16 @@ impl Client {
         self.get("/v1/operations").await
     }
 
+    /// Everything that was active at a time in the past, with what it used.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn operations_at(&self, at: jiff::Timestamp) -> Result<OperationsView, ClientError> {
+        let mut target = Target::new("/v1/operations");
+        target.add("at", at);
+        self.get(target.into_text()).await
+    }
+
     /// Which series there are of `host`, `gpu/0`, `job/42` or `job/42.1`; all that were measured lately unless given.
     ///
     /// # Errors

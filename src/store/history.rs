@@ -5,6 +5,7 @@
 //! again after a restart; the points carry only what a curve shows.
 
 use crate::model::id::{AttemptId, JobId};
+use crate::model::progress::Progress;
 use crate::store::archive::OF_PROGRESS;
 use crate::store::aside::free_name;
 use crate::store::error::StoreError;
@@ -419,6 +420,24 @@ pub(crate) fn scan(
         take(row.get(0)?, row.get_ref(1)?.as_str()?);
     }
     Ok(())
+}
+
+/// How far an attempt was at a time: the last point up to then, and when it was seen.
+pub(crate) fn at(
+    connection: &Connection,
+    attempt: AttemptId,
+    at_ms: i64,
+) -> rusqlite::Result<Option<(i64, Progress)>> {
+    let sql = "SELECT at_ms, body FROM points WHERE job = ?1 AND attempt = ?2 AND at_ms <= ?3 \
+               ORDER BY at_ms DESC LIMIT 1";
+    let key = params![integer(attempt.job.0)?, attempt.attempt, at_ms];
+    let found = connection
+        .prepare_cached(sql)?
+        .query_row(key, |row| Ok((row.get(0)?, row.get::<_, String>(1)?)));
+    Ok(found.optional()?.and_then(|(at_ms, body)| {
+        let progress = serde_json::from_str(&body).ok()?;
+        Some((at_ms, progress))
+    }))
 }
 
 /// What an attempt said last, whole where it was stored so.

@@ -33,9 +33,9 @@ pub use fetch::{Fetch, Fetched, StoredKey};
 pub use flows::{FlowPage, FlowRecord};
 pub use history::{ProgressPoint, Stretch};
 pub use list::{JobFilter, Page};
-pub use reader::{EventFilter, EventPage, GroupCount, JobHistory, Reader};
+pub use reader::{ActiveThen, EventFilter, EventPage, GroupCount, JobHistory, Reader, Then};
 pub use recover::Recovered;
-pub use samples::{Kept, Range, Retention, SamplePoint, Samples, Tier};
+pub use samples::{Kept, Moment, Range, Retention, SamplePoint, Samples, Tier};
 pub use trim::{TrimPolicy, Trimmed};
 
 use crate::model::change::Change;

@@ -24,6 +24,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 mod curves;
 mod flows;
+mod then;
+
+pub use then::{ActiveThen, Then};
 
 /// How many reads go on at once; the rest wait.
 const MOST_CONNECTIONS: usize = 4;

@@ -8,6 +8,7 @@ mod aside;
 mod bytes;
 mod chunk;
 mod head;
+mod instant;
 mod log;
 mod news;
 mod query;
@@ -18,6 +19,7 @@ mod shelf;
 mod volume;
 mod writer;
 
+pub use instant::Moment;
 pub use query::{Range, SamplePoint};
 pub use retain::Retention;
 pub use shelf::Tier;

@@ -229,9 +229,12 @@ pub struct GpuList {
     pub items: Vec<GpuView>,
 }
 
-/// Answer of `GET /v1/operations`: everything that is active, with what it uses.
+/// Answer of `GET /v1/operations`: everything that is active, with what it uses; or that was, at a time in the past.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationsView {
+    /// The time that this shows, where one in the past was asked for. Who held GPUs then besides jobs is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<jiff::Timestamp>,
     /// The state this shows: a watch that starts after this misses nothing.
     pub as_of: Cursor,
     /// Active jobs, newest first.
@@ -241,6 +244,9 @@ pub struct OperationsView {
     /// The host; absent while it is not sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostView>,
-    /// The GPUs, by index.
+    /// The GPUs, by index; of the past, those that are still there.
     pub gpus: Vec<GpuView>,
+    /// Months of the archive that cannot be read: jobs of theirs are left out of what was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_months: Vec<String>,
 }

@@ -21,16 +21,26 @@ pub struct UsageView {
 /// What an attempt uses of a GPU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobGpuView {
-    /// Its index.
-    pub index: u32,
+    /// Its index; absent where it was used in the past and is not there any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
     /// Its identity.
     pub uuid: String,
     /// How well its share is known: `measured` (process by process), `sole` (nobody else is on it), `memory_only`
-    /// or `unavailable`.
+    /// or `unavailable`; of the past `recorded`, as that is not kept.
     pub quality: String,
     /// How much.
     #[serde(flatten)]
     pub measured: Measured<OfJobGpu>,
+}
+
+impl JobGpuView {
+    /// What people call it: its index, else its identity.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let index = self.index.map(|index| index.to_string());
+        index.unwrap_or_else(|| self.uuid.clone())
+    }
 }
 
 /// Body of a `job/N/metrics` event.

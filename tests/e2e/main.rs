@@ -35,5 +35,6 @@ mod stream;
 mod streams;
 mod system;
 mod terminal;
+mod then;
 mod usage;
 mod watching;

@@ -17,7 +17,7 @@ const BUSY: &str =
     "while ! [ -e $W/enough ]; do i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done; done";
 
 /// Everything is measured as often as this.
-fn every(interval: &str) -> String {
+pub(crate) fn every(interval: &str) -> String {
     let names = ["host", "job", "gpu", "watched", "idle", "battery"];
     let lines = names.map(|name| format!("{name}_interval = \"{interval}\"\n"));
     format!("[sampling]\n{}", lines.concat())

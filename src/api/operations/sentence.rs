@@ -92,9 +92,11 @@ fn cores_of(cores: f64) -> String {
 fn gpus(gpus: &[JobGpuView]) -> String {
     let each = gpus.iter().map(|gpu| {
         let mark = if gpu.quality == "sole" { "~" } else { "" };
+        let label = gpu.label();
+        let name = harmless(&label);
         match gpu.measured.get(Metric::UtilizationPercent) {
-            Some(percent) => format!("{} ({mark}{percent:.0} %)", gpu.index),
-            None => gpu.index.to_string(),
+            Some(percent) => format!("{name} ({mark}{percent:.0} %)"),
+            None => name.into_owned(),
         }
     });
     let each: Vec<String> = each.collect();

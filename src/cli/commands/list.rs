@@ -55,6 +55,11 @@ pub struct ListArgs {
     /// List at most so many jobs
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// List what was running then, how far it was and what it used: 2h (ago), 09:00, yesterday, 2026-11-22
+    #[arg(long, value_name = "TIME", value_parser = values::past, conflicts_with_all = [
+        "all", "state", "group", "owner", "kind", "flow", "label", "name", "since", "limit",
+    ])]
+    at: Option<Timestamp>,
 }
 
 /// What was found.
@@ -90,6 +95,9 @@ impl Found {
 /// `stoke ls`
 pub async fn run(session: &Session, args: ListArgs) -> Result<ExitCode, CliError> {
     let client = session.connect().await?;
+    if let Some(at) = args.at {
+        return then(session, &client, at).await;
+    }
     let found = find(&client, &args).await?;
     if session.output.json {
         session.output.json(&json!({ "items": found.jobs }))?;
@@ -98,14 +106,54 @@ pub async fn run(session: &Session, args: ListArgs) -> Result<ExitCode, CliError
     session
         .output
         .print(&view(&found, &session.output.look()))?;
-    if !found.unreadable.is_empty() {
-        let months: Vec<String> = found.unreadable.into_iter().collect();
+    note_unreadable(session, &found.unreadable);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was active at a time in the past.
+async fn then(session: &Session, client: &Client, at: Timestamp) -> Result<ExitCode, CliError> {
+    let view = client.operations_at(at).await?;
+    let output = &session.output;
+    if output.json {
+        output.json(&view)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let look = Look {
+        now: at,
+        ..output.look()
+    };
+    let jobs: Vec<JobView> = view.jobs.into_iter().map(|it| it.job).collect();
+    let mut text = look.paint(Tone::Faint, &then_words(&jobs, view.waiting, &look));
+    text.push('\n');
+    if !jobs.is_empty() {
+        text += &table::jobs(&jobs, &look);
+    }
+    output.print(&text)?;
+    note_unreadable(session, &view.unreadable_months.into_iter().collect());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn then_words(jobs: &[JobView], waiting: u64, look: &Look) -> String {
+    let time = look.date_time(look.now);
+    let active = match jobs.len() {
+        0 => "nothing ran".to_owned(),
+        1 => "1 job was active".to_owned(),
+        count => format!("{count} jobs were active"),
+    };
+    match waiting {
+        0 => format!("At {time} {active}."),
+        waiting => format!("At {time} {active}, {waiting} waited."),
+    }
+}
+
+fn note_unreadable(session: &Session, months: &BTreeSet<String>) {
+    if !months.is_empty() {
+        let months: Vec<&str> = months.iter().map(String::as_str).collect();
         let months = harmless(&months.join(", ")).into_owned();
         session.output.note(&format!(
             "Jobs of {months} are left out: the archive cannot be read. `stoke archive` says more."
         ));
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn find(client: &Client, args: &ListArgs) -> Result<Found, CliError> {

@@ -1,6 +1,6 @@
 //! What jobs use, in words: as columns of a list, as lines of a page, as one line of a watch.
 
-use crate::cli::output::text::{bytes, duration, rate};
+use crate::cli::output::text::{bytes, duration, harmless, rate};
 use crate::model::metric::Metric;
 use crate::wire::measured::{Class, Measured, OfJob};
 use crate::wire::usage::{JobGpuView, UsageView};
@@ -81,8 +81,8 @@ pub fn gpus(usage: &UsageView) -> Option<String> {
 
 fn gpu(gpu: &JobGpuView) -> String {
     match busy(gpu) {
-        Some(busy) => format!("{} {busy}", gpu.index),
-        None => gpu.index.to_string(),
+        Some(busy) => format!("{} {busy}", harmless(&gpu.label())),
+        None => harmless(&gpu.label()).into_owned(),
     }
 }
 
@@ -129,7 +129,7 @@ pub fn facts(usage: &UsageView) -> Vec<(String, Vec<String>)> {
         ("Memory".to_owned(), memory_facts(measured)),
     ];
     for gpu in &usage.gpus {
-        facts.push((format!("GPU {}", gpu.index), gpu_facts(gpu)));
+        facts.push((format!("GPU {}", harmless(&gpu.label())), gpu_facts(gpu)));
     }
     facts.push(("Disks".to_owned(), disk_facts(measured)));
     facts.push(("Network".to_owned(), network_facts(measured)));

@@ -2,8 +2,9 @@
 
 use crate::model::id::JobId;
 use crate::store::archive::Month;
-use crate::store::rows::integer;
+use crate::store::rows::{integer, job_of};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
 
 /// The columns of `archived` that a row of `jobs` has too.
 const SAME: &str = "id, uid, user, name, kind, grp, flow, state, created_wall_ms, finished_wall_ms";
@@ -38,6 +39,24 @@ pub(crate) fn newest_of_name(
     connection
         .prepare_cached("SELECT max(id) FROM archived WHERE uid = ?1 AND name = ?2")?
         .query_row(params![uid, name], |row| row.get(0))
+}
+
+/// The jobs that were submitted up to a time and finished after it, by number, month by month.
+pub(crate) fn finished_after(
+    connection: &Connection,
+    at_ms: i64,
+) -> rusqlite::Result<BTreeMap<Month, Vec<JobId>>> {
+    let mut months: BTreeMap<Month, Vec<JobId>> = BTreeMap::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT month, id FROM archived WHERE created_wall_ms <= ?1 AND finished_wall_ms > ?1 ORDER BY id",
+    )?;
+    let mut rows = statement.query([at_ms])?;
+    while let Some(row) = rows.next()? {
+        let month = Month::of_number(row.get(0)?)?;
+        let job = job_of(row.get(1)?);
+        months.entry(month).or_default().push(job);
+    }
+    Ok(months)
 }
 
 /// Enters a job that is finished and still in `jobs`.

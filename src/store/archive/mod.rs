@@ -28,7 +28,7 @@ pub use status::{MonthState, MonthStatus};
 
 pub(crate) use back::{ensure_here, progress_back};
 pub(crate) use carry::OF_PROGRESS;
-pub(crate) use catalogue::{forget, month_of, newest_of_name, owner};
+pub(crate) use catalogue::{finished_after, forget, month_of, newest_of_name, owner};
 pub(crate) use events::{oldest as oldest_event, page as event_page};
 pub(crate) use reading::{Months, adopt_all, past_runs};
 

@@ -30,6 +30,11 @@ impl<'a> Months<'a> {
         }
     }
 
+    /// Where the files are.
+    pub(crate) fn files(&self) -> &'a Files {
+        self.files
+    }
+
     /// The file of a month.
     ///
     /// # Errors

@@ -136,7 +136,7 @@ impl Reader {
     }
 
     /// Runs `work` on the progress history, where there is one yet.
-    fn history<T>(
+    pub(super) fn history<T>(
         &self,
         work: impl FnOnce(Option<&Connection>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {

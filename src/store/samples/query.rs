@@ -245,6 +245,13 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// Whether an hour is rolled up, and nothing finer is left of it.
+    pub(super) fn has_hours_alone(&mut self, hour_ms: i64) -> bool {
+        let day_ms = hour_ms.div_euclid(DAY_MS) * DAY_MS;
+        let is_finer = self.is_rolled(Tier::Minute, hour_ms) || self.has_raw(hour_ms);
+        !is_finer && self.is_rolled(Tier::Hour, day_ms)
+    }
+
     fn is_rolled(&mut self, tier: Tier, begin_ms: i64) -> bool {
         self.ask(tier, begin_ms, |_, volume| volume.is_done(&mark(begin_ms)))
     }

@@ -167,7 +167,7 @@ fn job_gpu_view(share: &GpuShare) -> JobGpuView {
         ShareQuality::Unavailable => "unavailable",
     };
     JobGpuView {
-        index: share.index,
+        index: Some(share.index),
         uuid: share.uuid.to_string(),
         quality: quality.to_owned(),
         measured: Measured::of(&share.readings),
