@@ -76,7 +76,7 @@ async fn measured(call: &Call, then: &Then, at_ms: i64) -> Result<Moments, Failu
         let is_wanted = |entity: &Entity| entity.attempt().is_none_or(|it| attempts.contains(&it));
         samples.at(&is_wanted, at_ms)
     };
-    Ok(call.shared.blocking(read).await??)
+    call.shared.blocking(read).await
 }
 
 fn job(
@@ -111,14 +111,16 @@ fn job(
 
 fn usage(attempt: AttemptId, moments: &Moments, newest: &Snapshot) -> Option<UsageView> {
     let whole = moments.get(&Entity::Job(attempt))?;
-    let gpus = moments.iter().filter_map(|(entity, moment)| match entity {
-        Entity::JobGpu(of, uuid) if *of == attempt => Some(JobGpuView {
+    let gpus = moments.iter().filter_map(|(entity, moment)| {
+        let Entity::JobGpu(of, uuid) = entity else {
+            return None;
+        };
+        (*of == attempt).then(|| JobGpuView {
             index: index_of(uuid, newest),
             uuid: uuid.to_string(),
             quality: RECORDED.to_owned(),
             measured: Measured::of(&moment.readings),
-        }),
-        _ => None,
+        })
     });
     let mut gpus: Vec<JobGpuView> = gpus.collect();
     gpus.sort_by_key(|gpu| (gpu.index.is_none(), gpu.index));

@@ -1,11 +1,11 @@
 //! What was measured at one time in the past.
 
-use crate::model::entity::{Entity, SeriesKey};
-use crate::model::metric::Readings;
-use crate::store::error::StoreError;
-use crate::store::samples::query::{Query, Range};
-use crate::store::samples::seal::HOUR_MS;
-use crate::store::samples::{SamplePoint, Samples};
+use crate::model::entity::Entity;
+use crate::model::metric::{Metric, Readings};
+use crate::store::samples::Samples;
+use crate::store::samples::query::{Lines, Query, Range};
+use crate::store::samples::seal::{HOUR_MS, MINUTE_MS};
+use crate::store::samples::shelf::Tier;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -26,51 +26,54 @@ pub struct Moment {
 
 impl Samples {
     /// What was measured of the entities that `wanted` names by `at_ms`, and not long before it. Where nothing finer than
-    /// hours is left, the last of that hour. Blocks on the disk.
-    ///
-    /// # Errors
-    /// [`StoreError`] where a volume cannot be read.
-    pub fn at(
-        &self,
-        wanted: &dyn Fn(&Entity) -> bool,
-        at_ms: i64,
-    ) -> Result<BTreeMap<Entity, Moment>, StoreError> {
-        let since_ms = at_ms.saturating_sub(LOOK_BACK_MS);
-        let series = self.series(wanted, since_ms, at_ms)?;
-        let keys: Vec<SeriesKey> = series.into_keys().collect();
-        let hour_ms = at_ms.div_euclid(HOUR_MS) * HOUR_MS;
-        let of_hour = Range {
-            since_ms: hour_ms,
-            until_ms: hour_ms + HOUR_MS - 1,
-            most: 1,
-            percentiles: false,
+    /// minutes or hours is left, the last of that minute or hour. Blocks on the disk.
+    #[must_use]
+    pub fn at(&self, wanted: &dyn Fn(&Entity) -> bool, at_ms: i64) -> BTreeMap<Entity, Moment> {
+        let shared = &self.owner.shared;
+        self.wait_until_ready();
+        let _gate = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let heads = self.heads(wanted);
+        let whole = |length_ms: i64| {
+            let begin_ms = at_ms.div_euclid(length_ms) * length_ms;
+            range(begin_ms, begin_ms + length_ms - 1, 1)
         };
-        let range = if self.has_hours_alone(of_hour) {
-            of_hour
-        } else {
-            Range {
-                since_ms,
-                until_ms: at_ms,
-                most: EACH_VALUE,
-                percentiles: false,
-            }
+        let just_before = range(at_ms.saturating_sub(LOOK_BACK_MS), at_ms, EACH_VALUE);
+        let range = match Query::new(&shared.shelf, &heads, just_before).finest(at_ms) {
+            Tier::Raw => just_before,
+            Tier::Minute => whole(MINUTE_MS),
+            Tier::Hour => whole(HOUR_MS),
         };
-        let lines = self.query(&keys, range)?;
-        let mut moments: BTreeMap<Entity, Moment> = BTreeMap::new();
-        for (key, line) in keys.into_iter().zip(lines) {
-            if let Some(SamplePoint { at_ms, spread, .. }) = line.last() {
-                let moment = moments.entry(key.entity).or_default();
-                moment.at_ms = moment.at_ms.max(*at_ms);
-                moment.readings.set(key.metric, spread.last);
+        let mut query = Query::new(&shared.shelf, &heads, range);
+        let mut entities = query.entities();
+        entities.retain(wanted);
+        let all = || Metric::ALL.to_vec();
+        let lines = query.lines(entities.iter().map(|entity| (entity, all())).collect());
+        lines
+            .into_iter()
+            .filter_map(|(entity, lines)| Some((entity.clone(), Moment::of(&lines)?)))
+            .collect()
+    }
+}
+
+fn range(since_ms: i64, until_ms: i64, most: usize) -> Range {
+    Range {
+        since_ms,
+        until_ms,
+        most,
+        percentiles: false,
+    }
+}
+
+impl Moment {
+    /// The last of each line; nothing where there is none.
+    fn of(lines: &Lines) -> Option<Self> {
+        let mut moment = Self::default();
+        for (metric, line) in lines {
+            if let Some(point) = line.last() {
+                moment.at_ms = moment.at_ms.max(point.at_ms);
+                moment.readings.set(*metric, point.spread.last);
             }
         }
-        Ok(moments)
-    }
-
-    fn has_hours_alone(&self, of_hour: Range) -> bool {
-        let shared = &self.owner.shared;
-        let _gate = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
-        // What is in memory is of no hour that is rolled up.
-        Query::new(&shared.shelf, &[], of_hour).has_hours_alone(of_hour.since_ms)
+        Some(moment).filter(|moment| !moment.readings.is_empty())
     }
 }

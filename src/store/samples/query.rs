@@ -245,11 +245,45 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Whether an hour is rolled up, and nothing finer is left of it.
-    pub(super) fn has_hours_alone(&mut self, hour_ms: i64) -> bool {
-        let day_ms = hour_ms.div_euclid(DAY_MS) * DAY_MS;
-        let is_finer = self.is_rolled(Tier::Minute, hour_ms) || self.has_raw(hour_ms);
-        !is_finer && self.is_rolled(Tier::Hour, day_ms)
+    /// The entities that have rows where the range is read from.
+    pub(super) fn entities(&mut self) -> BTreeSet<Entity> {
+        let in_memory = self
+            .heads
+            .iter()
+            .flat_map(|head| head.chunks.keys().cloned());
+        let mut entities: BTreeSet<Entity> = in_memory.collect();
+        let tiers: &[Tier] = match self.tier {
+            Tier::Hour => &[Tier::Hour],
+            Tier::Minute | Tier::Raw => &[Tier::Minute, Tier::Raw],
+        };
+        for tier in tiers {
+            let row_ms = tier.row_ms();
+            let first_ms = self.range.since_ms.div_euclid(row_ms) * row_ms;
+            for begin_ms in (first_ms..=self.range.until_ms).step_by(row_ms as usize) {
+                let found = self.ask(*tier, begin_ms, |place, volume| {
+                    let place = place_in(place, begin_ms);
+                    volume.entities_at(place..place + 1)
+                });
+                entities.extend(found.into_iter().map(|(_, entity)| entity));
+            }
+        }
+        entities
+    }
+
+    /// The finest that is left of a time.
+    pub(super) fn finest(&mut self, at_ms: i64) -> Tier {
+        let begin_ms = |length_ms: i64| at_ms.div_euclid(length_ms) * length_ms;
+        let (hour_ms, day_ms) = (begin_ms(HOUR_MS), begin_ms(DAY_MS));
+        if self.has_raw(hour_ms) {
+            Tier::Raw
+        } else if self.is_rolled(Tier::Minute, hour_ms) {
+            Tier::Minute
+        } else if self.is_rolled(Tier::Hour, day_ms) {
+            Tier::Hour
+        } else {
+            // What is not rolled up yet is in memory.
+            Tier::Raw
+        }
     }
 
     fn is_rolled(&mut self, tier: Tier, begin_ms: i64) -> bool {

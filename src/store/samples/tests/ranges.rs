@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::sketch::ERROR;
+use crate::store::samples::seal::MINUTE_MS;
 
 const LENGTH_MS: i64 = 3 * DAY_MS;
 
@@ -144,5 +145,57 @@ fn where_the_finer_is_gone_the_coarser_says_the_same_of_whole_hours() {
                 agree(&samples, &all, range);
             }
         }
+    }
+}
+
+#[test]
+fn what_was_measured_by_a_time_is_known_as_long_as_anything_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (samples, all) = filled(dir.path());
+    let now_ms = BEGIN_MS + LENGTH_MS;
+    let load = |at_ms: i64| {
+        let moments = samples.at(&|entity| *entity == Entity::Host, at_ms);
+        let moment = moments.get(&Entity::Host)?;
+        Some((moment.at_ms, moment.readings.get(Metric::Load1).unwrap()))
+    };
+    let before = |at_ms: i64| {
+        all.iter()
+            .rev()
+            .find(|(newest, _)| *newest <= at_ms)
+            .copied()
+    };
+    let times = || (-30..300).map(|place| BEGIN_MS + place * LENGTH_MS / 300 + 12_345);
+    let lately = |at_ms: i64| before(at_ms).filter(|(newest, _)| at_ms - newest <= 70_000);
+    let last_of = |at_ms: i64, length_ms: i64| {
+        let place = at_ms.div_euclid(length_ms);
+        let last = before((place + 1) * length_ms - 1);
+        last.filter(|(newest, _)| newest.div_euclid(length_ms) == place)
+    };
+    for at_ms in times() {
+        assert_eq!(load(at_ms), lately(at_ms), "{}", at_ms - BEGIN_MS);
+    }
+    assert!(
+        times().any(|at_ms| lately(at_ms).is_none()),
+        "nobody measured"
+    );
+    samples.settle().unwrap();
+    for later_ms in [HOUR_MS, 40 * DAY_MS, 80 * DAY_MS] {
+        samples.append(&pass(now_ms + later_ms, 1.0, &[]));
+        samples.settle().unwrap();
+    }
+    let mut retention = Retention {
+        raw_ms: DAY_MS,
+        minute_ms: 0,
+        hour_ms: 0,
+        most_bytes: 0,
+    };
+    samples.retain(retention, now_ms + 120 * DAY_MS).unwrap();
+    for at_ms in times() {
+        assert_eq!(load(at_ms), last_of(at_ms, MINUTE_MS), "of the minute");
+    }
+    retention.minute_ms = DAY_MS;
+    samples.retain(retention, now_ms + 120 * DAY_MS).unwrap();
+    for at_ms in times() {
+        assert_eq!(load(at_ms), last_of(at_ms, HOUR_MS), "of the hour");
     }
 }
