@@ -33,7 +33,7 @@ test: ## format, lints and every test
 	.ci/with python -- python3 -B -m unittest discover -s examples -p 'test_*.py'
 	.ci/with python -- python3 -B -m unittest discover -s benches -p 'test_*.py'
 
-bench: ## measure against pueue and task-spooler (ARGS="--quick --rows NAME,…")
+bench: ## measure against pueue, task-spooler and recorders (ARGS="--quick --rows NAME,…")
 	.ci/with rust python -- python3 -B benches/bench.py $(ARGS)
 
 soak: ## kill daemon and shims at ROUNDS random instants and look for anything lost; then `make fuzz`

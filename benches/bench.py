@@ -18,10 +18,11 @@ import traceback
 from dataclasses import asdict
 
 from measure import three_digits
-from peers import find_pueue, find_tsp, say
+from peers import say
 from rows import ROWS, Context
 
-import stream_rows  # noqa: F401  Its rows join the others by being read.
+import sampling_rows  # noqa: F401  Its rows join the others by being read.
+import stream_rows  # noqa: F401
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PEERS = ("pueue", "tsp")
@@ -105,10 +106,9 @@ def main():
     home = os.path.join(ROOT, "target", "bench")
     os.makedirs(home, exist_ok=True)
     binaries = None if chosen.peers_only else (os.path.abspath(chosen.bin) if chosen.bin else build())
-    pueue = None if chosen.no_peers else find_pueue(os.path.join(home, "peers"))
-    tsp = None if chosen.no_peers else find_tsp()
     place = tempfile.mkdtemp(prefix="run-", dir=home)
-    ctx = Context(chosen.quick, chosen.history, place, binaries, pueue, tsp)
+    cache = None if chosen.no_peers else os.path.join(home, "peers")
+    ctx = Context(chosen.quick, chosen.history, place, binaries, cache)
     header = machine(place)
     rows, faults = [], []
     try:

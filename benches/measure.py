@@ -83,6 +83,11 @@ def cpu_seconds(pid, root="/proc"):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def clock_seconds(pid):
+    """CPU time of a process by its own clock, to the nanosecond, threads that ended included (clock_getcpuclockid)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 def private_bytes(pid, root="/proc"):
     """Memory that would be free if the process were gone."""
     with open(f"{root}/{pid}/smaps_rollup", encoding="utf-8") as file:

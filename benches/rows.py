@@ -1,6 +1,7 @@
 """The rows of the table: each measures stoked and, in the same minute, whoever else can do the thing."""
 
 import contextlib
+import functools
 import json
 import os
 import threading
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 
 from daemon import Stoked, Stream
 from measure import Idle, median, percentile, private_bytes, process_seconds
-from peers import TSP_MOST_WAITING, Pueue, Tsp
+from peers import TSP_MOST_WAITING, Pueue, Tsp, find_pueue, find_tsp
 
 ROWS = {}
 
@@ -37,10 +38,19 @@ def row(name, about):
 class Context:
     """What a row may use. Each instance it starts is private and gone when the row ends."""
 
-    def __init__(self, quick, history, place, binaries, pueue, tsp):
-        self.quick, self.history, self.place = quick, history, place
-        self.binaries, self.pueue_folder, self.tsp_program = binaries, pueue, tsp
+    def __init__(self, quick, history, place, binaries, cache):
+        self.quick, self.history, self.place, self.binaries = quick, history, place, binaries
+        # Where peers are built; None where none are wanted.
+        self.cache = cache
         self.filled = None
+
+    @functools.cached_property
+    def pueue_folder(self):
+        return find_pueue(self.cache) if self.cache else None
+
+    @functools.cached_property
+    def tsp_program(self):
+        return find_tsp() if self.cache else None
 
     def pick(self, full, quick):
         return quick if self.quick else full
