@@ -7,6 +7,7 @@
  *   clock SECONDS                          the curves stand still at this second
  *   log PATH                               every call is written there (also: $FAKE_NVML_LOG)
  *   gpu N KEY VALUE                        uuid, name, bus, memory.total …: what is not named is not supported
+ *   gpu N nvlink.DIRECTION.LINK VALUE      bytes a second over one link (0 to 17), sent (tx) or received (rx)
  *   mig N PART KEY VALUE                   the same of a part of it
  *   process N PID KIND MEMORY SM MEM ENC DEC [INSTANCE]   KIND: compute, graphics, mps; MEMORY `-`: not told
  *   row N PID AGE_MS SM MEM ENC DEC        a row of the ring of samples as it stands; `@US` for a time

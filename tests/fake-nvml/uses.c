@@ -113,15 +113,40 @@ typedef struct {
 
 static const FieldKey field_keys[] = {
     {82, "memory.temperature", NATURAL, 1, false},  {83, "power", LARGE, 1000, true},
-    {138, "nvlink.tx", LARGE, 1.0 / 1024, true},    {139, "nvlink.rx", LARGE, 1.0 / 1024, true},
-    {140, "nvlink.tx", LARGE, 1.0 / 1024, true},    {141, "nvlink.rx", LARGE, 1.0 / 1024, true},
     {142, "remap.corrected", NATURAL, 1, false},    {143, "remap.uncorrected", NATURAL, 1, false},
     {144, "remap.pending", NATURAL, 1, false},      {145, "remap.failed", NATURAL, 1, false},
     {185, "power", NATURAL, 1000, false},           {186, "power", NATURAL, 1000, false},
     {197, "pcie.tx", LARGE, 1, true},               {198, "pcie.rx", LARGE, 1, true},
 };
 
+enum { LINKS = 18, LINK_FIELDS = 138 };
+
+/* Bytes that went over a link so far, over all for UINT_MAX; false where the GPU has no such link. */
+static bool over_links(const Gpu *gpu, bool is_received, unsigned link, double time, double *bytes) {
+    bool is_any = false;
+    *bytes = 0;
+    for (unsigned i = 0; i < LINKS; i++) {
+        char key[TEXT];
+        snprintf(key, sizeof key, "nvlink.%s.%u", is_received ? "rx" : "tx", i);
+        const Entry *entry = entry_of(gpu, key);
+        if (!entry || (link != UINT_MAX && link != i)) continue;
+        *bytes += curve_integral(&entry->curve, time);
+        is_any = true;
+    }
+    return is_any;
+}
+
+/* Counters of links, in KiB: sent and received data, sent and received with all that goes along. */
+static Return link_field(const Call *call, Field *it) {
+    double bytes;
+    if (!over_links(call->gpu, (it->field - LINK_FIELDS) % 2, it->scope, call->time, &bytes)) return NOT_SUPPORTED;
+    it->type = LARGE;
+    it->value.large = (unsigned long long)(bytes / 1024 + 0.5);
+    return OK;
+}
+
 static Return field(const Call *call, Field *it) {
+    if (it->field >= LINK_FIELDS && it->field < LINK_FIELDS + 4) return link_field(call, it);
     for (size_t i = 0; i < sizeof field_keys / sizeof *field_keys; i++) {
         const FieldKey *known = &field_keys[i];
         const Entry *entry = entry_of(call->gpu, known->key);
@@ -148,9 +173,10 @@ Return nvmlDeviceGetFieldValues(Device device, int count, Field *fields) {
 
 Return nvmlDeviceGetNvLinkState(Device device, unsigned link, unsigned *is_active) {
     BEGIN(nvmlDeviceGetNvLinkState, device);
-    if (link > 17) return call_end(INVALID_ARGUMENT);
-    if (!entry_of(call.gpu, "nvlink.tx")) return call_end(NOT_SUPPORTED);
-    *is_active = 1;
+    double bytes;
+    if (link >= LINKS) return call_end(INVALID_ARGUMENT);
+    if (!over_links(call.gpu, false, UINT_MAX, call.time, &bytes)) return call_end(NOT_SUPPORTED);
+    *is_active = over_links(call.gpu, false, link, call.time, &bytes);
     return call_end(OK);
 }
 
@@ -197,17 +223,33 @@ Return nvmlGpmMigSampleGet(Device device, unsigned instance, void *sample) {
     return call_end(NOT_SUPPORTED);
 }
 
+/* MiB a second over all links (60, 61) or over one (62, 63, …), between two times that differ. */
+static Return link_metric(const Gpu *gpu, GpmMetric *metric, double from, double to) {
+    unsigned link = metric->id < 62 ? UINT_MAX : (metric->id - 62) / 2;
+    bool is_received = metric->id % 2 == 0;
+    double before, now;
+    if (!over_links(gpu, is_received, link, from, &before)) return NOT_SUPPORTED;
+    over_links(gpu, is_received, link, to, &now);
+    if (to <= from) return INVALID_ARGUMENT;
+    metric->value = (now - before) / (to - from) / (1024 * 1024);
+    return OK;
+}
+
+static Return unit_metric(const Gpu *gpu, GpmMetric *metric, double from, double to) {
+    const Entry *entry = entry_of(gpu, "gpm.sm");
+    if (metric->id != 2 || !entry) return NOT_SUPPORTED;
+    double sum = curve_integral(&entry->curve, to) - curve_integral(&entry->curve, from);
+    metric->value = to > from ? sum / (to - from) : curve_at(&entry->curve, to);
+    return OK;
+}
+
 Return nvmlGpmMetricsGet(GpmMetrics *metrics) {
     const Gpm *first = metrics->first, *second = metrics->second;
     BEGIN(nvmlGpmMetricsGet, second->device);
-    const Entry *entry = entry_of(call.gpu, "gpm.sm");
-    double time = second->time - first->time;
     for (unsigned i = 0; i < metrics->count; i++) {
         GpmMetric *metric = &metrics->metric[i];
-        metric->outcome = metric->id == 2 && entry ? OK : NOT_SUPPORTED;
-        if (metric->outcome != OK) continue;
-        double sum = curve_integral(&entry->curve, second->time) - curve_integral(&entry->curve, first->time);
-        metric->value = time > 0 ? sum / time : curve_at(&entry->curve, second->time);
+        bool is_of_links = metric->id >= 60;
+        metric->outcome = (is_of_links ? link_metric : unit_metric)(call.gpu, metric, first->time, second->time);
     }
     return call_end(OK);
 }

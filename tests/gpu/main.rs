@@ -8,3 +8,4 @@ mod lives;
 mod nvml;
 mod others;
 mod sleep;
+mod traffic;

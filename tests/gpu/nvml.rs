@@ -65,7 +65,7 @@ impl Looking {
     }
 }
 
-fn values(sample: &GpuSample, metrics: &[Metric]) -> Vec<Option<f64>> {
+pub(crate) fn values(sample: &GpuSample, metrics: &[Metric]) -> Vec<Option<f64>> {
     let values = metrics.iter().map(|metric| sample.readings.get(*metric));
     values.collect()
 }
@@ -166,64 +166,6 @@ fn energy_is_the_integral_of_power() {
             "{second}"
         );
     }
-}
-
-#[test]
-fn rates_come_from_counters() {
-    let control = "gpu 0 uuid a\ngpu 0 pcie.rx 1000000\ngpu 0 nvlink.tx 2048000\n";
-    let fake = FakeDriver::new(&format!("{control}clock 0\n"));
-    let mut looking = Looking::at(&fake);
-    let rates = [
-        Metric::PcieReceiveBytesPerSecond,
-        Metric::NvlinkTransmitBytesPerSecond,
-    ];
-    assert_eq!(
-        values(&looking.one(), &rates),
-        [None, None],
-        "there is no rate yet"
-    );
-    fake.say(&format!("{control}clock 10\n"));
-    let found = values(&looking.one(), &rates);
-    // The fake's clock stands still, the real one does not: what was counted is divided by a little time.
-    assert!(
-        found.iter().all(|rate| rate.is_some_and(|rate| rate > 1.0)),
-        "{found:?}"
-    );
-    fake.say(&format!("{control}clock 5\n"));
-    assert_eq!(
-        values(&looking.one(), &rates),
-        [None, None],
-        "they began anew"
-    );
-    let calls = fake.calls();
-    assert!(
-        !calls
-            .iter()
-            .any(|call| call.starts_with("nvmlDeviceGetPcieThroughput"))
-    );
-}
-
-#[test]
-fn traffic_is_measured_where_it_is_not_counted() {
-    let fake = FakeDriver::new(
-        "gpu 0 uuid a\ngpu 0 pcie.rx 4096000\ngpu 0 pcie.tx 1024000\nfail nvmlDeviceGetFieldValues 3\n",
-    );
-    let mut looking = Looking::at(&fake);
-    let rates = [
-        Metric::PcieReceiveBytesPerSecond,
-        Metric::PcieTransmitBytesPerSecond,
-    ];
-    let expected = [Some(4_096_000.0), Some(1_024_000.0)];
-    assert_eq!(values(&looking.one(), &rates), expected);
-    fake.forget_calls();
-    assert_eq!(values(&looking.one(), &rates), expected);
-    let calls = fake.calls();
-    assert!(
-        !calls
-            .iter()
-            .any(|call| call.starts_with("nvmlDeviceGetPcieThroughput")),
-        "it takes the driver 40 ms"
-    );
 }
 
 #[test]

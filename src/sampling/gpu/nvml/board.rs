@@ -15,9 +15,7 @@ use nvml_wrapper::gpm::{GpmSample, gpm_metrics_get};
 use nvml_wrapper::struct_wrappers::device::MemoryInfo;
 use nvml_wrapper::structs::device::FieldId;
 use nvml_wrapper::sys_exports::field_id::{
-    NVML_FI_DEV_MEMORY_TEMP, NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX,
-    NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, NVML_FI_DEV_PCIE_COUNT_RX_BYTES,
-    NVML_FI_DEV_PCIE_COUNT_TX_BYTES,
+    NVML_FI_DEV_MEMORY_TEMP, NVML_FI_DEV_PCIE_COUNT_RX_BYTES, NVML_FI_DEV_PCIE_COUNT_TX_BYTES,
 };
 use nvml_wrapper::{Device, Nvml};
 use std::collections::BTreeMap;
@@ -115,8 +113,9 @@ impl Board {
                 .ask("units of part", || whole.gpm_mig_sample(number))?;
             let before = self.parts_units.take().filter(|(it, _)| *it == number);
             if let (Some((_, before)), Some(sample)) = (&before, &sample) {
-                let active = active_percent(whole.nvml(), before, sample);
-                found.readings.set_if(Metric::SmActivePercent, active);
+                let wanted = [GpmMetricId::SmUtil];
+                let [active] = means(whole.nvml(), before, sample, &wanted);
+                set_active(&mut found.readings, active);
             }
             self.parts_units = sample.map(|sample| (number, sample));
         }
@@ -188,26 +187,22 @@ impl Board {
             NVML_FI_DEV_MEMORY_TEMP,
             NVML_FI_DEV_PCIE_COUNT_RX_BYTES,
             NVML_FI_DEV_PCIE_COUNT_TX_BYTES,
-            NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX,
-            NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX,
         ];
         let values = ask_fields(&mut self.asked, "fields", device, &wanted)?;
-        let [memory, receive, transmit, link_receive, link_transmit] = values;
+        let [memory, receive, transmit] = values;
         to.set_if(Metric::MemoryTemperatureCelsius, memory.map(|it| it as f64));
         let counters = [
-            (Metric::PcieReceiveBytesPerSecond, receive, 1.0),
-            (Metric::PcieTransmitBytesPerSecond, transmit, 1.0),
-            (Metric::NvlinkReceiveBytesPerSecond, link_receive, 1024.0),
-            (Metric::NvlinkTransmitBytesPerSecond, link_transmit, 1024.0),
+            (Metric::PcieReceiveBytesPerSecond, receive),
+            (Metric::PcieTransmitBytesPerSecond, transmit),
         ];
-        for (metric, count, bytes) in counters {
+        for (metric, count) in counters {
             let Some(count) = count else { continue };
             let before = self.counters.insert(metric, (now, count));
             let rate = before.and_then(|(at, before)| {
                 let seconds = now.saturating_duration_since(at).as_secs_f64();
                 // One that goes backwards began anew.
                 let more = count.checked_sub(before)?;
-                (seconds > 0.0).then(|| more as f64 * bytes / seconds)
+                (seconds > 0.0).then(|| more as f64 / seconds)
             });
             to.set_if(metric, rate);
         }
@@ -215,7 +210,8 @@ impl Board {
         Ok(())
     }
 
-    /// Newer ones tell what their units did between two looks.
+    /// Newer ones tell what their units did between two looks, and what went over all links to other GPUs. The fields that
+    /// count the latter are of one link each: the wrapper cannot ask for their sum, and a part of it is not told.
     fn units(&mut self, device: &Device<'static>, to: &mut Readings) -> Result<(), NvmlError> {
         let sample = self.asked.ask("units", || {
             if device.gpm_support()? {
@@ -225,22 +221,40 @@ impl Board {
             }
         })?;
         if let (Some(before), Some(sample)) = (&self.units, &sample) {
-            let active = active_percent(device.nvml(), before, sample);
-            to.set_if(Metric::SmActivePercent, active);
+            let wanted = [
+                GpmMetricId::SmUtil,
+                GpmMetricId::NvlinkTotalRxPerSec,
+                GpmMetricId::NvlinkTotalTxPerSec,
+            ];
+            let [active, receive, transmit] = means(device.nvml(), before, sample, &wanted);
+            set_active(to, active);
+            let bytes = |mebibytes: f64| mebibytes * 1024.0 * 1024.0;
+            to.set_if(Metric::NvlinkReceiveBytesPerSecond, receive.map(bytes));
+            to.set_if(Metric::NvlinkTransmitBytesPerSecond, transmit.map(bytes));
         }
         self.units = sample;
         Ok(())
     }
 }
 
-fn active_percent(
+/// Means of what is wanted, in its order, of the time between two samples; each where the GPU has it.
+fn means<const N: usize>(
     nvml: &'static Nvml,
     before: &GpmSample<'static>,
     now: &GpmSample<'static>,
-) -> Option<f64> {
-    let found = gpm_metrics_get(nvml, before, now, &[GpmMetricId::SmUtil]).ok()?;
-    let active = found.into_iter().next()?.ok()?.value;
-    (0.0..=100.0).contains(&active).then_some(active)
+    wanted: &[GpmMetricId; N],
+) -> [Option<f64>; N] {
+    let found = gpm_metrics_get(nvml, before, now, wanted).unwrap_or_default();
+    let mut means = [None; N];
+    for (mean, found) in means.iter_mut().zip(found) {
+        let value = found.ok().map(|it| it.value);
+        *mean = value.filter(|it| it.is_finite() && *it >= 0.0);
+    }
+    means
+}
+
+fn set_active(to: &mut Readings, percent: Option<f64>) {
+    to.set_if(Metric::SmActivePercent, percent.filter(|it| *it <= 100.0));
 }
 
 fn set_memory(to: &mut Readings, memory: &MemoryInfo) {
