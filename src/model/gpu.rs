@@ -31,7 +31,8 @@ impl fmt::Display for GpuUuid {
 pub struct GpuIdentity {
     /// Which it is.
     pub uuid: GpuUuid,
-    /// Its place among the GPUs of its driver, as its tools count; may be another one after a restart.
+    /// Its number on this host: for NVIDIA's its place as their tools count, for others one that no other GPU has. May be
+    /// another one after a restart.
     pub index: u32,
     /// Its name.
     pub name: String,

@@ -160,7 +160,7 @@ pub struct SensorView {
 pub struct GpuView {
     /// When this was measured.
     pub time: jiff::Timestamp,
-    /// Its place among the GPUs of its driver; may be another one after a restart.
+    /// Its number on this host, which no other GPU has: NVIDIA's are as its tools count; may be another one after a restart.
     pub index: u32,
     /// Its identity, which stays with the board.
     pub uuid: String,

@@ -1,14 +1,23 @@
 //! GPUs without a GPU: the real daemon on a fake driver, and jobs that are said to use it.
 
-use crate::fake_nvml::{FakeDriver, gpu};
+use crate::fake_nvml::{FakeDriver, gpu, uuid};
 use crate::harness::Host;
+use crate::trees::plant;
 use serde_json::{Value, json};
 
 /// How many messages are waited for: ten come in a second.
 const PATIENCE: u32 = 300;
 
+/// A host on a fake driver, whose daemon runs.
 fn host(fake: &FakeDriver) -> Host {
-    Host::with_config(&format!(
+    let mut host = prepared(fake);
+    host.boot();
+    host
+}
+
+/// The same, whose daemon is not started yet.
+fn prepared(fake: &FakeDriver) -> Host {
+    Host::prepare(&format!(
         "[sampling]\nnvml_library = \"{}\"\ngpu_interval = \"100ms\"\njob_interval = \"100ms\"\nwatched_interval = \"100ms\"\nidle_interval = \"100ms\"\ngpu_timeout = \"2s\"\n",
         fake.library().display()
     ))
@@ -156,4 +165,44 @@ fn an_error_of_the_driver_is_an_event() {
     fake.say(&(gpu(0) + "xid 0 79 1\n"));
     let message = events.next().unwrap();
     assert_eq!(message.data["body"]["code"], json!(79), "{message:?}");
+}
+
+#[test]
+fn gpus_of_several_makers_have_numbers_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    plant(root.path(), "intel.tree");
+    let recording = root.path().join("recording");
+    let identity = json!({"uuid": "REC-a", "index": 0, "name": "Recorded", "vendor": "amd"});
+    let frame = json!({"at_ms": 0, "gpus": [{"identity": identity, "condition": "ok", "readings": {"power.watts": 30}}]});
+    std::fs::write(&recording, frame.to_string()).unwrap();
+    let fake = FakeDriver::new(&gpu(0));
+    let mut host = prepared(&fake);
+    host.tell("STOKED_GPU_SYS", root.path().join("sys"));
+    host.tell("STOKED_GPU_PROC", root.path().join("proc"));
+    host.tell(
+        "STOKED_GPU_RECORDING",
+        format!("steps={}", recording.display()),
+    );
+    host.boot();
+    let nvidia = uuid(0);
+    // Intel's second one keeps its number, and the others get what is left.
+    let expected = [
+        nvidia.as_str(),
+        "PCI-0000:08:00.0",
+        "PCI-0000:00:02.0",
+        "REC-a",
+    ];
+    for _ in 0..2 {
+        for (number, uuid) in expected.iter().enumerate().rev() {
+            let shown = until(&host, &format!("gpu/{number}/metrics"), |_| true);
+            assert_eq!(shown["uuid"], json!(uuid), "GPU {number}");
+        }
+        let gpus = host.get("/v1/gpus");
+        let gpus = gpus["items"].as_array().unwrap().iter();
+        let listed: Vec<_> = gpus
+            .map(|it| it["uuid"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(listed, expected);
+        host.restart();
+    }
 }

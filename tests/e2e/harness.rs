@@ -28,6 +28,7 @@ pub(crate) struct Host {
     cgroup: Option<PathBuf>,
     mount: Option<PathBuf>,
     mode: &'static str,
+    variables: Vec<(&'static str, PathBuf)>,
 }
 
 /// The daemon that the harness started, and the thread that takes down what it says.
@@ -67,7 +68,13 @@ impl Host {
             cgroup: None,
             mount: None,
             mode: "--user",
+            variables: Vec::new(),
         }
+    }
+
+    /// Daemons that are started from now on find this in their environment.
+    pub(crate) fn tell(&mut self, name: &'static str, value: impl Into<PathBuf>) {
+        self.variables.push((name, value.into()));
     }
 
     /// A host whose daemon serves every user.
@@ -137,6 +144,7 @@ impl Host {
     pub(crate) fn try_boot(&mut self) -> Result<(), String> {
         let mut child = self
             .command(env!("CARGO_BIN_EXE_stoked"))
+            .envs(self.variables.iter().cloned())
             .arg(self.mode)
             .arg("--config")
             .arg(self.root().join("config/stoked/stoked.toml"))

@@ -36,5 +36,7 @@ mod streams;
 mod system;
 mod terminal;
 mod then;
+#[path = "../fixtures/gpu/trees.rs"]
+mod trees;
 mod usage;
 mod watching;

@@ -9,3 +9,5 @@ mod nvml;
 mod others;
 mod sleep;
 mod traffic;
+#[path = "../fixtures/gpu/trees.rs"]
+mod trees;

@@ -3,35 +3,14 @@
 use crate::eyes::{Daemon, WITHIN_MS};
 use crate::fake_nvml::{FakeDriver, gpu};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use crate::trees::plant;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use stoked::model::gpu::GpuCondition;
 use stoked::model::metric::Metric;
 use stoked::sampling::gpu::Kind;
 use stoked::sampling::gpu::eyes::Places;
 use stoked::sampling::gpu::probe;
-
-/// Lays a recorded tree down below a directory.
-fn plant(root: &Path, name: &str) {
-    let recorded = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/gpu")
-        .join(name);
-    let text = fs::read_to_string(recorded).unwrap();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (path, content) = line
-            .split_once(" = ")
-            .or_else(|| line.split_once(" -> "))
-            .unwrap();
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        if line.contains(" -> ") {
-            symlink(content, path).unwrap();
-        } else {
-            fs::write(path, content.replace("\\n", "\n").replace("\\t", "\t")).unwrap();
-        }
-    }
-}
 
 fn places(root: &Path, nvml_library: Option<PathBuf>) -> Places {
     Places {

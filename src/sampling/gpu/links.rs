@@ -1,5 +1,7 @@
 //! All sources of GPUs that a host has, each behind its link.
 
+mod numbers;
+
 use crate::model::gpu::Xid;
 use crate::model::time::Stamp;
 use crate::sampling::GpuAnswer;
@@ -7,6 +9,7 @@ use crate::sampling::gpu::Kind;
 use crate::sampling::gpu::eyes::Places;
 use crate::sampling::gpu::link::{GpuLink, Wake};
 use crate::sampling::gpu::probe;
+use numbers::Numbers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -58,6 +61,7 @@ pub struct GpuLinks {
     places: Places,
     wake: Wake,
     links: BTreeMap<Kind, GpuLink>,
+    numbers: Numbers,
     next_source: u32,
     probed_ms: Option<u64>,
     gone: Vec<u32>,
@@ -80,6 +84,7 @@ impl GpuLinks {
             places,
             wake,
             links: BTreeMap::new(),
+            numbers: Numbers::default(),
             next_source: 0,
             probed_ms: None,
             gone: Vec::new(),
@@ -99,7 +104,8 @@ impl GpuLinks {
             .count()
     }
 
-    /// What they answered, once.
+    /// What they answered, once, with numbers that are unique on this host. Which are left for a source depends on those
+    /// before it: what it answers waits for their first word.
     pub fn answers(&mut self, now: Stamp) -> Vec<GpuAnswer> {
         let gone = self.gone.drain(..).map(|source| GpuAnswer {
             source,
@@ -107,7 +113,14 @@ impl GpuLinks {
             gpus: Vec::new(),
         });
         let mut answers: Vec<GpuAnswer> = gone.collect();
-        answers.extend(self.links.values_mut().filter_map(|link| link.take(now)));
+        for (kind, link) in &mut self.links {
+            if let Some(mut answer) = link.take(now) {
+                self.numbers.number(kind, &mut answer.gpus);
+                answers.push(answer);
+            } else if !self.numbers.has_heard(kind) && link.trouble().is_none() {
+                break;
+            }
+        }
         answers
     }
 
