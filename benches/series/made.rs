@@ -330,6 +330,7 @@ fn state(at: Stamp, index: usize, readings: Readings) -> GpuState {
             readings,
             processes: Vec::new(),
             sees_all_processes: true,
+            tells_xids: false,
         },
         holders: Vec::new(),
         since_ms: 0,

@@ -125,7 +125,7 @@ pub(crate) fn record(path: &Path, passes: u64) {
             } else {
                 let (attempt, ended) = std::mem::replace(&mut running[place], now);
                 drop(ended);
-                jobs.forget(attempt, &mut table);
+                jobs.forget(attempt, Stamp::default(), &mut table);
             }
         }
         let due = began + Duration::from_secs(number);

@@ -142,6 +142,7 @@ impl Parts {
             Arc::clone(&owners),
         );
         let looking = links::Settings::of_process(&settings.sampling.nvml_library);
+        let pids = looking.pids;
         let senses = |waker: Waker| {
             let gpus = GpuLinks::new(looking, Arc::new(move || waker.wake()));
             HostSenses::new(&Roots::default(), gpus, clock::now)
@@ -192,6 +193,7 @@ impl Parts {
             desk: desk.clone(),
             reader: store.reader(),
             sampler: sampler.clone(),
+            pids,
             samples: samples.clone(),
             state: dirs.state.clone(),
         };

@@ -224,6 +224,7 @@ impl Adapters {
         let present = job.attempt.as_ref().filter(|it| it.id == attempt);
         let progress = present.and_then(|it| it.progress.as_ref());
         let traces = Traces {
+            dir: context.attempts.join(attempt.to_string()),
             log_dir: context.log_dir(attempt),
             progress_file: context.progress_file(attempt, job),
             is_named: job.spec.progress_file.is_some(),

@@ -22,8 +22,8 @@ use crate::model::progress::{Counting, Observation, Source};
 use crate::model::time::Stamp;
 use crate::progress::notify;
 use crate::progress::open_files::{self, Scope};
-use crate::sampling::{self, Watch};
-use crate::supervise::Report;
+use crate::sampling::{self, Token, Watch};
+use crate::supervise::{self, Report};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,6 +52,8 @@ const IN_A_CGROUP: &str = "cgroup";
 /// Where the traces of an attempt are.
 #[derive(Clone, Debug)]
 pub(super) struct Traces {
+    /// Its directory.
+    pub dir: PathBuf,
     /// Its logs.
     pub log_dir: PathBuf,
     /// The file it may write its progress to.
@@ -292,11 +294,18 @@ impl Feeds {
     /// Has it sampled what the attempt uses.
     async fn sample(&self, watched: &Watched) {
         let age_ms = clock::now().since_ms(watched.started);
+        let dir = watched.traces.dir.clone();
+        let read = tokio::task::spawn_blocking(move || supervise::token(&dir)).await;
+        let token = read.ok().flatten().map(|secret| Token {
+            secret,
+            uid: watched.traces.uid,
+        });
         let sampled = sampling::Watched {
             watch: Watch {
                 attempt: watched.attempt,
                 main: Some(watched.main),
                 cgroup: watched.traces.cgroup.clone(),
+                token,
                 is_adopted: age_ms >= ADOPTED_MS,
                 ..Watch::default()
             },

@@ -5,6 +5,7 @@ use crate::daemon::adapters::Shelf;
 use crate::daemon::launch::Launcher;
 use crate::logs::watch::Watcher;
 use crate::sampling::Sampler;
+use crate::sampling::gpu::pids::PidSpace;
 use crate::store::{Condition, Reader, Samples};
 use crate::supervise::{Containing, Supervisor};
 use crate::wire::service::{ComponentView, Health};
@@ -15,6 +16,9 @@ use tokio::sync::watch;
 
 /// Sampling that is later than this hangs; what may hang is waited for less long, milliseconds.
 const MOST_LATE_MS: u64 = 30_000;
+
+/// Said where jobs and processes at GPUs cannot be matched.
+const OUTER_PIDS: &str = "; which jobs use those of NVIDIA is not known: the daemon is in a pid namespace of its own, and their driver tells processes by their ids outside of it (run it in that of the host, in a container with --pid=host)";
 
 /// Everything that is looked at.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(super) struct Vitals {
     pub reader: Reader,
     /// Who measures.
     pub sampler: Sampler,
+    /// Which processes drivers of GPUs speak of.
+    pub pids: PidSpace,
     /// What is measured, as it is stored.
     pub samples: Samples,
     /// Where everything is kept.
@@ -82,11 +88,15 @@ impl Vitals {
         }
         let newest = self.sampler.newest();
         if newest.troubles.is_empty() {
-            let message = format!(
+            let mut message = format!(
                 "measured: the host, attempts: {}, GPUs: {}",
                 newest.jobs.len(),
                 newest.gpus.len()
             );
+            let mut makers = newest.gpus.iter().map(|gpu| &gpu.sample.identity.vendor);
+            if self.pids == PidSpace::Inner && makers.any(|it| it == "nvidia") {
+                message += OUTER_PIDS;
+            }
             return named(Health::Healthy, message);
         }
         let troubles = newest.troubles.iter();

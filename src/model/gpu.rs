@@ -93,6 +93,9 @@ pub struct GpuSample {
     /// Whether these are all of them, so that one who is alone among them is alone on the GPU.
     #[serde(default = "yes")]
     pub sees_all_processes: bool,
+    /// Whether errors of its driver (Xids) would be heard of.
+    #[serde(default)]
+    pub tells_xids: bool,
 }
 
 impl GpuSample {
@@ -105,6 +108,7 @@ impl GpuSample {
             readings: Readings::default(),
             processes: Vec::new(),
             sees_all_processes: true,
+            tells_xids: false,
         }
     }
 }

@@ -74,9 +74,9 @@ impl Jobs {
     }
 
     /// The attempt is over.
-    pub fn forget(&mut self, attempt: AttemptId, processes: &mut Processes) {
+    pub fn forget(&mut self, attempt: AttemptId, at: Stamp, processes: &mut Processes) {
         self.readers.remove(&attempt);
-        processes.forget(attempt);
+        processes.forget(attempt, at);
     }
 
     /// Which are watched.

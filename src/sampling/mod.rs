@@ -32,7 +32,7 @@ use std::time::Duration;
 
 pub use crate::contain::fields;
 pub use observatory::Rules;
-pub use processes::Watch;
+pub use processes::{Token, Watch};
 
 /// What is known of an attempt that is to be sampled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct GpuAnswer {
     pub at: Stamp,
     /// Every GPU there is, also those that do not answer.
     pub gpus: Vec<GpuSample>,
+    /// Their processes are told by ids of another namespace, which mean something else here.
+    pub has_outer_pids: bool,
 }
 
 /// Reads what is measured. Every call may take milliseconds and none may wait for a device that does not answer.
@@ -91,6 +93,9 @@ pub trait Senses: Send + 'static {
 
     /// Whose a process is.
     fn holder(&mut self, pid: u32) -> Holder;
+
+    /// Whose a process is, or was a moment ago, that a driver told of.
+    fn culprit(&mut self, pid: u32, at: Stamp) -> Holder;
 
     /// Names of the users that are met, as far as they are known.
     fn users(&mut self) -> Arc<BTreeMap<u32, Arc<str>>>;

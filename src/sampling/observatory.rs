@@ -8,7 +8,7 @@ use crate::model::cadence::{Pace, Situation, Source, next_due_ms};
 use crate::model::gpu::{GpuCondition, GpuFault, GpuUuid, ShareQuality, Xid};
 use crate::model::id::AttemptId;
 use crate::model::metric::Metric;
-use crate::model::sample::{GpuState, HostSample, JobSample, Pass, Snapshot};
+use crate::model::sample::{GpuState, Holder, HostSample, JobSample, Pass, Snapshot};
 use crate::model::tally::Ledger;
 use crate::model::time::Stamp;
 use crate::sampling::{Found, GpuAnswer, Senses, Watched, lock};
@@ -193,7 +193,7 @@ impl<S: Senses> Observatory<S> {
             self.take(answer, ledger);
         }
         for xid in self.senses.xids() {
-            found.push(Found::Fault(self.fault(xid)));
+            found.push(Found::Fault(self.fault(xid, now)));
         }
         let is_ripe =
             |pending: &mut Pending| pending.awaited == 0 || now.boot_ms >= pending.until_ms;
@@ -213,14 +213,14 @@ impl<S: Senses> Observatory<S> {
     }
 
     /// Counts an error, and finds out whose it was.
-    fn fault(&mut self, xid: Xid) -> GpuFault {
+    fn fault(&mut self, xid: Xid, now: Stamp) -> GpuFault {
         if let Some(uuid) = &xid.uuid {
             *self.xids.entry(uuid.clone()).or_default() += 1;
         }
         let mut gpus = self.snapshot.gpus.iter().map(|gpu| &gpu.sample.identity);
         let index = gpus.find(|gpu| Some(&gpu.uuid) == xid.uuid.as_ref());
         let index = index.map(|gpu| gpu.index);
-        let holder = xid.pid.map(|pid| self.senses.holder(pid));
+        let holder = xid.pid.map(|pid| self.senses.culprit(pid, now));
         GpuFault {
             attempt: holder.and_then(|holder| holder.attempt()),
             index,
@@ -309,7 +309,12 @@ impl<S: Senses> Observatory<S> {
 
     /// Takes what GPUs answered: into the pass that waits for it, or else into the next one.
     fn take(&mut self, answer: GpuAnswer, ledger: &Mutex<Ledger>) {
-        let GpuAnswer { source, at, gpus } = answer;
+        let GpuAnswer {
+            source,
+            at,
+            gpus,
+            has_outer_pids,
+        } = answer;
         let present: BTreeSet<GpuUuid> = gpus.iter().map(|it| it.identity.uuid.clone()).collect();
         let is_gone = |(of, uuid): &(u32, GpuUuid)| *of == source && !present.contains(uuid);
         for ((_, uuid), _) in self.gpus.extract_if(.., |key, _| is_gone(key)) {
@@ -319,11 +324,22 @@ impl<S: Senses> Observatory<S> {
         for mut sample in gpus {
             let uuid = sample.identity.uuid.clone();
             let pids = sample.processes.iter().map(|process| process.pid);
-            let holders: Vec<_> = pids.map(|pid| self.senses.holder(pid)).collect();
+            let holders = pids.map(|pid| {
+                if has_outer_pids {
+                    Holder::Unknown
+                } else {
+                    self.senses.holder(pid)
+                }
+            });
+            let holders: Vec<_> = holders.collect();
             if sample.condition == GpuCondition::Ok {
                 lock(ledger).look(at, &sample, &holders);
             } else {
                 lock(ledger).lose(&uuid);
+            }
+            // Who counts must see the count before the first of them.
+            if sample.tells_xids && !self.xids.contains_key(&uuid) {
+                self.xids.insert(uuid.clone(), 0);
             }
             if let Some(count) = self.xids.get(&uuid) {
                 sample.readings.set(Metric::Xids, *count as f64);

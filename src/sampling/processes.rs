@@ -6,6 +6,7 @@
 pub mod stat;
 
 mod clock;
+mod ended;
 mod listing;
 mod owner;
 
@@ -22,11 +23,12 @@ use crate::model::time::Stamp;
 use crate::sampling::files::{Descriptors, Files, Missing, Roots};
 
 use clock::Clocks;
+use ended::Ended;
 use listing::{Listed, Listing};
 use owner::{Owner, Owners};
 use stat::{Name, Stat};
 
-pub use owner::Watch;
+pub use owner::{Token, Watch};
 
 /// A process as the last pass found it.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ pub struct Processes {
     listing: Listing,
     clocks: Clocks,
     owners: Owners,
+    ended: Ended,
     /// In the order of their ids.
     table: Vec<Process>,
     listed: Vec<Listed>,
@@ -89,6 +92,7 @@ impl Processes {
             listing: Listing::new(&roots.proc),
             clocks: Clocks::new(roots),
             owners: Owners::default(),
+            ended: Ended::default(),
             table: Vec::new(),
             listed: Vec::new(),
             members: Vec::new(),
@@ -126,10 +130,11 @@ impl Processes {
     }
 
     /// The attempt is over.
-    pub fn forget(&mut self, attempt: AttemptId) {
+    pub fn forget(&mut self, attempt: AttemptId, at: Stamp) {
         self.owners.forget(attempt);
         for process in &mut self.table {
             if process.owner.attempt() == Some(attempt) {
+                self.ended.note(process, at);
                 process.owner = Owner::Foreign;
             }
         }
@@ -144,10 +149,13 @@ impl Processes {
         let mut before = std::mem::take(&mut self.table).into_iter().peekable();
         let mut table = Vec::with_capacity(listed.len() + 16);
         for one in &listed {
-            while before.next_if(|it| it.pid < one.pid).is_some() {}
+            while let Some(gone) = before.next_if(|it| it.pid < one.pid) {
+                self.ended.note(&gone, at);
+            }
             let known = before.next_if(|it| it.pid == one.pid);
-            table.extend(self.look(*one, known));
+            table.extend(self.look(*one, known, at));
         }
+        before.for_each(|gone| self.ended.note(&gone, at));
         self.table = table;
         self.listed = listed;
         self.resolve();
@@ -155,20 +163,26 @@ impl Processes {
     }
 
     /// A look at one process.
-    fn look(&mut self, listed: Listed, known: Option<Process>) -> Option<Process> {
+    fn look(&mut self, listed: Listed, known: Option<Process>, at: Stamp) -> Option<Process> {
         let now = self.clocks.read(listed.pid, &mut self.files);
         let same = known.as_ref().zip(now.as_ref().ok());
         let same = same.is_some_and(|(known, cpu_ns)| *cpu_ns >= known.cpu_ns);
         let mut process = match known {
             Some(known) if same && known.inode == listed.inode => known,
             known => {
-                let new = self.first_look(listed, &now)?;
-                match known.filter(|it| same && it.start == new.start && it.start > 0) {
-                    Some(known) => Process {
+                let new = self.first_look(listed, &now);
+                let is_it = |known: &Process, new: &Process| {
+                    same && known.start == new.start && known.start > 0
+                };
+                match (known, new) {
+                    (Some(known), Some(new)) if is_it(&known, &new) => Process {
                         inode: new.inode,
                         ..known
                     },
-                    None => return Some(new),
+                    (known, new) => {
+                        known.iter().for_each(|gone| self.ended.note(gone, at));
+                        return new;
+                    }
                 }
             }
         };
@@ -328,6 +342,15 @@ impl Processes {
             })
         });
         told.collect()
+    }
+
+    /// Whose a process is, or was a moment ago, for what is told when it may be over.
+    pub fn holder_lately(&mut self, pid: u32, now: Stamp) -> Holder {
+        let present = self.place(pid).map(|place| self.table[place].start);
+        match self.ended.whose(pid, now) {
+            Some((start, attempt)) if present.is_none_or(|it| it == start) => Holder::Job(attempt),
+            Some(_) | None => self.holder(pid),
+        }
     }
 
     /// Whose a process is, for one that uses a GPU.

@@ -7,6 +7,7 @@ use crate::model::sample::{Holder, HostSample, JobSample};
 use crate::model::time::Stamp;
 use crate::sampling::files::Roots;
 use crate::sampling::gpu::links::GpuLinks;
+use crate::sampling::gpu::pids::PidSpace;
 use crate::sampling::host::{self, HostReader};
 use crate::sampling::jobs::Jobs;
 use crate::sampling::names::{Names, Users};
@@ -53,7 +54,7 @@ impl Senses for HostSenses {
     }
 
     fn forget(&mut self, attempt: AttemptId) {
-        self.jobs.forget(attempt, &mut self.processes);
+        self.jobs.forget(attempt, (self.now)(), &mut self.processes);
     }
 
     fn tune(&mut self, rules: &Rules) {
@@ -111,6 +112,13 @@ impl Senses for HostSenses {
             self.names.meet(*uid);
         }
         holder
+    }
+
+    fn culprit(&mut self, pid: u32, at: Stamp) -> Holder {
+        match self.gpus.pids() {
+            PidSpace::Outermost => self.processes.holder_lately(pid, at),
+            PidSpace::Inner => Holder::Unknown,
+        }
     }
 
     fn users(&mut self) -> Arc<Users> {

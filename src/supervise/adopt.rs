@@ -173,6 +173,13 @@ pub(super) fn read_claim(dir: &Path) -> Option<Claim> {
     serde_json::from_slice(&std::fs::read(dir.join(CLAIM)).ok()?).ok()
 }
 
+/// The secret in the environment of an attempt's processes, as its claim has it.
+#[must_use]
+pub fn token(dir: &Path) -> Option<String> {
+    let token = read_claim(dir)?.token;
+    (!token.is_empty()).then_some(token)
+}
+
 /// The exit record of an attempt. A torn one, after a power failure, is none.
 fn exit_record(dir: &Path) -> Option<ExitRecord> {
     serde_json::from_slice(&std::fs::read(dir.join("exit.json")).ok()?).ok()

@@ -8,7 +8,7 @@ mod launch;
 mod leftovers;
 mod link;
 
-pub use adopt::{Stray, strays};
+pub use adopt::{Stray, strays, token};
 pub use launch::{LaunchContext, Meta, record};
 pub use leftovers::dismiss;
 

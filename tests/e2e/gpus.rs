@@ -9,22 +9,25 @@ use serde_json::{Value, json};
 const PATIENCE: u32 = 300;
 
 /// A host on a fake driver, whose daemon runs.
-fn host(fake: &FakeDriver) -> Host {
+pub(crate) fn host(fake: &FakeDriver) -> Host {
     let mut host = prepared(fake);
     host.boot();
     host
 }
 
 /// The same, whose daemon is not started yet.
-fn prepared(fake: &FakeDriver) -> Host {
-    Host::prepare(&format!(
+pub(crate) fn prepared(fake: &FakeDriver) -> Host {
+    let mut host = Host::prepare(&format!(
         "[sampling]\nnvml_library = \"{}\"\ngpu_interval = \"100ms\"\njob_interval = \"100ms\"\nwatched_interval = \"100ms\"\nidle_interval = \"100ms\"\ngpu_timeout = \"2s\"\n",
         fake.library().display()
-    ))
+    ));
+    // The fake driver tells processes as they are counted here, wherever that is.
+    host.tell("STOKED_GPU_PIDS", "outermost");
+    host
 }
 
 /// The first message of a channel that is as wanted.
-fn until(host: &Host, channel: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(host: &Host, channel: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
     let mut events = host.events(&format!("channel={channel}"));
     let mut newest = Value::Null;
     for _ in 0..PATIENCE {

@@ -17,6 +17,7 @@ mod ends;
 mod fake_nvml;
 mod flows;
 mod gate;
+mod gpu_owners;
 mod gpus;
 mod harness;
 mod heard;

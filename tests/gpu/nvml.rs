@@ -32,6 +32,8 @@ impl Looking {
             sys: sys.clone(),
             known: Vec::new(),
             rested,
+            sees_all: true,
+            reads_log: false,
             tell: Arc::new(move |xid| sender.lock().unwrap().send(xid).unwrap()),
             looks: Box::new(|_| {}),
         });
@@ -423,4 +425,15 @@ fn errors_of_the_driver_are_heard_while_it_is_open() {
     let xid = looking.xids.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!((xid.code, xid.uuid.unwrap().to_string()), (79, uuid(0)));
     assert_eq!(xid.pci_bus_id.as_deref(), Some("0000:60:00.0"));
+}
+
+#[test]
+fn a_gpu_says_whether_errors_of_its_driver_would_be_told() {
+    let fake = FakeDriver::new(&(gpu(0) + &gpu(1) + "gpu 1 events 1\n"));
+    let told: Vec<_> = Looking::at(&fake)
+        .all()
+        .iter()
+        .map(|it| it.tells_xids)
+        .collect();
+    assert_eq!(told, [true, false]);
 }

@@ -10,6 +10,7 @@ use stoked::model::gpu::GpuCondition;
 use stoked::model::metric::Metric;
 use stoked::sampling::gpu::Kind;
 use stoked::sampling::gpu::eyes::Places;
+use stoked::sampling::gpu::pids::PidSpace;
 use stoked::sampling::gpu::probe;
 
 fn places(root: &Path, nvml_library: Option<PathBuf>) -> Places {
@@ -18,6 +19,7 @@ fn places(root: &Path, nvml_library: Option<PathBuf>) -> Places {
         sys: root.join("sys"),
         proc: root.join("proc"),
         kernel_log: root.join("none"),
+        pids: PidSpace::Outermost,
     }
 }
 

@@ -52,6 +52,7 @@ fn gpu(job: u64) -> GpuState {
                 process(9, None, None),
             ],
             sees_all_processes: true,
+            tells_xids: false,
         },
         holders: vec![
             Holder::Job(attempt_id(job, 1)),

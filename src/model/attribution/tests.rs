@@ -46,6 +46,7 @@ fn gpu(processes: Vec<GpuProcess>, sees_all_processes: bool) -> GpuSample {
         readings: Readings::from_iter([(Metric::UtilizationPercent, 80.0)]),
         processes,
         sees_all_processes,
+        tells_xids: false,
     }
 }
 

@@ -43,6 +43,7 @@ fn gpu(uuid: &str, readings: &[(Metric, f64)], jobs: &[(u64, f64)]) -> (GpuSampl
         readings: readings.iter().copied().collect(),
         processes: processes.collect(),
         sees_all_processes: true,
+        tells_xids: false,
     };
     let holders = jobs.iter().map(|(job, _)| Holder::Job(attempt(*job)));
     (sample, holders.collect())

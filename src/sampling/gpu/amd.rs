@@ -6,6 +6,7 @@ use crate::model::gpu::{
 use crate::model::metric::{Metric, Readings};
 use crate::sampling::gpu::cards::{Card, cards, read, read_number};
 use crate::sampling::gpu::drm::{Client, Scan};
+use crate::sampling::gpu::pids::PidSpace;
 use crate::sampling::gpu::{GpuError, GpuSource, Looked, kfd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,6 +19,7 @@ pub const AMD: u64 = 0x1002;
 pub struct AmdSource {
     sys: PathBuf,
     scan: Scan,
+    pids: PidSpace,
 }
 
 impl AmdSource {
@@ -27,7 +29,14 @@ impl AmdSource {
         Self {
             sys,
             scan: Scan::new(proc, sees_all),
+            pids: PidSpace::Outermost,
         }
+    }
+
+    /// Which processes the door for computing speaks of: ids that mean something else here are left out.
+    #[must_use]
+    pub fn with_pids(self, pids: PidSpace) -> Self {
+        Self { pids, ..self }
     }
 
     fn look(&self, card: &Card, index: u32, clients: &[Client]) -> GpuSample {
@@ -37,6 +46,7 @@ impl AmdSource {
             readings: Readings::default(),
             processes: Vec::new(),
             sees_all_processes: self.scan.sees_all,
+            tells_xids: false,
         };
         if card.is_asleep() {
             return sample;
@@ -53,8 +63,11 @@ impl AmdSource {
             for process in &mut sample.processes {
                 process.utilization_percent = None;
             }
+            let is_here = self.pids == PidSpace::Outermost;
             let listed = |pid: u32| clients.iter().any(|client| client.pid == pid);
-            let others = computing.into_iter().filter(|it| !listed(it.pid));
+            let others = computing
+                .into_iter()
+                .filter(|it| is_here && !listed(it.pid));
             sample.processes.extend(others);
         }
         sample

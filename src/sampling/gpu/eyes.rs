@@ -12,6 +12,7 @@ use crate::sampling::gpu::amd::AmdSource;
 use crate::sampling::gpu::intel::IntelSource;
 use crate::sampling::gpu::kernel_log::{KERNEL_LOG, KernelLog};
 use crate::sampling::gpu::nvml::{NvmlSource, Options};
+use crate::sampling::gpu::pids::PidSpace;
 use crate::sampling::gpu::replay::{Replay, Speed};
 use crate::sampling::gpu::talk::{LogPlace, Reply, Request, Spot};
 use crate::sampling::gpu::watch::wall_ms;
@@ -37,10 +38,13 @@ pub struct Places {
     pub proc: PathBuf,
     /// Where the kernel gives its log.
     pub kernel_log: PathBuf,
+    /// Which processes drivers speak of.
+    pub pids: PidSpace,
 }
 
 impl Places {
-    /// As the environment says: `STOKED_NVML_LIBRARY`, `STOKED_GPU_SYS`, `STOKED_GPU_PROC`, `STOKED_KERNEL_LOG`.
+    /// As the environment says: `STOKED_NVML_LIBRARY`, `STOKED_GPU_SYS`, `STOKED_GPU_PROC`, `STOKED_KERNEL_LOG`,
+    /// `STOKED_GPU_PIDS`.
     #[must_use]
     pub fn of_environment(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         let place = |name: &str| {
@@ -52,6 +56,7 @@ impl Places {
             sys: place("STOKED_GPU_SYS").unwrap_or_else(|| "/sys".into()),
             proc: place("STOKED_GPU_PROC").unwrap_or_else(|| "/proc".into()),
             kernel_log: place("STOKED_KERNEL_LOG").unwrap_or_else(|| KERNEL_LOG.into()),
+            pids: PidSpace::of_process(variable("STOKED_GPU_PIDS").as_deref()),
         }
     }
 }
@@ -140,13 +145,14 @@ fn look(kind: &Kind, places: &Places, inbox: &Receiver<Request>, mouth: &Mouth) 
         };
         let looked = match &mut source {
             Some(source) => look_without(source.as_mut(), without),
-            None => match open(kind, places, std::mem::take(&mut known), rested, mouth) {
-                Ok(opened) => {
-                    if *kind == Kind::Nvml {
-                        follow_log(&places.kernel_log, log, mouth.clone());
-                    }
-                    look_without(source.insert(opened).as_mut(), without)
-                }
+            None => match open(
+                kind,
+                places,
+                (std::mem::take(&mut known), rested),
+                log,
+                mouth,
+            ) {
+                Ok(opened) => look_without(source.insert(opened).as_mut(), without),
                 Err(error) => Err(error),
             },
         };
@@ -180,11 +186,12 @@ fn look_without(source: &mut dyn GpuSource, without: Vec<Spot>) -> Result<Looked
 fn open(
     kind: &Kind,
     places: &Places,
-    known: Vec<GpuIdentity>,
-    rested: bool,
+    (known, rested): (Vec<GpuIdentity>, bool),
+    log: LogPlace,
     mouth: &Mouth,
 ) -> Result<Box<dyn GpuSource>, GpuError> {
-    let sees_all = rustix::process::geteuid().is_root();
+    let is_outermost = places.pids == PidSpace::Outermost;
+    let sees_all = is_outermost && rustix::process::geteuid().is_root();
     let (sys, proc) = (places.sys.clone(), places.proc.clone());
     Ok(match kind {
         Kind::Nvml => {
@@ -194,21 +201,26 @@ fn open(
                 sys,
                 known,
                 rested,
+                sees_all: is_outermost,
+                reads_log: follow_log(&places.kernel_log, log, mouth.clone()),
                 tell: Arc::new(move |xid: Xid| mouth.say(&Reply::Xid { xid, record: None })),
                 looks: Box::new(move |spot| looks.say(&Reply::Looks(spot))),
             }))
         }
-        Kind::Amd => Box::new(AmdSource::new(sys, proc, sees_all)),
+        Kind::Amd => {
+            let source = AmdSource::new(sys, proc, sees_all);
+            Box::new(source.with_pids(places.pids))
+        }
         Kind::Intel => Box::new(IntelSource::new(sys, proc, sees_all)),
         Kind::Replay(path) => Box::new(Replay::open(path, Speed::Own)?),
         Kind::Steps(path) => Box::new(Replay::open(path, Speed::Asked)?),
     })
 }
 
-/// Tells of errors in the kernel's log, where it may be read. The thread ends with the process.
-fn follow_log(path: &Path, from: LogPlace, mouth: Mouth) {
+/// Tells of errors in the kernel's log, where it may be read, and says whether it may. The thread ends with the process.
+fn follow_log(path: &Path, from: LogPlace, mouth: Mouth) -> bool {
     let Ok(log) = KernelLog::open(path, from) else {
-        return;
+        return false;
     };
     mouth.say(&Reply::Log {
         record: log.newest(),
@@ -216,7 +228,7 @@ fn follow_log(path: &Path, from: LogPlace, mouth: Mouth) {
     let thread = Builder::new()
         .name("kernel log".to_owned())
         .stack_size(128 * 1024);
-    let _thread = thread.spawn(move || {
+    let thread = thread.spawn(move || {
         log.follow(wall_ms, |record, xid| {
             mouth.say(&Reply::Xid {
                 xid,
@@ -224,4 +236,5 @@ fn follow_log(path: &Path, from: LogPlace, mouth: Mouth) {
             });
         });
     });
+    thread.is_ok()
 }

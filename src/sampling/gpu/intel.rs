@@ -44,6 +44,7 @@ impl IntelSource {
             readings: Readings::default(),
             processes: Vec::new(),
             sees_all_processes: self.scan.sees_all,
+            tells_xids: false,
         };
         if card.is_asleep() {
             return sample;

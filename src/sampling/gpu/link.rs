@@ -407,6 +407,7 @@ impl GpuLink {
             source: self.source,
             at: self.asked_at,
             gpus,
+            has_outer_pids: false,
         });
     }
 

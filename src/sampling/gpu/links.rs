@@ -8,6 +8,7 @@ use crate::sampling::GpuAnswer;
 use crate::sampling::gpu::Kind;
 use crate::sampling::gpu::eyes::Places;
 use crate::sampling::gpu::link::{GpuLink, Wake};
+use crate::sampling::gpu::pids::PidSpace;
 use crate::sampling::gpu::probe;
 use numbers::Numbers;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub nvml_library: Option<PathBuf>,
     /// A recording to be played as well.
     pub recording: Option<Kind>,
+    /// Which processes drivers speak of.
+    pub pids: PidSpace,
 }
 
 impl Settings {
@@ -43,7 +46,11 @@ impl Settings {
     /// recording (`replay=FILE`, or `steps=FILE`).
     #[must_use]
     pub fn of_process(nvml_library: &str) -> Self {
-        let library = Places::of_environment(|name| std::env::var_os(name)).nvml_library;
+        let Places {
+            nvml_library: library,
+            pids,
+            ..
+        } = Places::of_environment(|name| std::env::var_os(name));
         let named = Some(nvml_library).filter(|it| !it.is_empty());
         let recording = std::env::var("STOKED_GPU_RECORDING").ok();
         Self {
@@ -51,6 +58,7 @@ impl Settings {
             program: "/proc/self/exe".into(),
             nvml_library: library.or(named.map(PathBuf::from)),
             recording: recording.and_then(|it| it.parse().ok()),
+            pids,
         }
     }
 }
@@ -111,17 +119,26 @@ impl GpuLinks {
             source,
             at: now,
             gpus: Vec::new(),
+            has_outer_pids: false,
         });
         let mut answers: Vec<GpuAnswer> = gone.collect();
+        let pids = self.pids();
         for (kind, link) in &mut self.links {
             if let Some(mut answer) = link.take(now) {
                 self.numbers.number(kind, &mut answer.gpus);
+                answer.has_outer_pids = *kind == Kind::Nvml && pids == PidSpace::Inner;
                 answers.push(answer);
             } else if !self.numbers.has_heard(kind) && link.trouble().is_none() {
                 break;
             }
         }
         answers
+    }
+
+    /// Which processes NVIDIA's driver and the kernel's log speak of.
+    #[must_use]
+    pub fn pids(&self) -> PidSpace {
+        self.settings.pids
     }
 
     /// Errors that drivers told of, once.

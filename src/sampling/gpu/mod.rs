@@ -14,6 +14,7 @@ pub mod kfd;
 pub mod link;
 pub mod links;
 pub mod nvml;
+pub mod pids;
 pub mod probe;
 pub mod replay;
 pub mod talk;

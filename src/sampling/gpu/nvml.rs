@@ -42,6 +42,10 @@ pub struct Options {
     pub known: Vec<GpuIdentity>,
     /// The process before ended so that GPUs could fall asleep.
     pub rested: bool,
+    /// Whether the processes that the library lists are all there are to this process, too.
+    pub sees_all: bool,
+    /// Whether the kernel's log is read for errors.
+    pub reads_log: bool,
     /// Takes errors.
     pub tell: Teller,
     /// Told which GPU is asked next, which may not return.
@@ -59,6 +63,8 @@ pub struct NvmlSource {
     boards: BTreeMap<GpuUuid, Board>,
     known: BTreeMap<GpuUuid, GpuIdentity>,
     rest: Rest,
+    sees_all: bool,
+    reads_log: bool,
 }
 
 impl NvmlSource {
@@ -76,6 +82,8 @@ impl NvmlSource {
             boards: BTreeMap::new(),
             known: known.map(|it| (it.uuid.clone(), it)).collect(),
             rest: Rest::new(options.sys, options.rested),
+            sees_all: options.sees_all,
+            reads_log: options.reads_log,
         }
     }
 
@@ -120,9 +128,9 @@ impl NvmlSource {
         let uuid = GpuUuid(device.uuid()?.into());
         if !self.boards.contains_key(&uuid) {
             let identity = self.identify(device, &uuid, listed_index)?;
-            faults::listen(device, &identity, &self.tell);
+            let tells_xids = faults::listen(device, &identity, &self.tell) || self.reads_log;
             self.known.insert(uuid.clone(), identity);
-            self.boards.insert(uuid.clone(), Board::default());
+            self.boards.insert(uuid.clone(), Board::new(tells_xids));
         }
         if let (Some(known), Some(index)) = (self.known.get_mut(&uuid), listed_index) {
             known.index = index;
@@ -133,7 +141,11 @@ impl NvmlSource {
         let parts = board::parts(device);
         let board = self.boards.entry(uuid).or_default();
         let found = board.look(device, parts.is_some(), Instant::now())?;
-        let mut samples = vec![sample(identity.clone(), found)];
+        let tells_xids = board.tells_xids;
+        let mut samples = vec![GpuSample {
+            tells_xids,
+            ..self.sample_of(identity.clone(), found)
+        }];
         for part in parts.into_iter().flatten() {
             // A part that was just taken away is none.
             if let Ok(found) = self.look_at_part(device, &part, &identity, *next_part) {
@@ -161,7 +173,16 @@ impl NvmlSource {
         };
         let board = self.boards.entry(uuid).or_default();
         let found = board.look_at_part(device, part)?;
-        Ok(sample(identity, found))
+        Ok(self.sample_of(identity, found))
+    }
+
+    fn sample_of(&self, identity: GpuIdentity, found: Found) -> GpuSample {
+        GpuSample {
+            readings: found.readings,
+            processes: found.processes,
+            sees_all_processes: self.sees_all,
+            ..GpuSample::unmeasured(identity, GpuCondition::Ok)
+        }
     }
 
     fn identify(
@@ -267,16 +288,6 @@ impl GpuSource for NvmlSource {
 
     fn leave_out(&mut self, spots: Vec<Spot>) {
         self.left_out = spots;
-    }
-}
-
-fn sample(identity: GpuIdentity, found: Found) -> GpuSample {
-    GpuSample {
-        identity,
-        condition: GpuCondition::Ok,
-        readings: found.readings,
-        processes: found.processes,
-        sees_all_processes: true,
     }
 }
 

@@ -69,7 +69,9 @@ fn a_cgroup_that_is_not_there_has_no_sample() {
     for _ in 0..5 {
         assert_eq!(readers.pass(), None);
     }
-    readers.jobs.forget(ATTEMPT, &mut readers.processes);
+    readers
+        .jobs
+        .forget(ATTEMPT, Stamp::default(), &mut readers.processes);
     assert_eq!(readers.jobs.watched().count(), 0);
 }
 

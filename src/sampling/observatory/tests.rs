@@ -20,6 +20,7 @@ struct Made {
     /// Answers come later.
     is_slow: bool,
     xids: Vec<Xid>,
+    has_outer_pids: bool,
     holders: BTreeMap<u32, Holder>,
     on_battery: bool,
     gpus_due_ms: Option<u64>,
@@ -68,6 +69,7 @@ impl Senses for Made {
             source: 0,
             at,
             gpus,
+            has_outer_pids: self.has_outer_pids,
         });
         1
     }
@@ -93,6 +95,10 @@ impl Senses for Made {
 
     fn holder(&mut self, pid: u32) -> Holder {
         self.holders.get(&pid).cloned().unwrap_or(Holder::Unknown)
+    }
+
+    fn culprit(&mut self, pid: u32, _at: Stamp) -> Holder {
+        self.holder(pid)
     }
 
     fn users(&mut self) -> Arc<BTreeMap<u32, Arc<str>>> {
@@ -167,6 +173,7 @@ fn gpu(readings: &[(Metric, f64)], pids: &[u32]) -> GpuSample {
         readings: readings.iter().copied().collect(),
         processes: processes.collect(),
         sees_all_processes: true,
+        tells_xids: false,
     }
 }
 
@@ -365,6 +372,40 @@ fn errors_of_drivers_are_counted_and_name_the_job() {
     assert_eq!(fault.channel().to_string(), "gpu/0/xid");
     let pass = world.pass(10_000);
     assert_eq!(pass.gpus[0].sample.readings.get(Metric::Xids), Some(2.0));
+}
+
+#[test]
+fn a_gpu_whose_errors_would_be_heard_of_counts_from_nothing() {
+    let mut told = gpu(&[], &[]);
+    told.tells_xids = true;
+    let mut world = World::new(Made {
+        gpus: vec![told],
+        ..Made::default()
+    });
+    let counted = |pass: &Pass| pass.gpus[0].sample.readings.get(Metric::Xids);
+    assert_eq!(counted(&world.pass(5_000)), Some(0.0));
+    world.observatory.senses.gpus = vec![gpu(&[], &[])];
+    assert_eq!(counted(&world.pass(10_000)), Some(0.0), "it stands");
+    let mut silent = World::new(Made {
+        gpus: vec![gpu(&[], &[])],
+        ..Made::default()
+    });
+    assert_eq!(counted(&silent.pass(5_000)), None);
+}
+
+#[test]
+fn ids_of_another_namespace_are_nobodys() {
+    let mut world = World::new(Made {
+        gpus: vec![gpu(&[], &[7])],
+        holders: [(7, Holder::Job(attempt(1)))].into(),
+        has_outer_pids: true,
+        ..Made::default()
+    });
+    lock(&world.ledger).begin(attempt(1), at(5_000), Tally::default());
+    world.observatory.watch(&watched(1, 5_000));
+    let pass = world.pass(5_000);
+    assert_eq!(pass.gpus[0].holders, [Holder::Unknown]);
+    assert!(pass.jobs[0].gpus.is_empty());
 }
 
 #[test]

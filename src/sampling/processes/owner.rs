@@ -1,7 +1,10 @@
 //! Whose a process is: known by its parents up to a shim, by the cgroup it lives in, or by the token in its environment.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+use procfs::prelude::FromBufRead;
 
 use crate::contain::tree::TOKEN_VARIABLE;
 use crate::model::attempt::Process;
@@ -33,6 +36,24 @@ impl Owner {
     }
 }
 
+/// The secret in the environment of an attempt's processes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Nobody can guess it.
+    pub secret: String,
+    /// As whom the attempt runs. Who shows the secret counts only if it runs as the same user, or as root, as containers
+    /// do: another user who got hold of it can charge nothing to the job.
+    pub uid: u32,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("uid", &self.uid)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How the processes of an attempt are recognised, and where its use is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
@@ -44,8 +65,8 @@ pub struct Watch {
     pub main: Option<Process>,
     /// Its cgroup, should it be in one.
     pub cgroup: Option<PathBuf>,
-    /// The token in its environment, where it is known.
-    pub token: Option<String>,
+    /// What its environment shows, where it is known.
+    pub token: Option<Token>,
     /// It has run for a while, and may have been sampled by an earlier daemon.
     pub is_adopted: bool,
 }
@@ -57,7 +78,8 @@ pub(super) struct Owners {
     shims: HashMap<u32, (u64, AttemptId)>,
     /// By the last two parts of their path, which are unique on a host, however much of the path a namespace shows.
     cgroups: HashMap<String, AttemptId>,
-    tokens: HashMap<String, AttemptId>,
+    /// With as whom it runs.
+    tokens: HashMap<String, (AttemptId, u32)>,
     /// No process that started before all shims is a job's.
     oldest: u64,
 }
@@ -108,8 +130,9 @@ impl Owners {
             self.oldest = self.oldest.min(begun(watch));
             let cgroup = watch.cgroup.as_deref().and_then(last_two);
             self.cgroups.extend(cgroup.map(|it| (it, *attempt)));
-            let token = watch.token.clone().filter(|it| !it.is_empty());
-            self.tokens.extend(token.map(|it| (it, *attempt)));
+            let token = watch.token.clone().filter(|it| !it.secret.is_empty());
+            let token = token.map(|it| (it.secret, (*attempt, it.uid)));
+            self.tokens.extend(token);
         }
     }
 
@@ -167,7 +190,12 @@ impl Owners {
                 .strip_prefix(TOKEN_VARIABLE.as_bytes())?
                 .strip_prefix(b"=")
         });
-        self.tokens.get(std::str::from_utf8(token?).ok()?).copied()
+        let token = std::str::from_utf8(token?).ok()?;
+        let (attempt, uid) = *self.tokens.get(token)?;
+        let text = files.read_once(&proc.join(format!("{pid}/status"))).ok()?;
+        // The real one: a program that another user installed to run as root shows the environment of whoever starts it.
+        let real = procfs::process::Status::from_buf_read(text).ok()?.ruid;
+        (real == uid || real == 0).then_some(attempt)
     }
 }
 

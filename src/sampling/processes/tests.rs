@@ -1,5 +1,7 @@
 //! The table, on real processes and on made-up ones.
 
+mod whose;
+
 use super::*;
 use crate::model::attempt;
 use crate::model::id::JobId;
@@ -72,7 +74,7 @@ fn processes_below_a_shim_are_the_jobs() {
     };
     assert_eq!(uid, rustix::process::geteuid().as_raw());
     assert_eq!(table.holder(u32::MAX), Holder::Unknown);
-    table.forget(ATTEMPT);
+    table.forget(ATTEMPT, at(2_500));
     assert_eq!(table.of(ATTEMPT).count(), 0);
     drop(shell.stdin.take());
     shell.wait().unwrap();
@@ -220,153 +222,6 @@ fn shim(pid: u32, start_ticks: u64) -> Option<attempt::Process> {
 fn owners(table: &Processes) -> Vec<(u32, Option<AttemptId>)> {
     let all = table.table.iter();
     all.map(|it| (it.pid, it.owner.attempt())).collect()
-}
-
-#[test]
-fn ancestors_decide_whatever_the_order_of_ids() {
-    let tree = Tree::new();
-    let below = |pid, parent| Fake {
-        pid,
-        parent,
-        ..FAKE
-    };
-    // The ids began anew between the shim and what it started, and two feign to be each other's parents.
-    for fake in [
-        below(5, 90),
-        below(6, 5),
-        below(80, 1),
-        below(90, 80),
-        below(7, 8),
-        below(8, 7),
-        below(9, 9),
-    ] {
-        tree.put(&fake);
-    }
-    let mut table = tree.table();
-    let watch = Watch {
-        attempt: ATTEMPT,
-        shim: shim(80, 1_000),
-        ..Watch::default()
-    };
-    table.watch(&watch);
-    table.refresh(at(1_000));
-    let ours = Some(ATTEMPT);
-    let wanted = [
-        (5, ours),
-        (6, ours),
-        (7, None),
-        (8, None),
-        (9, None),
-        (80, ours),
-        (90, ours),
-    ];
-    assert_eq!(owners(&table), wanted);
-    let members: Vec<u32> = table.of(ATTEMPT).map(|it| it.pid).collect();
-    assert_eq!(members, [5, 6, 90]);
-    // A process in between ends; whoever it leaves behind is known, and so is what is born after.
-    tree.remove(90);
-    tree.put(&below(95, 6));
-    table.refresh(at(2_000));
-    let members: Vec<u32> = table.of(ATTEMPT).map(|it| it.pid).collect();
-    assert_eq!(members, [5, 6, 95]);
-    // The shim's id is somebody else's.
-    tree.remove(80);
-    tree.put(&Fake {
-        start: 9_999,
-        cpu_ns: 1,
-        ..below(80, 1)
-    });
-    table.refresh(at(3_000));
-    assert!(table.shim_of(ATTEMPT).is_none());
-}
-
-#[test]
-fn a_cgroup_or_a_token_tells_as_well() {
-    let tree = Tree::new();
-    let in_cgroup = Fake {
-        pid: 20,
-        cgroup: "/user.slice/app/stoked-x/7.1/inner",
-        ..FAKE
-    };
-    let daemonised = Fake {
-        pid: 21,
-        environ: "A=b\0STOKED_ATTEMPT_TOKEN=secret\0",
-        ..FAKE
-    };
-    let stranger = Fake {
-        pid: 22,
-        parent: 2,
-        environ: "STOKED_ATTEMPT_TOKEN=secret\0",
-        ..FAKE
-    };
-    let older = Fake {
-        start: 10,
-        pid: 23,
-        ..in_cgroup
-    };
-    for fake in [&in_cgroup, &daemonised, &stranger, &older] {
-        tree.put(fake);
-    }
-    let mut table = tree.table();
-    table.watch(&Watch {
-        attempt: ATTEMPT,
-        shim: shim(10, 900),
-        cgroup: Some("/sys/fs/cgroup/stoked-x/7.1".into()),
-        ..Watch::default()
-    });
-    table.watch(&Watch {
-        attempt: OTHER,
-        main: shim(11, 950),
-        token: Some("secret".to_owned()),
-        ..Watch::default()
-    });
-    table.refresh(at(1_000));
-    let wanted = [
-        (20, Some(ATTEMPT)),
-        (21, Some(OTHER)),
-        (22, None),
-        (23, None),
-    ];
-    assert_eq!(owners(&table), wanted);
-    // One that uses a GPU is looked at more closely, as a container's first process is nobody's orphan.
-    assert_eq!(table.holder(22), Holder::Job(OTHER));
-    let of_other: Vec<u32> = table.of(OTHER).map(|it| it.pid).collect();
-    assert_eq!(of_other, [21, 22]);
-}
-
-#[test]
-fn a_shim_that_is_not_named_is_found_above_the_main_process() {
-    let tree = Tree::new();
-    let shim = Fake {
-        pid: 30,
-        name: "stoked-shim",
-        ..FAKE
-    };
-    let main = Fake {
-        pid: 31,
-        parent: 30,
-        ..FAKE
-    };
-    let orphan = Fake {
-        pid: 41,
-        parent: 1,
-        ..FAKE
-    };
-    for fake in [&shim, &main, &orphan] {
-        tree.put(fake);
-    }
-    let mut table = tree.table();
-    let watch = |attempt, pid| Watch {
-        attempt,
-        main: super::tests::shim(pid, 1_000),
-        ..Watch::default()
-    };
-    table.watch(&watch(ATTEMPT, 31));
-    table.watch(&watch(OTHER, 41));
-    table.refresh(at(1_000));
-    assert_eq!(table.shim_of(ATTEMPT).unwrap().pid, 30);
-    assert_eq!(table.of(ATTEMPT).count(), 1);
-    assert!(table.shim_of(OTHER).is_none());
 }
 
 #[test]

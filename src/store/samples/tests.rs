@@ -275,6 +275,7 @@ fn three_days_keep_memory_and_files_inside_their_bounds() {
                 readings: readings.into_iter().collect(),
                 processes: Vec::new(),
                 sees_all_processes: true,
+                tells_xids: false,
             },
             holders: Vec::new(),
             since_ms: 0,

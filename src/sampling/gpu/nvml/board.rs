@@ -34,6 +34,8 @@ pub(super) struct Found {
 /// What is remembered of a GPU between passes.
 #[derive(Debug, Default)]
 pub(super) struct Board {
+    /// Errors of the driver are heard of.
+    pub(super) tells_xids: bool,
     asked: Asked,
     is_divided: bool,
     ring: Ring,
@@ -52,6 +54,14 @@ pub(super) fn parts(device: &Device<'static>) -> Option<Vec<Device<'static>>> {
 }
 
 impl Board {
+    /// Of a whole GPU.
+    pub(super) fn new(tells_xids: bool) -> Self {
+        Self {
+            tells_xids,
+            ..Self::default()
+        }
+    }
+
     /// Looks at a whole GPU. The processes of one that is divided are those of its parts.
     ///
     /// # Errors

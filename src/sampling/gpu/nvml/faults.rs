@@ -18,25 +18,25 @@ const WAIT_MS: u32 = 5_000;
 /// Number of an error that has none.
 const UNKNOWN_XID: u32 = 999;
 
-/// Waits for errors of this GPU from now on, where it tells of them.
-pub(super) fn listen(device: &Device<'static>, identity: &GpuIdentity, tell: &Teller) {
+/// Waits for errors of this GPU from now on, where it tells of them, and says whether it does.
+pub(super) fn listen(device: &Device<'static>, identity: &GpuIdentity, tell: &Teller) -> bool {
     let wanted = EventTypes::CRITICAL_XID_ERROR;
     let is_told = device
         .supported_event_types()
         .is_ok_and(|types| types.contains(wanted));
     if !is_told {
-        return;
+        return false;
     }
     let set = device.nvml().create_event_set();
     let Ok(Ok(set)) = set.map(|set| device.register_events(wanted, set)) else {
-        return;
+        return false;
     };
     let (identity, tell) = (identity.clone(), Arc::clone(tell));
     let thread = Builder::new()
         .name(format!("xids of {}", identity.index))
         .stack_size(256 * 1024);
     // Without a thread the kernel's log still tells. It ends with the process, or with the GPU.
-    let _thread = thread.spawn(move || wait(&set, &identity, &tell));
+    thread.spawn(move || wait(&set, &identity, &tell)).is_ok()
 }
 
 fn wait(set: &EventSet<'static>, identity: &GpuIdentity, tell: &Teller) {
