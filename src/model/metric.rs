@@ -408,6 +408,8 @@ metrics! {
     GpuSeconds = "gpu.seconds", Seconds, Counter, 1, Series;
     /// Time in which GPUs computed, of all together
     GpuBusySeconds = "gpu.busy.seconds", Seconds, Counter, 1, Series;
+    /// Time in which GPUs were held and what was computed on them was known; absent while that is all of it
+    GpuKnownSeconds = "gpu.known.seconds", Seconds, Counter, 1, Series;
 }
 
 impl Metric {

@@ -63,6 +63,12 @@ impl GpuTally {
         }
         readings.set_if(Metric::EnergyJoules, self.energy_joules);
         readings
+        // Most of the time it is all of it, and need not be kept twice.
+        let is_part = self.known_seconds > 0.0 && self.known_seconds < self.seconds;
+        readings.set_if(
+            Metric::GpuKnownSeconds,
+            is_part.then_some(self.known_seconds),
+        );
     }
 
     /// What was there before, from what was stored of it.
@@ -73,7 +79,7 @@ impl GpuTally {
         let seconds = get(Metric::GpuSeconds).unwrap_or(0.0);
         Self {
             seconds,
-            known_seconds: busy.map_or(0.0, |_| seconds),
+            known_seconds: busy.map_or(0.0, |_| get(Metric::GpuKnownSeconds).unwrap_or(seconds)),
             busy_seconds: busy.unwrap_or(0.0),
             // A size in bytes is no larger than 2^53.
             memory_peak_bytes: get(Metric::MemoryPeakBytes).unwrap_or(0.0) as u64,

@@ -76,7 +76,7 @@ classes! {
         NetReceiveBytesPerSecond NetTransmitBytesPerSecond Gpus GpuMemoryBytes GpuPercent GpuSeconds GpuBusySeconds
         EnergyJoules CpuEnergyJoules;
     /// What an attempt uses of a GPU.
-    OfJobGpu: UtilizationPercent MemoryBytes MemoryPeakBytes GpuSeconds GpuBusySeconds EnergyJoules;
+    OfJobGpu: UtilizationPercent MemoryBytes MemoryPeakBytes GpuSeconds GpuBusySeconds GpuKnownSeconds EnergyJoules;
 }
 
 /// What was measured of a thing of class `C`.

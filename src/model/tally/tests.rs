@@ -169,6 +169,34 @@ fn the_energy_of_cpus_goes_by_their_time() {
 }
 
 #[test]
+fn time_that_was_not_known_is_still_not_known_after_a_restart() {
+    let mean = |it: GpuTally| it.busy_seconds / it.known_seconds;
+    let before = GpuTally {
+        seconds: 6_000.0,
+        known_seconds: 600.0,
+        busy_seconds: 540.0,
+        memory_peak_bytes: 7,
+        energy_joules: Some(9.0),
+    };
+    let after = GpuTally::of_readings(&before.readings());
+    assert_eq!(after, before);
+    assert_eq!(mean(after), 0.9);
+    // Where all of it was known, it is not told twice.
+    let whole = GpuTally {
+        known_seconds: 6_000.0,
+        ..before
+    };
+    assert_eq!(whole.readings().get(Metric::GpuKnownSeconds), None);
+    assert_eq!(GpuTally::of_readings(&whole.readings()), whole);
+    let never = GpuTally {
+        known_seconds: 0.0,
+        busy_seconds: 0.0,
+        ..before
+    };
+    assert_eq!(GpuTally::of_readings(&never.readings()), never);
+}
+
+#[test]
 fn the_end_tells_of_memory_what_no_look_told() {
     let seen = Tally {
         memory_peak_bytes: Some(100),
