@@ -14,8 +14,9 @@ use crate::model::time::Stamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Power says how much energy was used only when it is asked for often enough, milliseconds.
-const MOST_WITHOUT_COUNTER_MS: u64 = 70_000;
+/// Two looks that are further apart than this say nothing of the time between them, milliseconds: nobody looks so
+/// rarely, so the host slept, or whoever looks was held up.
+const LONGEST_MS: u64 = 70_000;
 
 /// What an attempt has used of one GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -275,7 +276,10 @@ impl Ledger {
             .filter_map(|(_, share, ms)| part_of(share, *ms));
         // One that came and one that went may both count for the time between; then there is too much.
         let whole = parts.sum::<f64>().max(span_ms as f64);
-        for (attempt, share, lived_ms) in parties {
+        let known = parties
+            .into_iter()
+            .filter(|(_, _, lived_ms)| is_known(*lived_ms));
+        for (attempt, share, lived_ms) in known {
             let Some(life) = self.lives.get_mut(&attempt) else {
                 continue;
             };
@@ -355,7 +359,13 @@ fn energy(before: &Seen, now: &Seen, span_ms: u64) -> Option<f64> {
         return (later >= earlier).then_some(later - earlier);
     }
     let mean = (before.power_watts? + now.power_watts?) / 2.0;
-    (span_ms <= MOST_WITHOUT_COUNTER_MS).then_some(mean * span_ms as f64 / 1_000.0)
+    is_known(span_ms).then_some(mean * span_ms as f64 / 1_000.0)
+}
+
+/// Whether two looks that are so far apart tell what was between them. What is longer is a gap, whatever was there
+/// before and after it.
+fn is_known(span_ms: u64) -> bool {
+    span_ms <= LONGEST_MS
 }
 
 #[cfg(test)]

@@ -169,6 +169,31 @@ fn the_energy_of_cpus_goes_by_their_time() {
 }
 
 #[test]
+fn a_night_in_which_the_host_slept_is_nobodys() {
+    const NIGHT_MS: u64 = 28_800_000;
+    let energy = |joules| vec![(Metric::EnergyJoules, joules)];
+    let power = |_| vec![(Metric::PowerWatts, 100.0)];
+    let sources: [&dyn Fn(f64) -> Vec<(Metric, f64)>; 2] = [&energy, &power];
+    for (readings, joules) in sources.into_iter().zip([300.0, 200.0]) {
+        let mut ledger = Ledger::default();
+        ledger.begin(attempt(1), at(0), Tally::default());
+        let mut look = |ms, joules| {
+            let (sample, holders) = gpu("GPU-1", &readings(joules), &[(1, 80.0)]);
+            ledger.look(at(ms), &sample, &holders);
+        };
+        look(0, 0.0);
+        look(1_000, 100.0);
+        look(1_000 + NIGHT_MS, 150.0);
+        look(2_000 + NIGHT_MS, 350.0);
+        let tally = ledger.tally(attempt(1)).unwrap();
+        let used = tally.gpus[&GpuUuid("GPU-1".into())];
+        assert_eq!((used.seconds, used.busy_seconds), (2.0, 1.6));
+        assert_eq!(used.known_seconds, 2.0);
+        assert_eq!(used.energy_joules, Some(joules));
+    }
+}
+
+#[test]
 fn time_that_was_not_known_is_still_not_known_after_a_restart() {
     let mean = |it: GpuTally| it.busy_seconds / it.known_seconds;
     let before = GpuTally {
