@@ -33,7 +33,7 @@ use crate::model::spec::StopPolicy;
 use crate::sampling::files::Roots;
 use crate::sampling::gpu::links::{self, GpuLinks};
 use crate::sampling::senses::HostSenses;
-use crate::sampling::{Sampler, Waker};
+use crate::sampling::{Clocks, Sampler, Waker};
 use crate::store::{Retention, Samples, Store};
 use crate::supervise::{Containing, Listener, Supervisor};
 use anyhow::{Context, Result};
@@ -143,16 +143,15 @@ impl Parts {
         );
         let looking = links::Settings::of_process(&settings.sampling.nvml_library);
         let pids = looking.pids;
+        let clocks = Clocks {
+            now: clock::now,
+            slept_ms: clock::slept_ms,
+        };
         let senses = |waker: Waker| {
             let gpus = GpuLinks::new(looking, Arc::new(move || waker.wake()));
-            HostSenses::new(&Roots::default(), gpus, clock::now)
+            HostSenses::new(&Roots::default(), gpus, clocks)
         };
-        let sampler = Sampler::start(
-            measuring::rules(&settings.sampling),
-            clock::now,
-            senses,
-            sink,
-        );
+        let sampler = Sampler::start(measuring::rules(&settings.sampling), clocks, senses, sink);
         let sampler = sampler.context("failed to start sampling")?;
         let measuring = Measuring {
             sampler: sampler.clone(),

@@ -26,6 +26,16 @@ pub(super) fn now() -> Stamp {
     }
 }
 
+/// How long the host has slept since it started, milliseconds.
+#[must_use]
+pub(super) fn slept_ms() -> u64 {
+    let ms = |it: Timespec| it.tv_sec * 1000 + it.tv_nsec / 1_000_000;
+    // This one stands still meanwhile. It is read first, so that it is not ahead.
+    let awake = ms(clock_gettime(ClockId::Monotonic));
+    let boot = ms(clock_gettime(ClockId::Boottime));
+    u64::try_from(boot - awake).unwrap_or(0)
+}
+
 /// An alarm on the boot clock.
 #[derive(Debug)]
 pub(super) struct Alarm {
@@ -122,6 +132,22 @@ fn timespec(tv_sec: i64, tv_nsec: i64) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_host_slept_is_what_the_clocks_are_apart() {
+        let ms = |id| {
+            let it = clock_gettime(id);
+            u64::try_from(it.tv_sec * 1000 + it.tv_nsec / 1_000_000).unwrap()
+        };
+        let mut readings = (0..100).map(|_| {
+            let before = ms(ClockId::Monotonic);
+            let awake = now().boot_ms - slept_ms();
+            (before, awake, ms(ClockId::Monotonic))
+        });
+        // They are rounded; and who reads one after the other may be held up in between, but not each time.
+        let fits = |(before, awake, after)| (before - 1..=after + 1).contains(&awake);
+        assert!(readings.any(fits));
+    }
 
     #[tokio::test]
     async fn the_alarm_rings_at_its_time_and_not_before() {

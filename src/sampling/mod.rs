@@ -34,6 +34,16 @@ pub use crate::contain::fields;
 pub use observatory::Rules;
 pub use processes::{Token, Watch};
 
+/// The clocks of the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// Reads the wall clock and the boot clock.
+    pub now: fn() -> Stamp,
+    /// How long the host has slept since it started, milliseconds. The boot clock goes on meanwhile; who waits or is
+    /// waited for stands still.
+    pub slept_ms: fn() -> u64,
+}
+
 /// What is known of an attempt that is to be sampled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watched {
@@ -134,8 +144,16 @@ struct Shared {
     newest: Mutex<Arc<Snapshot>>,
     ledger: Mutex<Ledger>,
     leases: Mutex<Leases>,
-    /// When the thread does something next, or should have, on the boot clock; [`NEVER`] while nothing is sampled.
+    /// When the thread does something next, or should have, on the boot clock less the time that the host slept;
+    /// [`NEVER`] while nothing is sampled.
     due_ms: AtomicU64,
+}
+
+impl Clocks {
+    /// A time of the boot clock, less what the host has slept by now.
+    fn awake_ms(&self, boot_ms: u64) -> u64 {
+        boot_ms.saturating_sub((self.slept_ms)())
+    }
 }
 
 const NEVER: u64 = u64::MAX;
@@ -150,7 +168,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Sampler {
     shared: Arc<Shared>,
     inbox: Sender<Message>,
-    now: fn() -> Stamp,
+    clocks: Clocks,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -182,19 +200,19 @@ impl Sampler {
     /// Where the system gives no thread.
     pub fn start<S: Senses>(
         rules: Rules,
-        now: fn() -> Stamp,
+        clocks: Clocks,
         senses: impl FnOnce(Waker) -> S,
         sink: Sink,
     ) -> io::Result<Self> {
         let (inbox, messages) = channel();
         let shared = Arc::new(Shared::default());
         let senses = senses(Waker(inbox.clone()));
-        let observatory = Observatory::new(senses, rules, now());
+        let observatory = Observatory::new(senses, rules, (clocks.now)());
         let worker = Worker {
             shared: Arc::clone(&shared),
             observatory,
             messages,
-            now,
+            clocks,
             sink,
         };
         let thread = Builder::new()
@@ -204,7 +222,7 @@ impl Sampler {
         Ok(Self {
             shared,
             inbox,
-            now,
+            clocks,
             thread: Arc::new(Mutex::new(Some(thread))),
         })
     }
@@ -234,12 +252,13 @@ impl Sampler {
     #[must_use]
     pub fn late_ms(&self) -> Option<u64> {
         let due_ms = self.shared.due_ms.load(Ordering::Relaxed);
-        (due_ms != NEVER).then(|| (self.now)().boot_ms.saturating_sub(due_ms))
+        let now_ms = self.clocks.awake_ms((self.clocks.now)().boot_ms);
+        (due_ms != NEVER).then(|| now_ms.saturating_sub(due_ms))
     }
 
     /// Somebody looks once.
     pub fn glance(&self) {
-        let now_ms = (self.now)().boot_ms;
+        let now_ms = (self.clocks.now)().boot_ms;
         let is_news = {
             let mut leases = lock(&self.shared.leases);
             let before = leases.wanted_ms(now_ms);
@@ -301,17 +320,17 @@ struct Worker<S> {
     shared: Arc<Shared>,
     observatory: Observatory<S>,
     messages: Receiver<Message>,
-    now: fn() -> Stamp,
+    clocks: Clocks,
     sink: Sink,
 }
 
 impl<S: Senses> Worker<S> {
     fn run(mut self) {
         loop {
-            let now = (self.now)();
+            let now = (self.clocks.now)();
             let wanted_ms = lock(&self.shared.leases).wanted_ms(now.boot_ms);
             let due_ms = self.observatory.due_ms(now, wanted_ms);
-            let next_ms = due_ms.unwrap_or(NEVER);
+            let next_ms = due_ms.map_or(NEVER, |due_ms| self.clocks.awake_ms(due_ms));
             self.shared.due_ms.store(next_ms, Ordering::Relaxed);
             let message = match due_ms {
                 None => self
@@ -339,7 +358,8 @@ impl<S: Senses> Worker<S> {
     }
 
     fn turn(&mut self) {
-        let outcome = self.observatory.turn((self.now)(), &self.shared.ledger);
+        let now = (self.clocks.now)();
+        let outcome = self.observatory.turn(now, &self.shared.ledger);
         let Outcome { found, snapshot } = outcome;
         if found.is_empty() {
             return;

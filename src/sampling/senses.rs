@@ -12,7 +12,7 @@ use crate::sampling::host::{self, HostReader};
 use crate::sampling::jobs::Jobs;
 use crate::sampling::names::{Names, Users};
 use crate::sampling::processes::Processes;
-use crate::sampling::{GpuAnswer, Rules, Senses, Watched};
+use crate::sampling::{Clocks, GpuAnswer, Rules, Senses, Watched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,13 +28,14 @@ pub struct HostSenses {
     names: Names,
     gpus: GpuLinks,
     gpu_deadline_ms: u64,
-    now: fn() -> Stamp,
+    clocks: Clocks,
+    slept_ms: u64,
 }
 
 impl HostSenses {
-    /// Reads what is below `roots`, and asks `gpus`. `now` reads the clocks.
+    /// Reads what is below `roots`, and asks `gpus`.
     #[must_use]
-    pub fn new(roots: &Roots, gpus: GpuLinks, now: fn() -> Stamp) -> Self {
+    pub fn new(roots: &Roots, gpus: GpuLinks, clocks: Clocks) -> Self {
         let processes = Processes::new(roots, 0);
         Self {
             host: HostReader::new(roots, &host::Settings::default()),
@@ -43,7 +44,19 @@ impl HostSenses {
             names: Names::default(),
             gpus,
             gpu_deadline_ms: GPU_DEADLINE_MS,
-            now,
+            clocks,
+            slept_ms: (clocks.slept_ms)(),
+        }
+    }
+
+    /// Deadlines are on the boot clock, which goes on while the host sleeps and nobody can answer. Comes after the clock
+    /// was read that they are compared with.
+    fn notice_sleep(&mut self) {
+        let slept_ms = (self.clocks.slept_ms)();
+        let ms = slept_ms.saturating_sub(self.slept_ms);
+        if ms > 0 {
+            self.gpus.slept(ms);
+            self.slept_ms = slept_ms;
         }
     }
 }
@@ -87,15 +100,20 @@ impl Senses for HostSenses {
     }
 
     fn ask_gpus(&mut self, at: Stamp) -> usize {
+        self.notice_sleep();
         self.gpus.ask(at, self.gpu_deadline_ms)
     }
 
     fn gpu_answers(&mut self) -> Vec<GpuAnswer> {
-        self.gpus.answers((self.now)())
+        let now = (self.clocks.now)();
+        self.notice_sleep();
+        self.gpus.answers(now)
     }
 
     fn xids(&mut self) -> Vec<Xid> {
-        self.gpus.xids((self.now)())
+        let now = (self.clocks.now)();
+        self.notice_sleep();
+        self.gpus.xids(now)
     }
 
     fn gpus_due_ms(&mut self) -> Option<u64> {

@@ -141,6 +141,15 @@ impl GpuLink {
         is_asked
     }
 
+    /// The host slept for so long. What is waited for has as much time left as it had before.
+    pub fn slept(&mut self, ms: u64) {
+        self.course.slept(ms);
+        let gone_ms = self.running.as_mut().map(|it| &mut it.gone_ms);
+        for at_ms in gone_ms.into_iter().chain([&mut self.all_hang_ms]).flatten() {
+            *at_ms = at_ms.saturating_add(ms);
+        }
+    }
+
     /// The newest answer, once. A GPU that does not answer is in it as well.
     pub fn take(&mut self, now: Stamp) -> Option<GpuAnswer> {
         self.poll(now);

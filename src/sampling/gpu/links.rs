@@ -112,6 +112,13 @@ impl GpuLinks {
             .count()
     }
 
+    /// The host slept for so long.
+    pub fn slept(&mut self, ms: u64) {
+        for link in self.links.values_mut() {
+            link.slept(ms);
+        }
+    }
+
     /// What they answered, once, with numbers that are unique on this host. Which are left for a source depends on those
     /// before it: what it answers waits for their first word.
     pub fn answers(&mut self, now: Stamp) -> Vec<GpuAnswer> {

@@ -108,6 +108,13 @@ impl Course {
         Some(Order::Kill)
     }
 
+    /// The host slept for so long: nobody can have answered meanwhile.
+    pub fn slept(&mut self, ms: u64) {
+        if let Phase::Asked { deadline_ms, .. } | Phase::Closing { deadline_ms } = &mut self.phase {
+            *deadline_ms = deadline_ms.saturating_add(ms);
+        }
+    }
+
     /// When [`Course::pass`] has something to say.
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
@@ -218,6 +225,16 @@ mod tests {
         assert!(!course.ended(2_000_000), "that was told when it was killed");
         assert_eq!(course.ask(2_004_999, 100), []);
         assert_eq!(course.ask(2_005_000, 100), [Order::Start, Order::Ask(2)]);
+    }
+
+    #[test]
+    fn while_the_host_sleeps_no_time_goes_by() {
+        let mut course = Course::default();
+        course.ask(0, 100);
+        course.slept(30_000_000);
+        assert_eq!(course.deadline_ms(), Some(30_000_100));
+        assert_eq!(course.pass(30_000_099), None);
+        assert_eq!(course.pass(30_000_100), Some(Order::Kill));
     }
 
     #[test]
