@@ -321,7 +321,7 @@ impl Feeds {
             Some(Input::Ended { at, usage, .. }) => (*at, usage.as_deref_mut()),
             Some(_) | None => (clock::now(), None),
         };
-        let mut tally = self.measuring.end(attempt, ended);
+        let mut tally = self.measuring.end(attempt, ended, usage.as_deref());
         if let Some(usage) = usage {
             tally.settle_memory(usage);
         }

@@ -5,6 +5,7 @@ use crate::config::SamplingSettings;
 use crate::control::Handle;
 use crate::engine::input::Input;
 use crate::events::Bus;
+use crate::model::attempt::Usage;
 use crate::model::cadence::{Pace, Source};
 use crate::model::entity::Entity;
 use crate::model::event::{Channel, Event, GpuFigures};
@@ -49,9 +50,11 @@ impl Measuring {
         self.sampler.watch(watched, before);
     }
 
-    /// Samples it no more: what it used, as far as that is known.
-    pub(super) fn end(&self, attempt: AttemptId, at: Stamp) -> Tally {
-        let tally = self.sampler.end(attempt, at);
+    /// Samples it no more: what it used, as far as that is known. `usage` is what the kernel counted.
+    pub(super) fn end(&self, attempt: AttemptId, at: Stamp, usage: Option<&Usage>) -> Tally {
+        let cpu_us = usage.and_then(|usage| usage.cpu_us);
+        let cpu_seconds = cpu_us.map(|us| us as f64 / 1e6);
+        let tally = self.sampler.end(attempt, at, cpu_seconds);
         self.lock_owners().remove(&attempt);
         tally
     }

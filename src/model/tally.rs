@@ -2,7 +2,8 @@
 //!
 //! Between two samples of a GPU, its energy and time are shared out among those that were on it (see
 //! [`shares`]), each for as much of that time as its attempt lived. So what an attempt used
-//! between its last sample and its end counts too, once the next sample is there.
+//! between its last sample and its end counts too, once the next sample is there. Energy of the CPUs is shared out
+//! likewise, by CPU time.
 
 use crate::model::attempt::Usage;
 use crate::model::attribution::{Share, shares};
@@ -17,6 +18,9 @@ use std::collections::BTreeMap;
 /// Two looks that are further apart than this say nothing of the time between them, milliseconds: nobody looks so
 /// rarely, so the host slept, or whoever looks was held up.
 const LONGEST_MS: u64 = 70_000;
+
+/// An attempt is sampled a moment after it began. What it has used by then it used just now, milliseconds.
+const MOMENT_MS: u64 = 2_000;
 
 /// What an attempt has used of one GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,17 +63,17 @@ impl GpuTally {
         if self.known_seconds > 0.0 {
             readings.set(Metric::GpuBusySeconds, self.busy_seconds);
         }
-        if self.memory_peak_bytes > 0 {
-            readings.set(Metric::MemoryPeakBytes, self.memory_peak_bytes as f64);
-        }
-        readings.set_if(Metric::EnergyJoules, self.energy_joules);
-        readings
         // Most of the time it is all of it, and need not be kept twice.
         let is_part = self.known_seconds > 0.0 && self.known_seconds < self.seconds;
         readings.set_if(
             Metric::GpuKnownSeconds,
             is_part.then_some(self.known_seconds),
         );
+        if self.memory_peak_bytes > 0 {
+            readings.set(Metric::MemoryPeakBytes, self.memory_peak_bytes as f64);
+        }
+        readings.set_if(Metric::EnergyJoules, self.energy_joules);
+        readings
     }
 
     /// What was there before, from what was stored of it.
@@ -158,13 +162,35 @@ struct Life {
     ended_ms: Option<u64>,
     /// GPUs that have to be looked at once more before all is known.
     awaited: Vec<GpuUuid>,
+    /// CPU time that it has used, as far as that was told, seconds.
+    cpu_seconds: Option<f64>,
+    /// CPU time of which the energy has been shared out.
+    counted_seconds: f64,
+    /// The energy of the rest of it is not known yet.
+    awaits_energy: bool,
     tally: Tally,
+}
+
+impl Life {
+    /// It ended, and all is known.
+    fn is_settled(&self) -> bool {
+        self.ended_ms.is_some() && self.awaited.is_empty() && !self.awaits_energy
+    }
+}
+
+/// The counters of the CPUs when their energy was shared out last.
+#[derive(Clone, Copy, Debug)]
+struct Counters {
+    at_ms: u64,
+    joules: f64,
+    seconds: f64,
 }
 
 /// The tallies of all attempts that run, and of those that ended a moment ago.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     gpus: BTreeMap<GpuUuid, Seen>,
+    cpus: Option<Counters>,
     lives: BTreeMap<AttemptId, Life>,
 }
 
@@ -175,13 +201,16 @@ impl Ledger {
             began_ms: began.boot_ms,
             ended_ms: None,
             awaited: Vec::new(),
+            cpu_seconds: None,
+            counted_seconds: 0.0,
+            awaits_energy: false,
             tally: before,
         };
         self.lives.insert(attempt, life);
     }
 
-    /// An attempt ended. Answers what it used as far as that is known now, and whether a look at its GPUs is awaited
-    /// that will tell more: see [`settled`](Self::settled).
+    /// An attempt ended. Answers what it used as far as that is known now, and whether a look at its GPUs or at the CPUs
+    /// is awaited that will tell more: see [`settled`](Self::settled).
     pub fn end(&mut self, attempt: AttemptId, ended: Stamp) -> (Tally, bool) {
         let holds = |seen: &Seen| seen.shares.contains_key(&attempt);
         let awaited = self.gpus.iter().filter(|(_, seen)| holds(seen));
@@ -191,7 +220,9 @@ impl Ledger {
         };
         life.ended_ms = Some(ended.boot_ms);
         life.awaited = awaited;
-        if life.awaited.is_empty() {
+        let is_counted = |used: f64| used <= life.counted_seconds;
+        life.awaits_energy = self.cpus.is_some() && !life.cpu_seconds.is_none_or(is_counted);
+        if life.is_settled() {
             let life = self.lives.remove(&attempt);
             return (life.map(|it| it.tally).unwrap_or_default(), false);
         }
@@ -200,8 +231,7 @@ impl Ledger {
 
     /// Attempts that ended and of which all is known now.
     pub fn settled(&mut self) -> Vec<(AttemptId, Tally)> {
-        let is_settled = |life: &Life| life.ended_ms.is_some() && life.awaited.is_empty();
-        let settled = self.lives.extract_if(.., |_, life| is_settled(life));
+        let settled = self.lives.extract_if(.., |_, life| life.is_settled());
         settled
             .map(|(attempt, life)| (attempt, life.tally))
             .collect()
@@ -310,15 +340,51 @@ impl Ledger {
         }
     }
 
-    /// Shares `joules` of the CPUs out, by the CPU time that each attempt used of `all_seconds`.
-    pub fn cpu(&mut self, joules: f64, all_seconds: f64, used: &BTreeMap<AttemptId, f64>) {
-        for (attempt, seconds) in used {
-            if let Some(life) = self.lives.get_mut(attempt)
-                && all_seconds > 0.0
-            {
-                let part = (seconds / all_seconds).clamp(0.0, 1.0);
-                *life.tally.cpu_energy_joules.get_or_insert(0.0) += joules * part;
+    /// So much CPU time an attempt has used, seconds.
+    pub fn cpu_time(&mut self, attempt: AttemptId, seconds: f64) {
+        let Some(life) = self.lives.get_mut(&attempt) else {
+            return;
+        };
+        if life.cpu_seconds.is_none() {
+            // Of what an older one used before the CPUs were looked at, the energy is gone.
+            let news_ms = life.began_ms.saturating_add(MOMENT_MS);
+            let is_older = self.cpus.is_some_and(|cpus| news_ms < cpus.at_ms);
+            life.counted_seconds = if is_older { seconds } else { 0.0 };
+        }
+        let known = life.cpu_seconds.get_or_insert(seconds);
+        *known = known.max(seconds);
+    }
+
+    /// Takes a look at the counters of the CPUs: energy, and CPU time of everybody. What they have used since the look
+    /// before is shared out by the CPU time that each attempt has used since.
+    pub fn cpu_energy(&mut self, at: Stamp, joules: f64, seconds: f64) {
+        let now = Counters {
+            at_ms: at.boot_ms,
+            joules,
+            seconds,
+        };
+        let before = self.cpus.replace(now);
+        let before = before.filter(|it| joules >= it.joules && seconds > it.seconds);
+        for life in self.lives.values_mut() {
+            life.awaits_energy = false;
+            let Some(used) = life.cpu_seconds else {
+                continue;
+            };
+            let grown = (used - life.counted_seconds).max(0.0);
+            life.counted_seconds += grown;
+            if let Some(before) = before {
+                let part = (grown / (seconds - before.seconds)).min(1.0);
+                let energy = life.tally.cpu_energy_joules.get_or_insert(0.0);
+                *energy += (joules - before.joules) * part;
             }
+        }
+    }
+
+    /// The energy of the CPUs cannot be read, or nobody looks at it any more.
+    pub fn lose_cpu_energy(&mut self) {
+        self.cpus = None;
+        for life in self.lives.values_mut() {
+            life.awaits_energy = false;
         }
     }
 

@@ -233,10 +233,16 @@ impl Sampler {
         self.send(Message::Watch(watched));
     }
 
-    /// An attempt ended: what it used as far as that is known. More may come as [`Found::Settled`].
+    /// An attempt ended, having used so much CPU time where that was told: what else it used, as far as that is known.
+    /// More may come as [`Found::Settled`].
     #[must_use]
-    pub fn end(&self, attempt: AttemptId, at: Stamp) -> Tally {
-        let (tally, _) = lock(&self.shared.ledger).end(attempt, at);
+    pub fn end(&self, attempt: AttemptId, at: Stamp, cpu_seconds: Option<f64>) -> Tally {
+        let mut ledger = lock(&self.shared.ledger);
+        if let Some(seconds) = cpu_seconds {
+            ledger.cpu_time(attempt, seconds);
+        }
+        let (tally, _) = ledger.end(attempt, at);
+        drop(ledger);
         self.send(Message::Forget(attempt));
         tally
     }

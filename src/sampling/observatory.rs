@@ -70,15 +70,6 @@ pub struct Observatory<S> {
     gpus: BTreeMap<(u32, GpuUuid), Arc<GpuState>>,
     /// Errors that drivers told of, by GPU.
     xids: BTreeMap<GpuUuid, u64>,
-    /// What was used when the energy of the CPUs was shared out last.
-    energy: Option<EnergyMark>,
-}
-
-#[derive(Clone, Debug)]
-struct EnergyMark {
-    joules: f64,
-    seconds: f64,
-    used: BTreeMap<AttemptId, f64>,
 }
 
 impl<S: Senses> Observatory<S> {
@@ -97,7 +88,6 @@ impl<S: Senses> Observatory<S> {
             snapshot: Snapshot::default(),
             gpus: BTreeMap::new(),
             xids: BTreeMap::new(),
-            energy: None,
         }
     }
 
@@ -256,9 +246,20 @@ impl<S: Senses> Observatory<S> {
             .then(|| Arc::new(self.senses.host(now)));
         let jobs = (sources.contains(&Source::Jobs) && !self.watched.is_empty())
             .then(|| self.senses.jobs(now));
-        if let Some(host) = &host {
-            self.share_cpu_energy(host, jobs.as_deref(), ledger);
+        let mut known = lock(ledger);
+        for job in jobs.iter().flatten() {
+            if let Some(seconds) = job.readings.get(Metric::CpuSeconds) {
+                known.cpu_time(job.attempt, seconds);
+            }
         }
+        if let Some(HostSample { readings, .. }) = host.as_deref() {
+            let joules = readings.get(Metric::CpuEnergyJoules);
+            match joules.zip(readings.get(Metric::CpuSeconds)) {
+                Some((joules, seconds)) => known.cpu_energy(now, joules, seconds),
+                None => known.lose_cpu_energy(),
+            }
+        }
+        drop(known);
         self.pending = Some(Pending {
             at: now,
             host,
@@ -266,44 +267,6 @@ impl<S: Senses> Observatory<S> {
             gpus: Vec::new(),
             awaited,
             until_ms: now.boot_ms + GPU_PATIENCE_MS,
-        });
-    }
-
-    /// Energy of the CPUs since it was shared out last goes to the attempts by their CPU time.
-    fn share_cpu_energy(
-        &mut self,
-        host: &HostSample,
-        jobs: Option<&[JobSample]>,
-        ledger: &Mutex<Ledger>,
-    ) {
-        let readings = &host.readings;
-        let joules = readings.get(Metric::CpuEnergyJoules);
-        let seconds = readings.get(Metric::CpuSeconds);
-        let (Some(joules), Some(seconds)) = (joules, seconds) else {
-            return;
-        };
-        let newest: BTreeMap<AttemptId, f64> = match jobs {
-            Some(jobs) => jobs.iter().filter_map(cpu_seconds).collect(),
-            None => {
-                let jobs = self.snapshot.jobs.values();
-                jobs.filter_map(|job| cpu_seconds(job)).collect()
-            }
-        };
-        if let Some(before) = &self.energy
-            && joules >= before.joules
-        {
-            let used = newest.iter().map(|(attempt, seconds)| {
-                let earlier = before.used.get(attempt).copied().unwrap_or(0.0);
-                (*attempt, (seconds - earlier).max(0.0))
-            });
-            let used = used.collect();
-            let spent = joules - before.joules;
-            lock(ledger).cpu(spent, seconds - before.seconds, &used);
-        }
-        self.energy = Some(EnergyMark {
-            joules,
-            seconds,
-            used: newest,
         });
     }
 
@@ -410,10 +373,6 @@ impl<S: Senses> Observatory<S> {
         let is_empty = pass.host.is_none() && pass.gpus.is_empty() && pass.jobs.is_empty();
         (!is_empty).then(|| Arc::new(pass))
     }
-}
-
-fn cpu_seconds(job: &JobSample) -> Option<(AttemptId, f64)> {
-    Some((job.attempt, job.readings.get(Metric::CpuSeconds)?))
 }
 
 /// What an attempt uses, with what it uses of GPUs and of energy.

@@ -162,10 +162,53 @@ fn what_was_stored_is_gone_on_with() {
 fn the_energy_of_cpus_goes_by_their_time() {
     let mut ledger = Ledger::default();
     ledger.begin(attempt(1), at(0), Tally::default());
-    ledger.cpu(50.0, 4.0, &[(attempt(1), 1.0), (attempt(2), 2.0)].into());
+    ledger.cpu_energy(at(0), 1_000.0, 70.0);
+    ledger.cpu_time(attempt(1), 1.0);
+    ledger.cpu_time(attempt(2), 2.0);
+    ledger.cpu_energy(at(2_000), 1_050.0, 74.0);
     let tally = ledger.tally(attempt(1)).unwrap();
     assert_eq!(tally.readings().get(Metric::CpuEnergyJoules), Some(12.5));
     assert_eq!(tally.energy_joules(), Some(12.5));
+}
+
+#[test]
+fn what_was_used_up_to_the_end_is_settled_with_the_next_look_at_the_cpus() {
+    let mut ledger = Ledger::default();
+    ledger.begin(attempt(3), at(0), Tally::default());
+    ledger.cpu_time(attempt(3), 1.0);
+    let (_, is_awaited) = ledger.end(attempt(3), at(1_000));
+    assert!(!is_awaited, "their energy is not known here");
+    ledger.cpu_energy(at(2_000), 100.0, 10.0);
+    ledger.begin(attempt(1), at(2_500), Tally::default());
+    ledger.cpu_time(attempt(1), 0.5);
+    ledger.cpu_time(attempt(1), 2.0);
+    // A look that began before its end may come after it.
+    ledger.cpu_time(attempt(1), 1.5);
+    let (tally, is_awaited) = ledger.end(attempt(1), at(3_500));
+    assert_eq!((tally.cpu_energy_joules, is_awaited), (None, true));
+    assert!(ledger.settled().is_empty());
+    ledger.cpu_energy(at(4_000), 200.0, 14.0);
+    let settled = ledger.settled();
+    assert_eq!(settled[0].1.cpu_energy_joules, Some(50.0), "half of it");
+    // Of one that used nothing since, all is known.
+    ledger.begin(attempt(2), at(4_500), Tally::default());
+    ledger.cpu_time(attempt(2), 1.0);
+    ledger.cpu_energy(at(6_000), 300.0, 18.0);
+    ledger.cpu_time(attempt(2), 1.0);
+    let (tally, is_awaited) = ledger.end(attempt(2), at(6_500));
+    assert_eq!((tally.cpu_energy_joules, is_awaited), (Some(25.0), false));
+}
+
+#[test]
+fn of_one_that_ran_before_anybody_looked_what_it_used_then_is_not_counted() {
+    let mut ledger = Ledger::default();
+    ledger.cpu_energy(at(600_000), 0.0, 0.0);
+    ledger.begin(attempt(1), at(0), Tally::default());
+    ledger.cpu_time(attempt(1), 500.0);
+    ledger.cpu_time(attempt(1), 501.0);
+    ledger.cpu_energy(at(602_000), 80.0, 4.0);
+    let tally = ledger.tally(attempt(1)).unwrap();
+    assert_eq!(tally.cpu_energy_joules, Some(20.0));
 }
 
 #[test]
