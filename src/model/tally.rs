@@ -237,6 +237,12 @@ impl Ledger {
             .collect()
     }
 
+    /// How many attempts and GPUs are in it.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.lives.len(), self.gpus.len())
+    }
+
     /// What an attempt used so far.
     #[must_use]
     pub fn tally(&self, attempt: AttemptId) -> Option<&Tally> {
@@ -275,6 +281,14 @@ impl Ledger {
         self.gpus.remove(uuid);
         for life in self.lives.values_mut() {
             life.awaited.retain(|awaited| awaited != uuid);
+        }
+    }
+
+    /// Nobody looks at GPUs any more.
+    pub fn lose_all(&mut self) {
+        self.gpus.clear();
+        for life in self.lives.values_mut() {
+            life.awaited.clear();
         }
     }
 

@@ -158,6 +158,9 @@ impl Clocks {
 
 const NEVER: u64 = u64::MAX;
 
+/// So many messages are taken before it is looked whether something is due.
+const MOST_AT_ONCE: usize = 1_000;
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change under these locks is complete before anything that could panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -349,18 +352,41 @@ impl<S: Senses> Worker<S> {
                 }
             };
             match message {
-                Ok(Message::Watch(watched)) => self.observatory.watch(&watched),
-                Ok(Message::Forget(attempt)) => self.observatory.forget(attempt),
-                Ok(Message::Rules(rules)) => {
-                    self.observatory.tune(rules);
-                    // What is not measured any more must not be shown as if it were.
-                    *lock(&self.shared.newest) = Arc::new(self.observatory.snapshot());
+                Ok(message) => {
+                    if !self.hear(message) {
+                        return;
+                    }
                 }
-                Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
             self.turn();
         }
+    }
+
+    /// Takes a message, and those that have come meanwhile: many at once are one turn. Says whether to go on.
+    fn hear(&mut self, first: Message) -> bool {
+        let mut taken = 0;
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Watch(watched) => self.observatory.watch(&watched),
+                Message::Forget(attempt) => self.observatory.forget(attempt),
+                Message::Rules(rules) => {
+                    self.observatory.tune(rules, &self.shared.ledger);
+                    // What is not measured any more must not be shown as if it were.
+                    *lock(&self.shared.newest) = Arc::new(self.observatory.snapshot());
+                }
+                Message::Wake => {}
+                Message::Stop => return false,
+            }
+            taken += 1;
+            let is_enough = taken == MOST_AT_ONCE;
+            next = (!is_enough)
+                .then(|| self.messages.try_recv().ok())
+                .flatten();
+        }
+        true
     }
 
     fn turn(&mut self) {

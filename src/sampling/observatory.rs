@@ -4,7 +4,7 @@
 //! pass waits a moment for their answers, so that what jobs use of them is of the same time, and goes on without those
 //! that are late.
 
-use crate::model::cadence::{Pace, Situation, Source, next_due_ms};
+use crate::model::cadence::{Pace, Situation, Source};
 use crate::model::gpu::{GpuCondition, GpuFault, GpuUuid, ShareQuality, Xid};
 use crate::model::id::AttemptId;
 use crate::model::metric::Metric;
@@ -14,6 +14,10 @@ use crate::model::time::Stamp;
 use crate::sampling::{Found, GpuAnswer, Senses, Watched, lock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+
+use turns::Turns;
+
+mod turns;
 
 /// How long a pass waits for the answers of GPUs, milliseconds.
 const GPU_PATIENCE_MS: u64 = 50;
@@ -59,7 +63,7 @@ struct Pending {
 pub struct Observatory<S> {
     senses: S,
     rules: Rules,
-    due: BTreeMap<Source, u64>,
+    turns: Turns,
     wanted_ms: Option<u64>,
     /// Something is due sooner than it was.
     is_restless: bool,
@@ -76,10 +80,9 @@ impl<S: Senses> Observatory<S> {
     /// One that has seen nothing. Everything is due at once.
     pub fn new(mut senses: S, rules: Rules, now: Stamp) -> Self {
         senses.tune(&rules);
-        let due = rules.paces.keys().map(|source| (*source, now.boot_ms));
         Self {
             senses,
-            due: due.collect(),
+            turns: Turns::of(rules.paces.keys().copied(), now.boot_ms),
             rules,
             wanted_ms: None,
             is_restless: false,
@@ -91,13 +94,12 @@ impl<S: Senses> Observatory<S> {
         }
     }
 
-    /// Samples an attempt from now on: at once, so that a short one is seen too.
+    /// Samples an attempt from now on: as soon as may be, so that a short one is seen too.
     pub fn watch(&mut self, watched: &Watched) {
         self.senses.watch(watched);
         self.watched.insert(watched.watch.attempt);
-        for source in [Source::Jobs, Source::Gpus] {
-            self.due.entry(source).and_modify(|due| *due = 0);
-        }
+        self.turns.hurry(Source::Jobs);
+        self.turns.hurry(Source::Gpus);
         self.is_restless = true;
     }
 
@@ -109,27 +111,26 @@ impl<S: Senses> Observatory<S> {
     }
 
     /// Other settings hold from now on.
-    pub fn tune(&mut self, rules: Rules) {
+    pub fn tune(&mut self, rules: Rules, ledger: &Mutex<Ledger>) {
         self.senses.tune(&rules);
-        let due = rules.paces.keys().map(|source| {
-            let due = self.due.get(source).copied().unwrap_or(0);
-            (*source, due)
-        });
-        self.due = due.collect();
+        self.turns.tune(rules.paces.keys().copied());
         self.rules = rules;
         self.is_restless = true;
-        // What is not sampled any more is not shown any more.
-        let is_on = |source| self.rules.paces.contains_key(&source);
-        if !is_on(Source::Host) {
+        // What is not sampled any more is not shown any more, and what it would have told is not waited for.
+        if !self.turns.has(Source::Host) {
             self.snapshot.host = None;
+            lock(ledger).lose_cpu_energy();
         }
-        if !is_on(Source::Jobs) {
+        if !self.turns.has(Source::Jobs) {
             self.snapshot.jobs.clear();
         }
-        if !is_on(Source::Gpus) {
+        if !self.turns.has(Source::Gpus) {
             self.gpus.clear();
             self.snapshot.gpus.clear();
             self.snapshot.troubles.clear();
+            lock(ledger).lose_all();
+            // It still says what jobs use of them.
+            self.turns.hurry(Source::Jobs);
         }
     }
 
@@ -145,32 +146,29 @@ impl<S: Senses> Observatory<S> {
         if self.wanted_ms != wanted_ms || self.is_restless {
             self.wanted_ms = wanted_ms;
             self.is_restless = false;
-            let sources: Vec<Source> = self.due.keys().copied().collect();
-            for source in sources {
-                let sooner = self.next_due(source, now);
-                self.due
-                    .entry(source)
-                    .and_modify(|due| *due = (*due).min(sooner));
+            for source in self.turns.sources() {
+                let interval_ms = self.interval_ms(source);
+                self.turns.quicken(source, now.boot_ms, interval_ms);
             }
         }
-        let patience = self.pending.as_ref().map(|pending| pending.until_ms);
-        let patience = patience.into_iter().chain(self.senses.gpus_due_ms());
-        let due = self.due.iter();
-        // Without attempts there is nothing to read of them.
-        let due = due.filter(|(source, _)| **source != Source::Jobs || !self.watched.is_empty());
-        due.map(|(_, at)| *at).chain(patience).min()
+        let patience_ms = self.pending.as_ref().map(|pending| pending.until_ms);
+        // While one pass is under way no other begins. Without attempts there is nothing to read of them.
+        let due = self.turns.all().filter(|(source, _)| {
+            patience_ms.is_none() && (*source != Source::Jobs || !self.watched.is_empty())
+        });
+        let due: Option<u64> = due.map(|(_, at_ms)| at_ms).min();
+        let all = [due, patience_ms, self.senses.gpus_due_ms()];
+        all.into_iter().flatten().min()
     }
 
-    fn next_due(&mut self, source: Source, now: Stamp) -> u64 {
+    fn interval_ms(&mut self, source: Source) -> u64 {
         let situation = Situation {
             is_busy: !self.watched.is_empty(),
             on_battery: self.senses.on_battery(),
             wanted_ms: self.wanted_ms,
         };
         let pace = self.rules.paces.get(&source);
-        pace.map_or(u64::MAX, |pace| {
-            next_due_ms(now.boot_ms, pace.interval_ms(situation))
-        })
+        pace.map_or(u64::MAX, |pace| pace.interval_ms(situation))
     }
 
     /// Does what is due, and takes what GPUs answered.
@@ -179,8 +177,12 @@ impl<S: Senses> Observatory<S> {
         if self.pending.is_none() {
             self.begin(now, ledger);
         }
-        for answer in self.senses.gpu_answers() {
-            self.take(answer, ledger);
+        let answers = self.senses.gpu_answers();
+        // What was asked before they were switched off is told to nobody.
+        if self.turns.has(Source::Gpus) {
+            for answer in answers {
+                self.take(answer, ledger);
+            }
         }
         for xid in self.senses.xids() {
             found.push(Found::Fault(self.fault(xid, now)));
@@ -220,20 +222,21 @@ impl<S: Senses> Observatory<S> {
 
     /// Begins a pass over what is due.
     fn begin(&mut self, now: Stamp, ledger: &Mutex<Ledger>) {
-        let due = self.due.iter().filter(|(_, at)| **at <= now.boot_ms);
-        let sources: BTreeSet<Source> = due.map(|(source, _)| *source).collect();
+        let sources = self.turns.due(now.boot_ms);
         if sources.is_empty() {
             return;
         }
         for source in &sources {
             let is_first = *source == Source::Host && self.snapshot.host.is_none();
             // The first sample has no rates, which are what most want to see.
-            let next = if is_first {
-                next_due_ms(now.boot_ms, FIRST_RATES_MS)
+            let interval_ms = if is_first {
+                FIRST_RATES_MS
             } else {
-                self.next_due(*source, now)
+                self.interval_ms(*source)
             };
-            self.due.insert(*source, next);
+            let is_looked = *source != Source::Jobs || !self.watched.is_empty();
+            self.turns
+                .pass(*source, now.boot_ms, interval_ms, is_looked);
         }
         self.senses.begin(now, &sources);
         let awaited = if sources.contains(&Source::Gpus) {
@@ -363,7 +366,9 @@ impl<S: Senses> Observatory<S> {
             self.snapshot.jobs.insert(job.attempt, Arc::clone(job));
         }
         self.snapshot.users = self.senses.users();
-        self.snapshot.troubles = self.senses.troubles();
+        if self.turns.has(Source::Gpus) {
+            self.snapshot.troubles = self.senses.troubles();
+        }
         let pass = Pass {
             at: pending.at,
             host: pending.host,

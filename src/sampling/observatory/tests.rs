@@ -8,6 +8,9 @@ use crate::model::sample::Holder;
 use crate::model::tally::Tally;
 use crate::sampling::Watch;
 
+mod comings;
+mod paces;
+
 /// Devices as a test says they are.
 #[derive(Default)]
 struct Made {
@@ -465,10 +468,11 @@ fn what_is_switched_off_is_neither_read_nor_shown() {
         ..Made::default()
     });
     world.pass(5_000);
-    world.observatory.tune(Rules {
+    let off = Rules {
         paces: BTreeMap::new(),
         ..rules()
-    });
+    };
+    world.observatory.tune(off, &world.ledger);
     assert_eq!(world.due(6_000, Some(0)), None);
     let snapshot = &world.observatory.snapshot;
     assert!(snapshot.host.is_none() && snapshot.gpus.is_empty());
