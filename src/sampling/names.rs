@@ -74,6 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn users_that_were_met_long_ago_are_forgotten() {
+        let mut names = Names::default();
+        for number in 0..3_000 {
+            names.meet(3_000_000_000 + number);
+            assert!(names.asked.len() <= MOST);
+        }
+    }
+
+    #[test]
     fn names_come_by_and_by() {
         let mut names = Names::default();
         names.meet(0);

@@ -10,6 +10,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
+mod churn;
+
 fn at(boot_ms: u64) -> Stamp {
     Stamp {
         wall_ms: 0,
