@@ -1,7 +1,9 @@
 //! GPUs without a GPU: the real daemon on a fake driver, and jobs that are said to use it.
 
 use crate::fake_nvml::{FakeDriver, gpu, uuid};
+use crate::gate::Gate;
 use crate::harness::Host;
+use crate::measured::reload;
 use crate::trees::plant;
 use serde_json::{Value, json};
 
@@ -17,13 +19,17 @@ pub(crate) fn host(fake: &FakeDriver) -> Host {
 
 /// The same, whose daemon is not started yet.
 pub(crate) fn prepared(fake: &FakeDriver) -> Host {
-    let mut host = Host::prepare(&format!(
-        "[sampling]\nnvml_library = \"{}\"\ngpu_interval = \"100ms\"\njob_interval = \"100ms\"\nwatched_interval = \"100ms\"\nidle_interval = \"100ms\"\ngpu_timeout = \"2s\"\n",
-        fake.library().display()
-    ));
+    let mut host = Host::prepare(&config(fake));
     // The fake driver tells processes as they are counted here, wherever that is.
     host.tell("STOKED_GPU_PIDS", "outermost");
     host
+}
+
+fn config(fake: &FakeDriver) -> String {
+    format!(
+        "[sampling]\nnvml_library = \"{}\"\ngpu_interval = \"100ms\"\njob_interval = \"100ms\"\nwatched_interval = \"100ms\"\nidle_interval = \"100ms\"\ngpu_timeout = \"2s\"\n",
+        fake.library().display()
+    )
 }
 
 /// The first message of a channel that is as wanted.
@@ -106,6 +112,90 @@ fn a_job_is_told_which_gpus_it_uses_and_how_much() {
     let shown = host.stoke_ok(&["show", &job.to_string()]);
     let columns = ["HELD", "ENERGY", " GPU-0", "60%", "8.0 GiB"];
     assert!(columns.iter().all(|it| shown.contains(it)), "{shown}");
+}
+
+/// A GPU that draws more and more, at a second of its script: 750 J up to the fifth, 22 kJ up to the sixtieth, and
+/// 500 J in each after that.
+fn drawing(second: u32, uses: &str) -> String {
+    let curve = "gpu 0 power 0:100,10:300,60:500\n";
+    gpu(0).replace("gpu 0 power 250\n", curve) + &format!("clock {second}\n{uses}")
+}
+
+/// What a job was told to compute, and its part of the energy, as its events say.
+fn percent_and_joules(body: &Value) -> (Option<f64>, Option<f64>) {
+    let of = |field: &str| body["gpus"][0][field].as_f64();
+    (of("utilization_percent"), of("energy_joules"))
+}
+
+/// A job that waits for its gate, and what the driver says of its process.
+fn user(host: &Host, gate: &Gate, use_of_it: &str) -> (u64, String) {
+    let job = host.sh(&format!("read line < {}", gate.path().display()));
+    let pid = host.main_process(job).0.pid;
+    (job, format!("process 0 {pid} compute {use_of_it} 0 0 0\n"))
+}
+
+fn stored_joules(host: &Host, job: u64) -> Value {
+    host.ended(job)["attempts"][0]["gpu_usage"]["gpus"][0]["energy_joules"].clone()
+}
+
+#[test]
+fn the_energy_of_a_job_is_the_integral_of_what_its_gpu_drew() {
+    let fake = FakeDriver::new(&drawing(5, ""));
+    let host = host(&fake);
+    let gates = [host.gate("first"), host.gate("second")];
+    let (first, alone) = user(&host, &gates[0], "8G 60");
+    let of_first = format!("job/{first}/metrics");
+    fake.say(&drawing(5, &alone));
+    until(&host, &of_first, |body| {
+        percent_and_joules(body).0 == Some(60.0)
+    });
+    fake.say(&drawing(60, &alone));
+    until(&host, &of_first, |body| {
+        percent_and_joules(body).1 == Some(21_250.0)
+    });
+    let (second, its) = user(&host, &gates[1], "4G 30");
+    let both = alone + &its;
+    fake.say(&drawing(60, &both));
+    until(&host, &format!("job/{second}/metrics"), |body| {
+        percent_and_joules(body).0 == Some(30.0)
+    });
+    fake.say(&drawing(90, &both));
+    // Of the 15 kJ since, two parts in three.
+    until(&host, &of_first, |body| {
+        percent_and_joules(body).1 == Some(31_250.0)
+    });
+    gates.iter().for_each(Gate::open);
+    assert_eq!(stored_joules(&host, first), json!(31_250.0));
+    assert_eq!(stored_joules(&host, second), json!(5_000.0));
+}
+
+#[test]
+fn gpus_that_are_switched_off_are_used_by_nobody() {
+    let fake = FakeDriver::new(&drawing(5, ""));
+    let host = host(&fake);
+    let gate = host.gate("gate");
+    let (job, its) = user(&host, &gate, "8G 60");
+    let metrics = format!("job/{job}/metrics");
+    fake.say(&drawing(5, &its));
+    until(&host, &metrics, |body| {
+        percent_and_joules(body).0 == Some(60.0)
+    });
+    fake.say(&drawing(60, &its));
+    until(&host, &metrics, |body| {
+        percent_and_joules(body).1 == Some(21_250.0)
+    });
+    reload(&host, &(config(&fake) + "gpus = false\n"));
+    let shown = until(&host, &metrics, |body| body["gpus"].get(0).is_none());
+    assert_eq!(shown.get("gpu_percent"), None, "{shown:#}");
+    assert!(shown["gpu_seconds"].is_number(), "what it used is kept");
+    fake.say(&drawing(90, &its));
+    reload(&host, &config(&fake));
+    let shown = until(&host, &metrics, |body| {
+        percent_and_joules(body).0 == Some(60.0)
+    });
+    assert_eq!(percent_and_joules(&shown).1, Some(21_250.0), "{shown:#}");
+    gate.open();
+    assert_eq!(stored_joules(&host, job), json!(21_250.0));
 }
 
 #[test]

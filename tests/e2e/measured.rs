@@ -44,6 +44,12 @@ pub(crate) fn daemon(host: &Host) -> Process {
     Process::of(host.get("/v1/version")["pid"].as_u64().unwrap())
 }
 
+/// Has the daemon read another configuration.
+pub(crate) fn reload(host: &Host, config: &str) {
+    fs::write(host.root().join("config/stoked/stoked.toml"), config).unwrap();
+    signal(&daemon(host).0, Signal::HUP).unwrap();
+}
+
 #[test]
 fn what_a_job_uses_is_told_the_same_everywhere() {
     let host = Host::with_config(&every("1s"));
@@ -250,8 +256,7 @@ fn what_is_not_measured_costs_nothing_until_it_is_wanted() {
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     assert!(host.stoke_ok(&["gpus"]).starts_with("No GPU"));
     let mut events = host.events("channel=host/cpu/metrics");
-    fs::write(host.root().join("config/stoked/stoked.toml"), fast).unwrap();
-    signal(&daemon.0, Signal::HUP).unwrap();
+    reload(&host, &fast);
     let seconds = spread(&mut events, 5);
     assert!(seconds < 30.0, "{seconds}");
     host.get("/v1/host");
@@ -261,12 +266,7 @@ fn what_is_not_measured_costs_nothing_until_it_is_wanted() {
 fn another_cadence_holds_at_once() {
     let host = Host::with_config(&every("60s"));
     let mut events = host.events("channel=host/cpu/metrics");
-    fs::write(
-        host.root().join("config/stoked/stoked.toml"),
-        every("100ms"),
-    )
-    .unwrap();
-    signal(&daemon(&host).0, Signal::HUP).unwrap();
+    reload(&host, &every("100ms"));
     let seconds = spread(&mut events, 5);
     assert!(seconds < 30.0, "five samples in {seconds} s");
 }
