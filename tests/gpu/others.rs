@@ -2,8 +2,8 @@
 
 use crate::eyes::{Daemon, WITHIN_MS};
 use crate::fake_nvml::{FakeDriver, gpu};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use crate::trees::plant;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::path::{Path, PathBuf};
 use stoked::model::gpu::GpuCondition;
