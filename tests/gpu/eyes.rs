@@ -146,6 +146,20 @@ fn it_answers_what_the_driver_says() {
 }
 
 #[test]
+fn nobody_is_known_to_be_alone_where_processes_are_counted_otherwise() {
+    let fake = FakeDriver::new(&gpu(0));
+    for (space, sees_all) in [("outermost", true), ("inner", false)] {
+        let variables = [
+            ("STOKED_NVML_LIBRARY", fake.library()),
+            ("STOKED_GPU_PIDS", space.into()),
+        ];
+        let variables = variables.each_ref().map(|(name, it)| (*name, it.as_path()));
+        let gpu = Daemon::of("nvml", &variables).sample().gpus.remove(0);
+        assert_eq!(gpu.sees_all_processes, sees_all, "{space}");
+    }
+}
+
+#[test]
 fn it_holds_nothing_of_the_daemon_and_ends_with_it() {
     let fake = FakeDriver::new(&gpu(0));
     let secret = fs::File::create(fake.dir().join("secret")).unwrap();

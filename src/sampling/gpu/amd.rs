@@ -7,7 +7,9 @@ use crate::model::metric::{Metric, Readings};
 use crate::sampling::gpu::cards::{Card, cards, read, read_number};
 use crate::sampling::gpu::drm::{Client, Scan};
 use crate::sampling::gpu::pids::PidSpace;
+use crate::sampling::gpu::sleep::{Pci, Rest};
 use crate::sampling::gpu::{GpuError, GpuSource, Looked, kfd};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,6 +22,8 @@ pub struct AmdSource {
     sys: PathBuf,
     scan: Scan,
     pids: PidSpace,
+    /// Of each card, by its place: they sleep apart.
+    rests: BTreeMap<String, Rest>,
 }
 
 impl AmdSource {
@@ -30,6 +34,7 @@ impl AmdSource {
             sys,
             scan: Scan::new(proc, sees_all),
             pids: PidSpace::Outermost,
+            rests: BTreeMap::new(),
         }
     }
 
@@ -39,25 +44,55 @@ impl AmdSource {
         Self { pids, ..self }
     }
 
-    fn look(&self, card: &Card, index: u32, clients: &[Client]) -> GpuSample {
-        let mut sample = GpuSample {
-            identity: identity(card, index),
-            condition: GpuCondition::Asleep,
-            readings: Readings::default(),
-            processes: Vec::new(),
-            sees_all_processes: self.scan.sees_all,
-            tells_xids: false,
-        };
-        if card.is_asleep() {
-            return sample;
+    /// Looks at all of them.
+    fn look_at_all(&mut self, now: Instant) -> Vec<GpuSample> {
+        let cards = cards(&self.sys, AMD);
+        let clients = self.scan.look(now);
+        let looked = cards.iter().enumerate().map(|(index, card)| {
+            let clients = clients.get(&card.bus_id).map_or(&[][..], Vec::as_slice);
+            self.look(card, u32::try_from(index).unwrap_or(u32::MAX), clients, now)
+        });
+        looked.collect()
+    }
+
+    /// Looks at one, unless it sleeps or is about to: reading its files sets the clock back after which it may.
+    fn look(&mut self, card: &Card, index: u32, clients: &[Client], now: Instant) -> GpuSample {
+        let computing = kfd::processes(&self.sys, &card.bus_id);
+        let place = [Pci::of_dir(&card.device(), card.bus_id.clone())];
+        let rest = self.rests.entry(card.bus_id.clone());
+        let rest = rest.or_insert_with(|| Rest::new(self.sys.clone(), false));
+        if !clients.is_empty() || !computing.is_empty() {
+            rest.end();
         }
-        sample.condition = GpuCondition::Ok;
+        if rest.lets_sleep(&place, now) {
+            return GpuSample::unmeasured(identity(card, index), GpuCondition::Asleep);
+        }
+        let sample = self.measure(card, index, clients, computing);
+        let rest = self.rests.get_mut(&card.bus_id);
+        if let Some(rest) = rest
+            && rest.wants_rest(&place, std::slice::from_ref(&sample))
+        {
+            rest.begin();
+        }
+        sample
+    }
+
+    fn measure(
+        &self,
+        card: &Card,
+        index: u32,
+        clients: &[Client],
+        computing: Vec<GpuProcess>,
+    ) -> GpuSample {
+        let mut sample = GpuSample {
+            sees_all_processes: self.scan.sees_all,
+            ..GpuSample::unmeasured(identity(card, index), GpuCondition::Ok)
+        };
         device(&card.device(), &mut sample.readings);
         if let Some(dir) = card.sensors() {
             sensors(&dir, &mut sample.readings);
         }
         sample.processes = clients.iter().map(process).collect();
-        let computing = kfd::processes(&self.sys, &card.bus_id);
         if !computing.is_empty() {
             // What is computed through that door is counted nowhere, process by process.
             for process in &mut sample.processes {
@@ -76,14 +111,9 @@ impl AmdSource {
 
 impl GpuSource for AmdSource {
     fn sample(&mut self) -> Result<Looked, GpuError> {
-        let cards = cards(&self.sys, AMD);
-        let clients = self.scan.look(Instant::now());
-        let looked = cards.iter().enumerate().map(|(index, card)| {
-            let clients = clients.get(&card.bus_id).map_or(&[][..], Vec::as_slice);
-            self.look(card, u32::try_from(index).unwrap_or(u32::MAX), clients)
-        });
+        // No process has to end for them to sleep.
         Ok(Looked {
-            gpus: looked.collect(),
+            gpus: self.look_at_all(Instant::now()),
             rest: false,
         })
     }

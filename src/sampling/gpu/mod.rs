@@ -17,6 +17,7 @@ pub mod nvml;
 pub mod pids;
 pub mod probe;
 pub mod replay;
+pub mod sleep;
 pub mod talk;
 pub mod watch;
 

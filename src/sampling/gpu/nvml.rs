@@ -3,18 +3,18 @@
 //! The library is opened once at most in the life of a process, and closed by its end: that is the only way to be
 //! sure that nothing of an old driver stays mapped and that nothing keeps a GPU awake. What is lost, asleep or was
 //! never seen is known by its place on the bus (see [`sleep`]).
+//!
+//! [`sleep`]: crate::sampling::gpu::sleep
 
 mod asked;
 mod board;
 mod faults;
 mod processes;
 mod rare;
-mod sleep;
-
-pub use sleep::{Pci, Rest};
 
 use crate::model::gpu::{GpuCondition, GpuIdentity, GpuSample, GpuUuid, Xid};
 use crate::sampling::gpu::kernel_log::bus_id;
+use crate::sampling::gpu::sleep::{Pci, Rest};
 use crate::sampling::gpu::talk::Spot;
 use crate::sampling::gpu::{GpuError, GpuSource, Looked};
 use board::{Board, Found};

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sampling::gpu::cards::tests::Tree;
+use std::time::Duration;
 
 const CARD: &str = include_str!("../../../../tests/fixtures/gpu/amd.tree");
 const ROCM: &str = include_str!("../../../../tests/fixtures/gpu/rocm.tree");
@@ -79,6 +80,48 @@ fn a_sleeping_card_is_left_alone() {
     assert_eq!(gpu.condition, GpuCondition::Asleep);
     assert!(gpu.readings.is_empty());
     assert_eq!(gpu.identity.uuid.as_str(), "PCI-0000:0a:00.0");
+}
+
+#[test]
+fn an_unused_card_is_let_fall_asleep() {
+    const POWER: &str = "sys/devices/pci0000:00/0000:03:00.0/power";
+    let tree = Tree::new(CARD);
+    for client in ["4242", "4243"] {
+        tree.remove(&format!("proc/{client}"));
+    }
+    tree.write(&format!(
+        "{POWER}/control = auto\nsys/devices/pci0000:00/0000:03:00.0/gpu_busy_percent = 0\n"
+    ));
+    let mut source = source(&tree);
+    let began = Instant::now();
+    let mut at = |seconds| {
+        let gpus = source.look_at_all(began + Duration::from_secs(seconds));
+        gpus[0].condition
+    };
+    let (ok, asleep) = (GpuCondition::Ok, GpuCondition::Asleep);
+    assert_eq!([0, 2, 4, 6, 8].map(&mut at), [ok; 5]);
+    assert_eq!([10, 20, 39].map(&mut at), [asleep; 3], "it gets time");
+    tree.write(&format!("{POWER}/runtime_status = suspended\n"));
+    assert_eq!([50, 500].map(&mut at), [asleep; 2]);
+    tree.write(&format!("{POWER}/runtime_status = active\n"));
+    assert_eq!([502, 504, 506, 508, 510].map(&mut at), [ok; 5]);
+    assert_eq!(at(512), asleep);
+    // Somebody comes to use it meanwhile.
+    let client = CARD.lines().filter(|line| line.starts_with("proc/4242"));
+    tree.write(&client.collect::<Vec<_>>().join("\n"));
+    assert_eq!([518, 520].map(&mut at), [ok; 2]);
+    tree.remove("proc/4242");
+    assert_eq!([530, 532, 534, 536, 538].map(&mut at), [ok; 5]);
+    assert_eq!([540, 570].map(&mut at), [asleep, ok], "it does not");
+    assert_eq!([572, 574, 576, 578, 580, 582].map(&mut at), [ok; 6]);
+}
+
+#[test]
+fn ids_of_another_namespace_are_not_listed() {
+    let tree = Tree::new(&(CARD.to_owned() + ROCM));
+    let gpu = source(&tree).with_pids(PidSpace::Inner).sample().unwrap();
+    let pids: Vec<u32> = gpu.gpus[0].processes.iter().map(|it| it.pid).collect();
+    assert_eq!(pids, [4242, 4243]);
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! GPUs that sleep are left alone.
 //!
-//! Whether one sleeps is read from the kernel, without the driver. An open driver keeps a GPU awake, so where GPUs may
-//! sleep and none is used, the process that holds it open ends ([`Rest::wants_rest`]), and the next one opens the
-//! driver only when a GPU woke up for somebody else.
+//! Whether one sleeps is read from the kernel, without the driver. NVIDIA's open driver keeps a GPU awake, so where GPUs
+//! may sleep and none is used, the process that holds it open ends ([`Rest::wants_rest`]), and the next one opens the
+//! driver only when a GPU woke up for somebody else. AMD's keeps one awake whose files are read, so each is left alone
+//! for a while by itself ([`Rest::begin`]).
 
 use crate::model::gpu::{GpuCondition, GpuIdentity, GpuSample, GpuUuid};
 use crate::model::metric::Metric;
 use crate::sampling::gpu::cards::{read, read_hex};
 use crate::sampling::gpu::kernel_log::bus_id;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// NVIDIA's number among makers of PCI devices.
@@ -37,6 +38,17 @@ pub struct Pci {
 }
 
 impl Pci {
+    /// The one that the kernel keeps in this directory, at a place.
+    pub(super) fn of_dir(dir: &Path, bus_id: String) -> Self {
+        let power = |name: &str| read(&dir.join("power").join(name));
+        Self {
+            bus_id,
+            is_asleep: power("runtime_status").as_deref() == Some("suspended"),
+            may_sleep: power("control").as_deref() == Some("auto"),
+            device: read_hex(&dir.join("device")).unwrap_or(0),
+        }
+    }
+
     /// For one that has never been seen awake.
     pub(super) fn identity(&self, order: usize) -> GpuIdentity {
         GpuIdentity {
@@ -88,17 +100,21 @@ impl Rest {
                 let is_gpu = read_hex(&dir.join("vendor")) == Some(NVIDIA)
                     && read_hex(&dir.join("class")).map(|class| class >> 16) == Some(DISPLAY);
                 let bus_id = bus_id(entry.file_name().to_str()?).filter(|_| is_gpu)?;
-                let power = |name: &str| read(&dir.join("power").join(name));
-                Some(Pci {
-                    bus_id,
-                    is_asleep: power("runtime_status").as_deref() == Some("suspended"),
-                    may_sleep: power("control").as_deref() == Some("auto"),
-                    device: read_hex(&dir.join("device")).unwrap_or(0),
-                })
+                Some(Pci::of_dir(&dir, bus_id))
             })
             .collect();
         found.sort_by(|one, other| one.bus_id.cmp(&other.bus_id));
         found
+    }
+
+    /// They are left alone from now on, to fall asleep.
+    pub fn begin(&mut self) {
+        (self.rested, self.since, self.idle_looks) = (true, None, 0);
+    }
+
+    /// Somebody uses one that was left alone.
+    pub fn end(&mut self) {
+        self.rested = false;
     }
 
     /// Whether a closed driver stays closed: all GPUs sleep, or are about to.
