@@ -67,7 +67,8 @@ impl Senses for HostSenses {
     }
 
     fn forget(&mut self, attempt: AttemptId) {
-        self.jobs.forget(attempt, (self.now)(), &mut self.processes);
+        let now = (self.clocks.now)();
+        self.jobs.forget(attempt, now, &mut self.processes);
     }
 
     fn tune(&mut self, rules: &Rules) {

@@ -9,6 +9,7 @@ use stoked::model::time::Stamp;
 use stoked::sampling::files::Roots;
 use stoked::sampling::gpu::GpuSource;
 use stoked::sampling::gpu::links::{GpuLinks, Settings};
+use stoked::sampling::gpu::pids::PidSpace;
 use stoked::sampling::senses::HostSenses;
 use stoked::sampling::{Clocks, Senses};
 
@@ -106,6 +107,7 @@ fn a_gpu_that_was_asked_before_the_host_slept_is_not_late() {
         program: env!("CARGO_BIN_EXE_stoked").into(),
         nvml_library: Some(fake.library()),
         recording: None,
+        pids: PidSpace::Outermost,
     };
     let clocks = Clocks {
         now,

@@ -36,7 +36,10 @@ fn nothing_is_kept_of_attempts_that_are_gone() {
             attempt,
             shim: shim(shim_pid, start),
             cgroup: Some(tree.root.path().join(format!("stoked-x/{attempt}"))),
-            token: Some(format!("token of {attempt}")),
+            token: Some(Token {
+                secret: format!("token of {attempt}"),
+                uid: 0,
+            }),
             ..Watch::default()
         };
         jobs.watch(&watch, &mut table);
@@ -48,7 +51,7 @@ fn nothing_is_kept_of_attempts_that_are_gone() {
             tree.remove(shim_pid);
             tree.remove(pid);
         }
-        jobs.forget(attempt, &mut table);
+        jobs.forget(attempt, now, &mut table);
         table.refresh(at(u64::from(round) * 1_000 + 500));
         jobs.read(now, &table);
         let Processes {
