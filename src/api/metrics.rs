@@ -1,6 +1,7 @@
 //! `GET /metrics`: everything that is measured, and how many jobs there are, for scrapers.
 //!
-//! What is exposed at one time is bounded: the host with its devices, its GPUs, and the active jobs up to a number.
+//! What is exposed at one time is bounded: the host with its devices, its GPUs, and the active jobs up to a number, with
+//! how many are beyond that.
 //! Names of jobs and users are labels; what only an owner may see is not among them.
 
 use crate::api::call::Call;
@@ -117,6 +118,12 @@ fn service(out: &mut Exposition, call: &Call, stored: &Stored) {
         let waiting = gauge("stoked_group_waiting_jobs", "Jobs of a group that wait");
         out.add(waiting, &name, group.waiting as f64);
     }
+    let holding = stored.states.iter();
+    let holding = holding.filter(|(state, _)| state.holds_place());
+    let holding: u64 = holding.map(|(_, count)| *count).sum();
+    let left_out = holding.saturating_sub(stored.active.items.len() as u64);
+    let help = "Active jobs that are not exposed one by one, because there are too many";
+    out.add(gauge("stoked_jobs_left_out", help), &[], left_out as f64);
     let (connections, streams) = call.shared.ledger.in_use();
     let help = "Connections to the socket of the daemon";
     out.add(

@@ -2,6 +2,7 @@
 //! Only the processes are missing; the tests report what a supervisor would.
 
 mod client;
+mod compare;
 mod dials;
 mod events;
 mod flows;
@@ -12,6 +13,7 @@ mod logs;
 mod operations;
 mod past;
 mod routes;
+mod scrape;
 mod series;
 mod slow;
 mod streams;

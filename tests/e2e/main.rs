@@ -26,6 +26,7 @@ mod measured;
 mod open_files;
 mod order;
 mod outside;
+mod polling;
 mod programs;
 mod progress;
 mod reading;

@@ -1,7 +1,9 @@
 //! What each audience sees, field by field.
 
 use super::*;
+use crate::model::event::GpuFigures;
 use crate::model::failure::{Ending, FailureClass};
+use crate::model::gpu::GpuUuid;
 use crate::model::group::DEFAULT_GROUP;
 use crate::model::id::{AttemptId, JobId, Seq};
 use crate::model::job::Owner;
@@ -318,6 +320,100 @@ fn instants_beyond_the_calendar_are_its_ends() {
     assert_eq!(timestamp(i64::MIN), jiff::Timestamp::MIN);
 }
 
+fn running(progress: Progress, gpus: Vec<GpuFigures>) -> ProgressBody {
+    ProgressBody {
+        gpus,
+        job: JobId(1),
+        name: "x".into(),
+        attempt: 1,
+        status: StateName::Running,
+        progress,
+    }
+}
+
+#[test]
+fn a_message_carries_what_the_job_uses_of_gpus() {
+    let gpu = |index, utilization_percent, memory_bytes| GpuFigures {
+        index,
+        uuid: GpuUuid(format!("GPU-{index}").into()),
+        utilization_percent,
+        memory_bytes,
+    };
+    let message =
+        |gpus| progress_message(&running(Progress::default(), gpus), 1, Audience::Anybody);
+    let both = message(vec![
+        gpu(0, Some(80.0), Some(2_000_000_000)),
+        gpu(1, Some(41.3), Some(1_234_567_890)),
+    ]);
+    assert_eq!(both.gpu_utilization_percent, Some(60.7), "the mean of both");
+    assert_eq!(both.gpu_memory_allocated_gb, Some(3.235), "the sum of both");
+    let shown: Vec<_> = both
+        .gpus
+        .iter()
+        .map(|it| (it.index, it.uuid.as_str()))
+        .collect();
+    assert_eq!(shown, [(0, "GPU-0"), (1, "GPU-1")]);
+    assert_eq!(both.gpus[1].utilization_percent, Some(41.3));
+    assert_eq!(both.gpus[1].memory_bytes, Some(1_234_567_890));
+    // What is not known of one is not known of all, and what is held is held at least.
+    let partly = message(vec![
+        gpu(0, Some(80.0), None),
+        gpu(1, None, Some(5_000_000)),
+    ]);
+    assert_eq!(partly.gpu_utilization_percent, None);
+    assert_eq!(partly.gpu_memory_allocated_gb, Some(0.005));
+    let none = serde_json::to_value(message(Vec::new())).unwrap();
+    for name in ["gpus", "gpu_utilization_percent", "gpu_memory_allocated_gb"] {
+        assert_eq!(none.get(name), None, "{none:#}");
+    }
+    // What the job says of itself goes before.
+    let mut progress = Progress::default();
+    let mut seen = Observation::new(Source::File);
+    seen.metrics.insert("gpu_utilization_percent".into(), 12.0);
+    seen.metrics.insert("gpu_memory_allocated_gb".into(), 1.5);
+    progress.observe(seen, at(1));
+    let said = running(progress, vec![gpu(0, Some(80.0), Some(2_000_000_000))]);
+    let said = progress_message(&said, 1, Audience::Owner);
+    assert_eq!(said.gpu_utilization_percent, Some(12.0));
+    assert_eq!(said.gpu_memory_allocated_gb, Some(1.5));
+    assert_eq!(said.gpus.len(), 1);
+}
+
+#[test]
+fn figures_of_gpus_go_into_the_body_of_a_progress_event() {
+    let body = running(Progress::default(), Vec::new());
+    let event = Event {
+        seq: None,
+        at_ms: 1,
+        channel: "job/1/progress".into(),
+        kind: "progress".into(),
+        uid: Some(1),
+        is_final: false,
+        body: serde_json::to_string(&body).unwrap().into(),
+    };
+    assert_eq!(event.clone().with_gpus(&[]), event);
+    let figures = GpuFigures {
+        index: 3,
+        uuid: GpuUuid("GPU-3".into()),
+        utilization_percent: Some(7.5),
+        memory_bytes: None,
+    };
+    let told = event.clone().with_gpus(std::slice::from_ref(&figures));
+    let read: ProgressBody = serde_json::from_str(&told.body).unwrap();
+    assert_eq!(read.gpus, [figures]);
+    assert_eq!(read.progress, body.progress, "the rest is as it was");
+    let whole = serde_json::to_value(running(body.progress, read.gpus)).unwrap();
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&told.body).unwrap(),
+        whole
+    );
+    let rest = Event {
+        body: told.body.clone(),
+        ..event
+    };
+    assert_eq!(told, rest);
+}
+
 #[test]
 fn a_message_says_when_counting_began_anew_and_what_is_not_kept() {
     let mut progress = Progress::default();
@@ -327,14 +423,7 @@ fn a_message_says_when_counting_began_anew_and_what_is_not_kept() {
         seen.metrics = (0..65).map(|n| (n.to_string(), 1.0)).collect();
         progress.observe(seen, at(1));
     }
-    let body = ProgressBody {
-        gpus: Vec::new(),
-        job: JobId(1),
-        name: "x".into(),
-        attempt: 1,
-        status: StateName::Running,
-        progress,
-    };
+    let body = running(progress, Vec::new());
     let message = progress_message(&body, 1, Audience::Owner);
     assert_eq!((message.progress, message.phase_number), (Some(30.0), 1));
     assert_eq!(message.left_out, ["metrics"]);
