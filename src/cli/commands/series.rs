@@ -2,15 +2,16 @@
 
 #[cfg(feature = "parquet")]
 mod parquet;
+mod raw;
 
 use crate::cli::Session;
 use crate::cli::commands::compare::is_attempt;
 use crate::cli::error::CliError;
-use crate::cli::output::series;
+use crate::cli::output::{Output, series};
 use crate::cli::select;
 use crate::cli::values;
 use crate::client::{Client, SeriesQuery};
-use crate::wire::series::{Series, SeriesData, SeriesList};
+use crate::wire::series::{Series, SeriesList};
 use jiff::Timestamp;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +22,8 @@ Examples:
   stoke series host                                    what there is of the host
   stoke series 42                                      of a job: its progress and what it used
   stoke series 42/percent job/42/metric.loss --since 1h
-  stoke series host/cpu.percent gpu/0/power.watts --csv > run.csv";
+  stoke series host/cpu.percent gpu/0/power.watts --csv > run.csv
+  stoke series host/cpu.percent --since 1d --raw --csv > day.csv";
 
 /// Which series, when, and as what.
 #[derive(Debug, clap::Args)]
@@ -40,6 +42,9 @@ pub struct SeriesArgs {
     /// Print at most so many points of each [default: 20 as a table, else 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     points: Option<u32>,
+    /// Write everything that was measured as it was, in the order of time, however much that is
+    #[arg(long, conflicts_with_all = ["points", "json"])]
+    raw: bool,
     /// With percentiles (p50, p95, p99), of what was measured from outside
     #[arg(long)]
     percentiles: bool,
@@ -89,7 +94,16 @@ pub async fn run(session: &Session, args: SeriesArgs) -> Result<ExitCode, CliErr
                 .hint("`stoke series host` lists, `stoke series host/cpu.percent` prints"),
         );
     }
+    if args.raw && !args.is_export() {
+        return Err(
+            CliError::usage("everything that was measured is too much to look at")
+                .hint("write it with --csv, --jsonl or --parquet FILE"),
+        );
+    }
     let client = session.connect().await?;
+    if !names.is_empty() && args.is_export() {
+        return export(session, &client, &args, names).await;
+    }
     if !names.is_empty() {
         return print(session, &client, &args, names).await;
     }
@@ -154,64 +168,104 @@ async fn print(
     names: Vec<String>,
 ) -> Result<ExitCode, CliError> {
     let output = &session.output;
-    let is_read_by_people = !output.json && !args.is_export();
-    let query = SeriesQuery {
-        names,
-        since: args.since,
-        until: args.until,
-        points: args
-            .points
-            .or(is_read_by_people.then_some(series::FEW_POINTS)),
-        percentiles: args.percentiles,
-    };
-    let found = client.query_series(&query).await?;
+    let few = (!output.json).then_some(series::FEW_POINTS);
+    let found = client.query_series(&query(args, names, few)).await?;
     if output.json {
         output.json(&found)?;
-    } else if args.csv {
-        output.print(&series::csv(&found.items))?;
-    } else if args.jsonl {
-        for line in series::lines(&found.items) {
-            output.json_line(&line)?;
-        }
-    } else if let Some(path) = args.parquet() {
-        write_parquet(session, path, &found)?;
     } else {
         output.print(&series::points(&found.items, &output.look()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[cfg(feature = "parquet")]
-fn write_parquet(
+fn query(args: &SeriesArgs, names: Vec<String>, unless_said: Option<u32>) -> SeriesQuery {
+    SeriesQuery {
+        names,
+        since: args.since,
+        until: args.until,
+        points: args.points.or(unless_said),
+        percentiles: args.percentiles,
+    }
+}
+
+/// Writes points for programs.
+async fn export(
     session: &Session,
-    path: &std::path::Path,
-    found: &SeriesData,
-) -> Result<(), CliError> {
-    let what = || format!("write {}", path.display());
-    let bytes = parquet::file(&found.items).map_err(|error| CliError::failed(what(), &error))?;
-    std::fs::write(path, bytes).map_err(|error| CliError::failed(what(), &error))?;
-    let count: usize = found.items.iter().map(points_of).sum();
-    session.output.note(&format!(
-        "{} points of {} series are in {}",
-        count,
-        found.items.len(),
-        path.display()
-    ));
-    Ok(())
+    client: &Client,
+    args: &SeriesArgs,
+    names: Vec<String>,
+) -> Result<ExitCode, CliError> {
+    // What is refused must not cost a file that is there.
+    let mut begun = None;
+    if args.raw {
+        let take = |some: &[Series]| begin(&mut begun, session, args)?.add(some);
+        raw::each(client, args, names, take).await?;
+    } else {
+        let found = client.query_series(&query(args, names, None)).await?;
+        begin(&mut begun, session, args)?.add(&found.items)?;
+    }
+    begin(&mut begun, session, args)?;
+    if let Some(sheet) = begun {
+        sheet.end()?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-#[cfg(feature = "parquet")]
-fn points_of(series: &Series) -> usize {
-    series.points.len()
+/// What is written to, begun where it is not yet.
+fn begin<'s, 'a>(
+    begun: &'s mut Option<Sheet<'a>>,
+    session: &'a Session,
+    args: &SeriesArgs,
+) -> Result<&'s mut Sheet<'a>, CliError> {
+    let sheet = match begun.take() {
+        Some(sheet) => sheet,
+        None => Sheet::begin(session, args)?,
+    };
+    Ok(begun.insert(sheet))
 }
 
-#[cfg(not(feature = "parquet"))]
-fn write_parquet(
-    _session: &Session,
-    _path: &std::path::Path,
-    _found: &SeriesData,
-) -> Result<(), CliError> {
-    Ok(())
+/// Where points are written, part by part.
+enum Sheet<'a> {
+    Csv(&'a Output),
+    Lines(&'a Output),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<parquet::Sheet>, &'a Output),
+}
+
+impl<'a> Sheet<'a> {
+    fn begin(session: &'a Session, args: &SeriesArgs) -> Result<Self, CliError> {
+        let output = &session.output;
+        #[cfg(feature = "parquet")]
+        if let Some(path) = args.parquet() {
+            let sheet = parquet::Sheet::begin(path)?;
+            return Ok(Self::Parquet(Box::new(sheet), output));
+        }
+        if args.jsonl {
+            return Ok(Self::Lines(output));
+        }
+        output.print(series::CSV_HEAD)?;
+        Ok(Self::Csv(output))
+    }
+
+    fn add(&mut self, series: &[Series]) -> Result<(), CliError> {
+        match self {
+            Self::Csv(output) => output.print(&series::csv(series)),
+            Self::Lines(output) => {
+                series::lines(series).try_for_each(|line| output.json_line(&line))
+            }
+            #[cfg(feature = "parquet")]
+            Self::Parquet(sheet, _) => sheet.add(series),
+        }
+    }
+
+    fn end(self) -> Result<(), CliError> {
+        match self {
+            Self::Csv(_) | Self::Lines(_) => {}
+            #[cfg(feature = "parquet")]
+            Self::Parquet(sheet, output) => output.note(&sheet.end()?),
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

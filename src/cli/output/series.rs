@@ -176,10 +176,13 @@ pub fn lines(series: &[Series]) -> impl Iterator<Item = Line<'_>> {
     })
 }
 
-/// Comma-separated values, one line for each point, the names of the columns first.
+/// The names of the columns of comma-separated values, as the first line of them.
+pub const CSV_HEAD: &str = "name,unit,time,last,min,max,mean,count,p50,p95,p99\n";
+
+/// Comma-separated values, one line for each point.
 #[must_use]
 pub fn csv(series: &[Series]) -> String {
-    let mut out = "name,unit,time,last,min,max,mean,count,p50,p95,p99\n".to_owned();
+    let mut out = String::new();
     for line in lines(series) {
         let point = line.point;
         let rank = |value: Option<f64>| value.map(|it| it.to_string()).unwrap_or_default();
@@ -262,7 +265,7 @@ mod tests {
     2026-11-22 12:00:00  1.0 MiB       0.25
     2026-11-22 12:00:01  0 B
     ");
-        insta::assert_snapshot!(csv(&[loss]), @r#"
+        insta::assert_snapshot!(CSV_HEAD.to_owned() + &csv(&[loss]), @r#"
     name,unit,time,last,min,max,mean,count,p50,p95,p99
     "job/1/metric.a,\eb",,2026-11-22T12:00:00.5Z,0.25,0,0.25,1.5,2,,,
     "#);

@@ -1,5 +1,6 @@
 //! Series as a Parquet file: one row for each point, with the columns of the CSV.
 
+use crate::cli::error::CliError;
 use crate::cli::output::series::{Line, lines};
 use crate::wire::series::Series;
 use parquet::basic::Compression;
@@ -8,6 +9,10 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const SCHEMA: &str = "message points {
@@ -24,15 +29,82 @@ const SCHEMA: &str = "message points {
     optional double p99;
 }";
 
-/// The bytes of the file.
-///
-/// # Errors
-/// What the library that writes it refuses.
-pub(super) fn file(series: &[Series]) -> Result<Vec<u8>, ParquetError> {
-    let schema = Arc::new(parse_message_type(SCHEMA)?);
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
-    let mut bytes = Vec::new();
-    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties.build()))?;
+/// Rows of a group: so many are in memory before they are written.
+const GROUP: usize = 50_000;
+
+/// A file that grows.
+pub(super) struct Sheet {
+    path: PathBuf,
+    writer: SerializedFileWriter<File>,
+    /// What is in no group yet.
+    waiting: Vec<Series>,
+    rows: usize,
+    names: BTreeSet<String>,
+    points: usize,
+}
+
+impl Sheet {
+    /// Begins a file.
+    pub(super) fn begin(path: &Path) -> Result<Self, CliError> {
+        let file = File::create(path).map_err(|error| failed(path, &error))?;
+        let begin = || {
+            let schema = Arc::new(parse_message_type(SCHEMA)?);
+            let properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
+            SerializedFileWriter::new(file, schema, Arc::new(properties.build()))
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            writer: begin().map_err(|error| failed(path, &error))?,
+            waiting: Vec::new(),
+            rows: 0,
+            names: BTreeSet::new(),
+            points: 0,
+        })
+    }
+
+    /// Adds points, behind those that are there.
+    pub(super) fn add(&mut self, series: &[Series]) -> Result<(), CliError> {
+        for one in series {
+            self.names.insert(one.name.clone());
+            self.points += one.points.len();
+            self.rows += one.points.len();
+            self.waiting.push(one.clone());
+        }
+        if self.rows >= GROUP {
+            self.write_group()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file, and says what is in it.
+    pub(super) fn end(mut self) -> Result<String, CliError> {
+        if self.rows > 0 {
+            self.write_group()?;
+        }
+        let closed = self.writer.close();
+        closed.map_err(|error| failed(&self.path, &error))?;
+        Ok(format!(
+            "{} points of {} series are in {}",
+            self.points,
+            self.names.len(),
+            self.path.display()
+        ))
+    }
+
+    fn write_group(&mut self) -> Result<(), CliError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.rows = 0;
+        let written = group(&mut self.writer, &waiting);
+        written.map_err(|error| failed(&self.path, &error))
+    }
+}
+
+fn failed(path: &Path, error: &dyn Error) -> CliError {
+    CliError::failed(format!("write {}", path.display()), error)
+}
+
+/// Writes points as the next group of rows.
+fn group(writer: &mut SerializedFileWriter<File>, series: &[Series]) -> Result<(), ParquetError> {
     let mut group = writer.next_row_group()?;
     let rows: Vec<Line<'_>> = lines(series).collect();
     let all = || rows.iter();
@@ -51,13 +123,12 @@ pub(super) fn file(series: &[Series]) -> Result<Vec<u8>, ParquetError> {
     column::<DoubleType>(&mut group, all().map(|it| it.point.p95), true)?;
     column::<DoubleType>(&mut group, all().map(|it| it.point.p99), true)?;
     group.close()?;
-    writer.close()?;
-    Ok(bytes)
+    Ok(())
 }
 
 /// Writes the next column. What is absent is so in one that `may_lack` values, and in no other.
 fn column<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, &mut Vec<u8>>,
+    group: &mut SerializedRowGroupWriter<'_, File>,
     values: impl Iterator<Item = Option<T::T>>,
     may_lack: bool,
 ) -> Result<(), ParquetError> {
@@ -78,7 +149,18 @@ mod tests {
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::RowAccessor;
     use serde_json::json;
-    use std::io::Write;
+
+    fn written(parts: &[&[Series]]) -> SerializedFileReader<File> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("points.parquet");
+        let mut sheet = Sheet::begin(&path).unwrap();
+        for part in parts {
+            sheet.add(part).unwrap();
+        }
+        let said = sheet.end().unwrap();
+        assert!(said.ends_with("points.parquet"), "{said}");
+        SerializedFileReader::new(File::open(&path).unwrap()).unwrap()
+    }
 
     #[test]
     fn what_is_written_is_read_again() {
@@ -88,10 +170,7 @@ mod tests {
              "p95": 2.5, "p99": 3.0}]});
         let odd = json!({"name": "job/1/metric.ü", "points": []});
         let all: Vec<Series> = serde_json::from_value(json!([series, odd])).unwrap();
-        let bytes = file(&all).unwrap();
-        let mut whole = tempfile::tempfile().unwrap();
-        whole.write_all(&bytes).unwrap();
-        let reader = SerializedFileReader::new(whole).unwrap();
+        let reader = written(&[&all]);
         let rows: Vec<_> = reader
             .get_row_iter(None)
             .unwrap()
@@ -107,6 +186,28 @@ mod tests {
         assert!(rows[0].get_double(8).is_err(), "absent is not zero");
         assert_eq!(rows[1].get_double(9).unwrap(), 2.5);
         assert_eq!(rows[1].get_long(7).unwrap(), 2);
-        assert!(!file(&[]).unwrap().is_empty());
+        assert_eq!(written(&[]).metadata().file_metadata().num_rows(), 0);
+    }
+
+    #[test]
+    fn much_is_written_in_groups() {
+        let part = |first: usize| -> Vec<Series> {
+            let points = (first..first + 20_000).map(|at| {
+                let time = jiff::Timestamp::from_millisecond(at as i64).unwrap();
+                json!({"time": time, "last": at, "min": at, "max": at, "mean": at, "count": 1})
+            });
+            let points: Vec<_> = points.collect();
+            serde_json::from_value(json!([{"name": "host/load.1", "points": points}])).unwrap()
+        };
+        let parts: Vec<Vec<Series>> = (0..4).map(|it| part(it * 20_000)).collect();
+        let parts: Vec<&[Series]> = parts.iter().map(Vec::as_slice).collect();
+        let reader = written(&parts);
+        let groups = reader.metadata().row_groups().iter();
+        let sizes: Vec<i64> = groups.map(|group| group.num_rows()).collect();
+        assert_eq!(sizes, [60_000, 20_000]);
+        let rows = reader.get_row_iter(None).unwrap();
+        for (at, row) in rows.enumerate() {
+            assert_eq!(row.unwrap().get_double(3).unwrap(), at as f64);
+        }
     }
 }
