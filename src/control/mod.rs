@@ -28,6 +28,8 @@ pub enum CommandError {
     Stopped,
 }
 
+type Answered = oneshot::Receiver<Result<Reply, CommandError>>;
+
 /// One message to the control task.
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -67,11 +69,24 @@ impl Handle {
     /// # Errors
     /// [`CommandError`]; nothing has changed then.
     pub async fn command(&self, command: Command) -> Result<Reply, CommandError> {
+        let answer = self.send(command)?.await;
+        answer.unwrap_or(Err(CommandError::Stopped))
+    }
+
+    /// As [`command`](Self::command), on a thread that may block.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing has changed then.
+    pub fn command_now(&self, command: Command) -> Result<Reply, CommandError> {
+        let answer = self.send(command)?.blocking_recv();
+        answer.unwrap_or(Err(CommandError::Stopped))
+    }
+
+    fn send(&self, command: Command) -> Result<Answered, CommandError> {
         let (reply, answer) = oneshot::channel();
-        self.inbox
-            .send(Message::Command(Box::new(command), reply))
-            .map_err(|_| CommandError::Stopped)?;
-        answer.await.unwrap_or(Err(CommandError::Stopped))
+        let sent = self.inbox.send(Message::Command(Box::new(command), reply));
+        sent.map_err(|_| CommandError::Stopped)?;
+        Ok(answer)
     }
 
     /// Tells what an observer saw. Never waits: observers coalesce before they report.

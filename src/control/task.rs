@@ -236,27 +236,39 @@ impl<E: Effects> Task<E> {
     }
 }
 
-/// How many stored events come before each that is not stored.
-fn places(changes: &[Change], telemetry: &[Told]) -> Vec<usize> {
+/// Where the events that are not stored come among those that are.
+struct Places {
+    /// How many of these come before each of them.
+    before: Vec<usize>,
+    /// How many of these are expected.
+    stored: usize,
+}
+
+fn places(changes: &[Change], telemetry: &[Told]) -> Places {
     let mut seen = 0;
     let mut stored = 0;
-    let mut places = Vec::with_capacity(telemetry.len());
+    let mut before = Vec::with_capacity(telemetry.len());
     for told in telemetry {
         while seen < told.after {
             stored += usize::from(changes.get(seen).is_some_and(Change::has_event));
             seen += 1;
         }
-        places.push(stored);
+        before.push(stored);
     }
-    places
+    let stored = changes.iter().filter(|it| it.has_event()).count();
+    Places { before, stored }
 }
 
 /// All events in the order in which they were decided.
-fn interleave(stored: Vec<Event>, places: Vec<usize>, telemetry: Vec<Told>) -> Vec<Event> {
+fn interleave(stored: Vec<Event>, places: Places, telemetry: Vec<Told>) -> Vec<Event> {
     if telemetry.is_empty() {
         return stored;
     }
-    let mut told = places.into_iter().zip(telemetry).peekable();
+    // Where the store knew better than to expire a job, none may come behind the end of what it is of.
+    let is_less = stored.len() < places.stored;
+    let before = places.before.into_iter();
+    let before = before.map(|place| if is_less { 0 } else { place });
+    let mut told = before.zip(telemetry).peekable();
     let mut events = Vec::with_capacity(stored.len());
     for (place, event) in stored.into_iter().enumerate() {
         while let Some((_, told)) = told.next_if(|(at, _)| *at <= place) {
@@ -273,6 +285,49 @@ fn brings_work(command: &Command) -> bool {
     match command {
         Command::Submit(_) => true,
         Command::Job { verb, .. } => matches!(verb, Verb::Retry | Verb::Restart { .. }),
-        Command::SetGroup { .. } | Command::RemoveGroup { .. } => false,
+        Command::SetGroup { .. } | Command::RemoveGroup { .. } | Command::Expire { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::JobId;
+    use crate::model::time::Stamp;
+
+    fn event(channel: &str) -> Event {
+        Event {
+            seq: None,
+            at_ms: 0,
+            channel: channel.into(),
+            kind: "x".into(),
+            uid: None,
+            is_final: false,
+            body: "{}".into(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_stored_comes_where_it_was_decided_and_never_behind_an_end() {
+        let at = Stamp {
+            wall_ms: 0,
+            boot_ms: 0,
+        };
+        let expired = |job| Change::JobExpired { job, uid: 0, at };
+        let changes = [expired(JobId(1)), expired(JobId(2))];
+        let channels = |stored: &[&str]| -> Vec<String> {
+            let stored = stored.iter().map(|channel| event(channel)).collect();
+            let told = || Told {
+                after: 1,
+                event: event("job/2/progress"),
+            };
+            let events = interleave(stored, places(&changes, &[told()]), vec![told()]);
+            events.iter().map(|it| it.channel.to_string()).collect()
+        };
+        let both = channels(&["job/1/state", "job/2/state"]);
+        assert_eq!(both, ["job/1/state", "job/2/progress", "job/2/state"]);
+        // The first of them came back before it could go.
+        let one = channels(&["job/2/state"]);
+        assert_eq!(one, ["job/2/progress", "job/2/state"]);
     }
 }

@@ -7,7 +7,7 @@ use crate::config::{GroupSettings, Settings};
 use crate::contain::identity;
 use crate::control::{self, Handle};
 use crate::daemon::adapters::Shelf;
-use crate::daemon::archiving::{Archivist, Bells, Rules};
+use crate::daemon::archiving::{self, Archivist, Bells, Rules};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
@@ -236,15 +236,15 @@ impl Parts {
             core.clone(),
         ));
         let (rules, ruled) = watch::channel(rules(&settings));
-        let archivist = Archivist::new(
-            &store,
-            bus.clone(),
-            dirs.logs(),
-            ruled,
-            bells,
-            (errands, standing),
-            core.clone(),
-        );
+        let tools = archiving::Tools {
+            archive: store.archive(),
+            store: store.clone(),
+            control: control.clone(),
+            bus: bus.clone(),
+            logs: dirs.logs(),
+            stop: core.clone(),
+        };
+        let archivist = Archivist::new(tools, ruled, bells, (errands, standing));
         core_tasks.spawn(archivist.run());
         let (stopping, stopping_now) = watch::channel(stop_policy(&settings));
         let doors = CancellationToken::new();

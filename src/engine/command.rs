@@ -38,6 +38,11 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Forgets finished jobs that are too old, each with its owner. Those that live again stay.
+    Expire {
+        /// Which.
+        jobs: Vec<(JobId, u32)>,
+    },
 }
 
 /// New jobs of one owner.
@@ -170,7 +175,7 @@ pub enum Reply {
     },
     /// The job as it is now.
     Job(Arc<Job>),
-    /// The job is gone.
+    /// What was to go is gone.
     Removed,
     /// The group as it is now.
     Group(Group),

@@ -73,7 +73,7 @@ impl Engine {
                     }
                 }
             }
-            Command::SetGroup { .. } | Command::RemoveGroup { .. } => {}
+            Command::SetGroup { .. } | Command::RemoveGroup { .. } | Command::Expire { .. } => {}
         }
         needs
     }

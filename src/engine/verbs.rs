@@ -38,6 +38,7 @@ impl Engine {
                 paused,
             } => Ok(self.put_group(name, parallelism, paused, now, &mut step)),
             Command::RemoveGroup { name } => self.remove_group(&name, now, &mut step),
+            Command::Expire { jobs } => Ok(self.expire(jobs, now, &mut step)),
         };
         self.settle(now, &mut step);
         // What settling did to the job belongs into the answer: a released job may already start.
@@ -348,6 +349,15 @@ impl Engine {
             });
         }
         Reply::Group(group)
+    }
+
+    /// Whether they are where they are expected is the store's to know: the month that they were in is not read.
+    fn expire(&self, jobs: Vec<(JobId, u32)>, now: Stamp, step: &mut Step) -> Reply {
+        let over = jobs.into_iter();
+        let over = over.filter(|(job, _)| !self.jobs.contains_key(job));
+        let changes = over.map(|(job, uid)| Change::JobExpired { job, uid, at: now });
+        step.changes.extend(changes);
+        Reply::Removed
     }
 
     fn remove_group(&mut self, name: &str, now: Stamp, step: &mut Step) -> Result<Reply, Refusal> {

@@ -86,6 +86,15 @@ pub enum Change {
         /// When.
         at: Stamp,
     },
+    /// A finished job that is archived went with its month. Where it is back from there, it stays, and no event follows.
+    JobExpired {
+        /// The job.
+        job: JobId,
+        /// Its owner, for the event.
+        uid: u32,
+        /// When.
+        at: Stamp,
+    },
     /// A group was made or changed.
     GroupSet {
         /// The group as it is now.

@@ -314,6 +314,7 @@ impl Change {
             | Self::JobMoved { .. }
             | Self::JobEdited { .. }
             | Self::JobRemoved { .. }
+            | Self::JobExpired { .. }
             | Self::GpuFailed { .. }
             | Self::GroupSet { .. }
             | Self::GroupRemoved { .. } => true,
@@ -347,7 +348,7 @@ impl Change {
                 false,
                 json(&StateBody::of(job, None, at.wall_ms)),
             )),
-            Self::JobRemoved { job, uid, at } => Some(draft(
+            Self::JobRemoved { job, uid, at } | Self::JobExpired { job, uid, at } => Some(draft(
                 Channel::job(*job, "state"),
                 "removed",
                 Some(*uid),

@@ -43,6 +43,12 @@ pub(crate) fn apply(connection: &Connection, change: &Change) -> rusqlite::Resul
         // There is nothing of it but its event.
         Change::GpuFailed { .. } => {}
         Change::JobRemoved { job, .. } => removed(connection, *job)?,
+        Change::JobExpired { job, .. } => {
+            // One that came back meanwhile stays.
+            if !archive::expire(connection, *job)? {
+                return Ok(None);
+            }
+        }
         Change::GroupSet { group, .. } => {
             connection
                 .prepare_cached(

@@ -98,6 +98,7 @@ fn may_be_archived(change: &Change) -> Option<JobId> {
         | Change::JobEdited { .. }
         | Change::DependencyMet { .. }
         | Change::JobRemoved { .. }
+        | Change::JobExpired { .. }
         | Change::GroupSet { .. }
         | Change::GroupRemoved { .. }
         | Change::KeyUsed { .. }

@@ -113,16 +113,19 @@ fn adopt_archive(connection: &mut Connection, files: &Files) -> Result<(), Store
 /// The directory exists, is ours alone, and can be written: said now, by name, and not at the first job.
 fn prepare_directory(files: &Files) -> Result<(), StoreError> {
     let directory = &files.directory;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| StoreError::of_io(&error, directory))?;
+    private_dir(directory)?;
     rustix::fs::access(
         directory,
         rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
     )
     .map_err(|error| StoreError::of_io(&error.into(), directory))
+}
+
+/// Makes a directory that is its owner's alone, where it is missing.
+pub(crate) fn private_dir(dir: &Path) -> Result<(), StoreError> {
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| StoreError::of_io(&error, dir))
 }
 
 fn establish(files: &Files, floor: JobId) -> Result<(Connection, Recovered), StoreError> {
@@ -236,6 +239,18 @@ pub(crate) fn make_private(path: &Path) -> Result<(), StoreError> {
         .open(path)
         .map(drop)
         .map_err(|error| StoreError::of_io(&error, path))
+}
+
+/// What SQLite finds wrong with a database; nothing where all is well.
+pub(crate) fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let verdicts: Vec<String> = connection
+        .prepare("PRAGMA integrity_check(10)")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(verdicts
+        .into_iter()
+        .filter(|verdict| verdict != "ok")
+        .collect())
 }
 
 /// Reads the database through, where that is cheap or there is a reason to.

@@ -1,7 +1,7 @@
 //! Stories that once went wrong, most of them told by the simulation. Each must end well for ever.
 
 use crate::rig::{Rig, spec};
-use stoked::engine::command::{Refusal, Reply, SignalTarget, Verb};
+use stoked::engine::command::{Command, Refusal, Reply, SignalTarget, Verb};
 use stoked::engine::input::Input;
 use stoked::engine::step::Action;
 use stoked::model::state::StateName;
@@ -258,4 +258,24 @@ fn what_runs_does_not_notice_that_what_it_waited_for_runs_again() {
     assert_eq!(rig.state(second), StateName::Running);
     rig.ended(second, 0);
     assert_eq!(rig.state(second), StateName::Completed);
+}
+
+/// Its month was about to be deleted when somebody queued it again.
+#[test]
+fn what_lives_again_does_not_go_with_what_is_over() {
+    let mut rig = Rig::new(1);
+    let (over, again) = (rig.one(spec(), &[]), rig.one(spec(), &[]));
+    for id in [over, again] {
+        rig.started(id);
+        rig.ended(id, 0);
+    }
+    rig.verb(again, Verb::Retry).unwrap();
+    rig.started(again);
+    let jobs = vec![(over, 0), (again, 0)];
+    assert_eq!(rig.ask(Command::Expire { jobs }), Ok(Reply::Removed));
+    assert_eq!(rig.state(again), StateName::Running);
+    rig.ended(again, 0);
+    assert_eq!(rig.state(again), StateName::Completed);
+    let gone = rig.verb(over, Verb::Retry);
+    assert_eq!(gone, Err(Refusal::UnknownJob(over)));
 }

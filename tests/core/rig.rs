@@ -68,7 +68,7 @@ impl Rig {
                     let row = self.rows.get_mut(&job).and_then(Option::as_mut).unwrap();
                     Arc::make_mut(row).unmet = unmet;
                 }
-                Change::JobRemoved { job, .. } => {
+                Change::JobRemoved { job, .. } | Change::JobExpired { job, .. } => {
                     self.rows.insert(job, None);
                 }
                 Change::GroupSet { group, .. } => {

@@ -19,7 +19,7 @@ const SKIPPED: usize = 2_000;
 const WITH_OUTPUT: usize = 12;
 
 /// Every job that is listed, page by page.
-fn listed(host: &Host, filter: &str) -> Vec<u64> {
+pub(crate) fn listed(host: &Host, filter: &str) -> Vec<u64> {
     let mut ids = Vec::new();
     let mut cursor = String::new();
     loop {
@@ -34,12 +34,12 @@ fn listed(host: &Host, filter: &str) -> Vec<u64> {
     }
 }
 
-fn archived(host: &Host) -> u64 {
+pub(crate) fn archived(host: &Host) -> u64 {
     host.get("/v1/archive")["jobs"].as_u64().unwrap()
 }
 
 /// Sends a request, and does not wait for what comes of it.
-fn send_only(host: &Host, target: &str, body: &Value) -> UnixStream {
+pub(crate) fn send_only(host: &Host, target: &str, body: &Value) -> UnixStream {
     let body = body.to_string();
     let mut stream = UnixStream::connect(host.socket()).unwrap();
     write!(
@@ -52,7 +52,7 @@ fn send_only(host: &Host, target: &str, body: &Value) -> UnixStream {
 }
 
 /// Many finished jobs: one that failed, those that waited for it, and some that wrote something.
-fn populate(host: &Host) -> u64 {
+pub(crate) fn populate(host: &Host) -> u64 {
     let mut specs = vec![json!({"command": ["false"], "name": "first"})];
     specs.extend(
         (0..SKIPPED).map(|_| json!({"command": ["true"], "after_ok": ["first"], "flow": "many"})),
@@ -79,10 +79,10 @@ fn populate(host: &Host) -> u64 {
 }
 
 /// Small numbers that look random, the same in every run.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -12,6 +12,7 @@ mod away;
 mod bad_input;
 mod bad_jobs;
 mod ends;
+mod expiry;
 mod exports;
 #[path = "../fake-nvml/mod.rs"]
 #[expect(dead_code, reason = "tests of the sources look at the calls, too")]

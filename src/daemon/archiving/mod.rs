@@ -5,6 +5,8 @@
 mod run;
 
 use crate::api::ports::{Archiving, Errand};
+use crate::control::command::Command;
+use crate::control::{CommandError, Handle};
 use crate::daemon::clock;
 use crate::daemon::log_dirs::LogDirs;
 use crate::events::Bus;
@@ -64,12 +66,19 @@ pub(super) struct Bells {
 
 /// What the archivist works with.
 #[derive(Clone, Debug)]
-struct Tools {
-    archive: Archive,
-    store: Store,
-    bus: Bus,
-    logs: PathBuf,
-    stop: CancellationToken,
+pub(super) struct Tools {
+    /// The months.
+    pub archive: Archive,
+    /// Where the jobs are.
+    pub store: Store,
+    /// Who forgets jobs, and tells of it.
+    pub control: Handle,
+    /// Where events are told.
+    pub bus: Bus,
+    /// Directory of the attempts' logs.
+    pub logs: PathBuf,
+    /// The daemon goes down.
+    pub stop: CancellationToken,
 }
 
 /// The task.
@@ -92,23 +101,14 @@ enum Woken {
 
 impl Archivist {
     pub(super) fn new(
-        store: &Store,
-        bus: Bus,
-        logs: PathBuf,
+        tools: Tools,
         rules: watch::Receiver<Rules>,
         bells: Bells,
         desk: (mpsc::UnboundedReceiver<Errand>, watch::Sender<Archiving>),
-        stop: CancellationToken,
     ) -> Self {
         let (errands, standing) = desk;
         Self {
-            tools: Tools {
-                archive: store.archive(),
-                store: store.clone(),
-                bus,
-                logs,
-                stop,
-            },
+            tools,
             rules,
             bells,
             errands,
@@ -268,6 +268,20 @@ impl Tools {
         Ok(())
     }
 
+    /// Forgets archived jobs of one part, each with its event. Blocks until that is durable.
+    fn expire(&self, jobs: Vec<(JobId, u32)>) -> Result<(), StoreError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        match self.control.command_now(Command::Expire { jobs }) {
+            Ok(_) => Ok(()),
+            Err(CommandError::Stopped) => Err(StoreError::Stopped),
+            Err(error) => Err(StoreError::Postponed {
+                why: error.to_string(),
+            }),
+        }
+    }
+
     fn log_dirs(&self) -> Result<LogDirs, StoreError> {
         LogDirs::look(&self.logs).map_err(|error| StoreError::of_io(&error, &self.logs))
     }
@@ -275,6 +289,7 @@ impl Tools {
 
 /// Clears out of the files what the main database does not say is there.
 fn sweep(tools: &Tools) -> Result<(), StoreError> {
+    tools.archive.finish_taking_in()?;
     tools.archive.clear_left()?;
     tools.archive.clear_progress()?;
     for month in tools.archive.all_months()? {
@@ -326,8 +341,13 @@ fn log_fault(dir: &Path) -> Option<ArchiveFault> {
         Ok(bytes) => format!("{}: {bytes} bytes cannot be unpacked", dir.display()),
         Err(error) => format!("failed to read {}: {error}", dir.display()),
     };
-    Some(ArchiveFault {
+    Some(fault(what))
+}
+
+/// What is wrong with something that is of no month.
+fn fault(what: String) -> ArchiveFault {
+    ArchiveFault {
         month: String::new(),
         what,
-    })
+    }
 }

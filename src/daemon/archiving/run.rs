@@ -1,6 +1,6 @@
 //! One run: what is old enough goes, in small steps that can each be the last.
 
-use crate::daemon::archiving::{Rules, SOME, Tools, sweep};
+use crate::daemon::archiving::{Rules, Tools, sweep};
 use crate::daemon::clock;
 use crate::daemon::log_dirs::LogDirs;
 use crate::logs::retain;
@@ -17,6 +17,9 @@ const PAGE: usize = 4_000;
 /// Jobs that are copied and synced at a time.
 const BATCH: usize = 500;
 
+/// Jobs of a month that expire at a time: whoever commits meanwhile waits for them.
+const AT_ONCE: usize = 64;
+
 /// Logs that are compressed are older than those that are not yet.
 const OLDEST_FIRST: [LogState; 2] = [LogState::Compressed, LogState::Plain];
 
@@ -28,6 +31,8 @@ pub(super) struct Run<'a> {
     older_than_ms: Option<i64>,
     logs: LogDirs,
     done: ArchiveRun,
+    /// A month that stays although it is to go.
+    stuck: Option<Month>,
 }
 
 impl<'a> Run<'a> {
@@ -40,6 +45,7 @@ impl<'a> Run<'a> {
             older_than_ms: older_than_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX)),
             logs: LogDirs::default(),
             done: ArchiveRun::default(),
+            stuck: None,
         }
     }
 
@@ -64,7 +70,15 @@ impl<'a> Run<'a> {
         while self.tools.archive.vacuum()? {
             self.tools.check()?;
         }
-        Ok(())
+        match self.stuck {
+            None => Ok(()),
+            Some(month) => Err(StoreError::Io {
+                path: self.tools.logs.clone(),
+                why: format!(
+                    "logs of {month} cannot be removed, so that it stays; see the journal of stoked"
+                ),
+            }),
+        }
     }
 
     /// The time before which something of an age is too old.
@@ -221,25 +235,43 @@ impl<'a> Run<'a> {
     fn delete_months(&mut self) -> Result<(), StoreError> {
         let before_ms = self.before(self.rules.delete_ms);
         let archive = &self.tools.archive;
-        for month in archive.expired(before_ms, self.rules.most_bytes)? {
+        let expired = archive.expired(before_ms, self.rules.most_bytes)?;
+        if !expired.is_empty() {
+            // What a crash has left of the jobs would be nobody's then.
+            archive.clear_progress()?;
+        }
+        for month in expired {
             archive.condemn(month)?;
-            loop {
-                self.tools.check()?;
-                let some = archive.jobs_of(month, SOME)?;
-                if some.is_empty() {
-                    break;
-                }
-                for job in &some {
-                    self.logs.remove(*job);
-                }
-                archive.drop_jobs(&some)?;
+            if self.delete_jobs(month)? {
+                archive.drop_month(month)?;
+                self.done.months_deleted.push(month.to_string());
+                // Whoever would have gone on with an event of that month is told where events begin now.
+                self.tools.bus.trim(self.tools.store.reader().bounds()?.0);
             }
-            archive.drop_month(month)?;
-            self.done.months_deleted.push(month.to_string());
-            // Whoever would have gone on with an event of that month is told where events begin now.
-            self.tools.bus.trim(self.tools.store.reader().bounds()?.0);
         }
         Ok(())
+    }
+
+    /// The jobs of a condemned month go, each after its logs: whose these were nobody would know any more. Answers
+    /// whether all of them went.
+    fn delete_jobs(&mut self, month: Month) -> Result<bool, StoreError> {
+        let (mut after, mut are_gone) = (JobId(0), true);
+        loop {
+            self.tools.check()?;
+            let some = self.tools.archive.jobs_of(month, after, AT_ONCE)?;
+            let Some((last, _)) = some.last() else {
+                return Ok(are_gone);
+            };
+            after = *last;
+            let count = some.len();
+            let gone = some.into_iter().filter(|(job, _)| self.logs.remove(*job));
+            let gone: Vec<(JobId, u32)> = gone.collect();
+            if gone.len() < count {
+                are_gone = false;
+                self.stuck = Some(month);
+            }
+            self.tools.expire(gone)?;
+        }
     }
 }
 

@@ -122,7 +122,7 @@ pub(crate) fn forget(connection: &Connection, id: JobId) -> rusqlite::Result<boo
             "INSERT OR IGNORE INTO archived_left (job, month) SELECT id, month FROM archived WHERE id = ?1",
         )?
         .execute([integer(id.0)?])?;
-    drop(connection, id)
+    expire(connection, id)
 }
 
 /// Jobs whose rows are left in files, by number, at most `limit`.
@@ -137,11 +137,30 @@ pub(super) fn left(connection: &Connection, limit: usize) -> rusqlite::Result<Ve
 }
 
 /// Takes a job out whose month goes as well; answers whether it was there.
-pub(super) fn drop(connection: &Connection, id: JobId) -> rusqlite::Result<bool> {
+pub(crate) fn expire(connection: &Connection, id: JobId) -> rusqlite::Result<bool> {
     let gone = connection
         .prepare_cached("DELETE FROM archived WHERE id = ?1")?
         .execute([integer(id.0)?])?;
     Ok(gone > 0)
+}
+
+/// The same with whose they are.
+pub(super) fn owners_of_month(
+    connection: &Connection,
+    month: Month,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<(i64, u32)>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(
+            "SELECT id, uid FROM archived INDEXED BY archived_by_month WHERE month = ?1 AND id > ?2 \
+             ORDER BY id LIMIT ?3",
+        )?
+        .query_map(params![month.number(), after, limit], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect()
 }
 
 /// The archived jobs of a month after `after`, by number, at most `limit`.

@@ -2,7 +2,7 @@
 //! so here; at last whole months go. And the space that all this leaves in the databases is given back.
 
 use crate::model::id::JobId;
-use crate::store::archive::{Archive, Month, catalogue, sync_directory};
+use crate::store::archive::{Archive, Month, catalogue, remove, sync_directory};
 use crate::store::error::StoreError;
 use crate::store::rows::{integer, job_of};
 use crate::store::space;
@@ -131,34 +131,25 @@ impl Archive {
         Ok(())
     }
 
-    /// Some jobs of a month whose logs must be deleted before [`drop_jobs`](Self::drop_jobs).
+    /// The jobs of a month after `after` with their owners, by number, at most `limit`: their logs must be deleted before
+    /// they expire ([`Change::JobExpired`](crate::model::change::Change::JobExpired)).
     ///
     /// # Errors
     /// [`StoreError`] where the database cannot be read.
-    pub fn jobs_of(&self, month: Month, limit: usize) -> Result<Vec<JobId>, StoreError> {
+    pub fn jobs_of(
+        &self,
+        month: Month,
+        after: JobId,
+        limit: usize,
+    ) -> Result<Vec<(JobId, u32)>, StoreError> {
         self.store.reader().read(|connection| {
-            let ids = catalogue::of_month(connection, month, i64::MIN, limit)?;
-            Ok(ids.into_iter().map(job_of).collect())
+            let after = integer(after.0)?;
+            let jobs = catalogue::owners_of_month(connection, month, after, limit)?;
+            Ok(jobs
+                .into_iter()
+                .map(|(id, uid)| (job_of(id), uid))
+                .collect())
         })
-    }
-
-    /// Forgets archived jobs.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the store does not take it.
-    pub fn drop_jobs(&self, jobs: &[JobId]) -> Result<(), StoreError> {
-        for part in jobs.chunks(PART) {
-            let part = part.to_vec();
-            self.store.with_writer(move |writer| {
-                writer.write(|connection| {
-                    for job in &part {
-                        catalogue::drop(connection, *job)?;
-                    }
-                    Ok(())
-                })
-            })?;
-        }
-        Ok(())
     }
 
     /// Deletes the file of a condemned month that has no jobs any more.
@@ -166,13 +157,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`] where the file cannot be deleted, or the store does not take it.
     pub fn drop_month(&self, month: Month) -> Result<(), StoreError> {
-        let path = month.path(&self.files);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::of_io(&error, &path));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        remove(&month.path(&self.files))?;
         if self.files.archive.exists() {
             sync_directory(&self.files.archive)?;
         }

@@ -16,6 +16,7 @@ mod expire;
 mod moving;
 mod reading;
 mod status;
+mod take;
 
 #[cfg(test)]
 mod tests;
@@ -28,18 +29,18 @@ pub use status::{MonthState, MonthStatus};
 
 pub(crate) use back::{ensure_here, progress_back};
 pub(crate) use carry::OF_PROGRESS;
-pub(crate) use catalogue::{finished_after, forget, month_of, newest_of_name, owner};
+pub(crate) use catalogue::{expire, finished_after, forget, month_of, newest_of_name, owner};
 pub(crate) use events::{oldest as oldest_event, page as event_page};
 pub(crate) use reading::{Months, adopt_all, past_runs};
 
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::open::{Files, harden, make_private};
+use crate::store::open::{Files, harden, make_private, private_dir};
 use jiff::civil::Date;
 use rusqlite::{Connection, OpenFlags};
 use std::fmt;
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Marks a file as a month of the archive ("stka").
@@ -135,11 +136,7 @@ impl Archive {
 fn writer(files: &Files, month: Month) -> Result<Connection, StoreError> {
     let path = month.path(files);
     let is_new = !path.exists();
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&files.archive)
-        .map_err(|error| StoreError::of_io(&error, &files.archive))?;
+    private_dir(&files.archive)?;
     make_private(&path)?;
     let open = || -> rusqlite::Result<Connection> {
         let connection = connect(&path)?;
@@ -239,6 +236,14 @@ fn archived(error: &rusqlite::Error, path: &Path) -> StoreError {
             why,
         },
         other => other,
+    }
+}
+
+/// Removes a file. That there is none is success.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::of_io(&error, path)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The archive from outside: whatever was moved where, and however often that was cut short, the answers are the same.
 
 mod cut_short;
+mod deleting;
 mod random;
 mod trouble;
 
@@ -12,6 +13,7 @@ use crate::model::id::{AttemptId, EnvId, JobId, Seq};
 use crate::model::job::Job;
 use crate::model::state::{JobState, StateName};
 use crate::model::time::Stamp;
+use crate::store::open::with_suffix;
 use crate::store::tests::{added, at, fetch_job, job, open, wait};
 use crate::store::{EventFilter, JobFilter, ProgressPoint, Stretch};
 use std::sync::Arc;
@@ -22,6 +24,16 @@ const LATER: i64 = i64::MAX;
 
 /// 30 days.
 const MONTH_MS: i64 = 30 * 86_400_000;
+
+/// Jobs that go with their month.
+fn expiring(jobs: &[(JobId, u32)]) -> Vec<Change> {
+    let expired = jobs.iter().map(|(job, uid)| Change::JobExpired {
+        job: *job,
+        uid: *uid,
+        at: at(9),
+    });
+    expired.collect()
+}
 
 fn commit(store: &Store, changes: Vec<Change>) -> Vec<Event> {
     wait(store.commit(changes)).unwrap()

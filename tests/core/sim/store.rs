@@ -59,6 +59,7 @@ impl Store {
                 assert_eq!(old.owner.uid, *uid);
                 self.removed.insert(*job);
             }
+            Change::JobExpired { .. } => panic!("nothing is archived here"),
             Change::GroupSet { group, .. } => {
                 let old = self.groups.insert(group.name.clone(), group.clone());
                 assert_ne!(old.as_ref(), Some(group), "nothing changed for a group");

@@ -149,9 +149,13 @@ fn a_file_that_is_put_back_is_part_of_it_again() {
     );
     // Deleted for good, and back from a backup.
     archive.condemn(months[0]).unwrap();
-    let jobs = archive.jobs_of(months[0], 100).unwrap();
-    assert_eq!(jobs, [JobId(1), JobId(3)]);
-    archive.drop_jobs(&jobs).unwrap();
+    let jobs = archive.jobs_of(months[0], JobId(0), 100).unwrap();
+    assert_eq!(jobs, [(JobId(1), 1000), (JobId(3), 1000)]);
+    assert_eq!(
+        archive.jobs_of(months[0], JobId(1), 100).unwrap(),
+        jobs[1..]
+    );
+    commit(&store, expiring(&jobs));
     archive.drop_month(months[0]).unwrap();
     assert_eq!(listed(&store).0, [7, 6, 5, 4, 2]);
     assert!(!months[0].path(files).exists());
