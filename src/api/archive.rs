@@ -8,10 +8,10 @@ use crate::api::service::json;
 use crate::auth::{Action, Mode};
 use crate::model::id::JobId;
 use crate::store::archive::{Month, MonthState, MonthStatus};
-use crate::store::{Reader, StoreError};
+use crate::store::{Held, Reader, StoreError};
 use crate::wire::archive::{
-    ArchiveMonth, ArchiveNow, ArchiveRestore, ArchiveRestored, ArchiveRun, ArchiveVerified,
-    ArchiveVerify, ArchiveView,
+    ArchiveMonth, ArchiveNow, ArchiveRestore, ArchiveRestored, ArchiveRun, ArchiveSamples,
+    ArchiveVerified, ArchiveVerify, ArchiveView,
 };
 use crate::wire::convert::timestamp;
 use crate::wire::error::{Problem, ProblemKind};
@@ -31,7 +31,7 @@ const MOST_JOBS: usize = 10_000;
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v1/archive", "show_archive", &[], show)
-            .says("The months of the archive, and how the last run went")
+            .says("The months of the archive, what samples take, and how the last run went")
             .gives(200, Content::Json(schema::<ArchiveView>))
             .fails(&[ProblemKind::StorageUnavailable]),
         Route::new(Method::POST, "/v1/archive/now", "archive_now", &[], now)
@@ -46,7 +46,7 @@ pub(super) fn routes() -> Vec<Route> {
             &[],
             verify,
         )
-        .says("Read the archive through and say what is wrong with it")
+        .says("Read the archive and all samples through and say what is wrong with them")
         .may_take(schema::<ArchiveVerify>)
         .gives(200, Content::Json(schema::<ArchiveVerified>))
         .fails(PROBLEMS),
@@ -66,6 +66,8 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn show(call: Call) -> Answer {
     let months = call.shared.read(Reader::archive_months).await?;
+    let samples = call.shared.samples.clone();
+    let held = call.shared.blocking(move || samples.held()).await?;
     let standing = call.shared.desk.standing();
     let administers = call.permit(Action::Administer, None).is_ok();
     let items: Vec<ArchiveMonth> = months
@@ -76,10 +78,20 @@ async fn show(call: Call) -> Answer {
         jobs: items.iter().map(|month| month.jobs).sum(),
         bytes: items.iter().map(|month| month.bytes).sum(),
         items,
+        samples: held.map(tier_view).into(),
         running: standing.running,
         last_run: standing.last.filter(|_| administers),
     };
     json(StatusCode::OK, &view)
+}
+
+fn tier_view(held: Held) -> ArchiveSamples {
+    ArchiveSamples {
+        tier: held.tier.as_str().to_owned(),
+        files: held.volumes,
+        bytes: held.bytes,
+        oldest: held.first_ms.map(timestamp),
+    }
 }
 
 /// A month; to those who do not administer it names no paths.

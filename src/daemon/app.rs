@@ -241,6 +241,7 @@ impl Parts {
             store: store.clone(),
             control: control.clone(),
             bus: bus.clone(),
+            samples: samples.clone(),
             logs: dirs.logs(),
             stop: core.clone(),
         };

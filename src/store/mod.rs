@@ -35,7 +35,9 @@ pub use history::{ProgressPoint, Stretch};
 pub use list::{JobFilter, Page};
 pub use reader::{ActiveThen, EventFilter, EventPage, GroupCount, JobHistory, Reader, Then};
 pub use recover::Recovered;
-pub use samples::{Kept, Moment, Range, Retention, SamplePoint, Samples, Tier};
+pub use samples::{
+    Held, Kept, Moment, Range, Retention, SamplePoint, Samples, Tier, VerifiedSamples,
+};
 pub use trim::{TrimPolicy, Trimmed};
 
 use crate::model::change::Change;

@@ -16,6 +16,7 @@ mod retain;
 mod rollup;
 mod seal;
 mod shelf;
+mod verify;
 mod volume;
 mod writer;
 
@@ -23,6 +24,7 @@ pub use instant::Moment;
 pub use query::{Range, SamplePoint};
 pub use retain::Retention;
 pub use shelf::Tier;
+pub use verify::VerifiedSamples;
 
 use crate::model::entity::{Entity, SeriesKey};
 use crate::model::id::AttemptId;
@@ -32,7 +34,7 @@ use crate::store::error::{Condition, StoreError};
 use chunk::{ABSENT, Chunk, value};
 use head::{Head, slot_of};
 use query::Query;
-use shelf::Shelf;
+use shelf::{Place, Shelf};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
@@ -40,7 +42,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 use tokio::sync::watch;
-use writer::{BEHIND, Request, Writer};
+use writer::{BEHIND, MOST_CLOSED, MOST_CLOSED_VALUES, Request, Writer};
 
 /// What is in memory, and what is to be done.
 #[derive(Debug, Default)]
@@ -59,6 +61,27 @@ struct State {
     lost: u64,
     is_ready: bool,
     is_over: bool,
+}
+
+impl State {
+    /// Ends the present slot; what it holds waits to be sealed. Beyond what memory is for, the oldest is let go of.
+    fn close(&mut self) {
+        if self.current.is_empty() {
+            return;
+        }
+        let next = Head::new(self.current.slot_ms);
+        let closed = std::mem::replace(&mut self.current, next);
+        self.closed.push_back((self.number, Arc::new(closed)));
+        self.number += 1;
+        let is_too_much = |closed: &VecDeque<(u64, Arc<Head>)>| {
+            let values: usize = closed.iter().map(|(_, head)| head.values).sum();
+            closed.len() > 1 && (closed.len() > MOST_CLOSED || values > MOST_CLOSED_VALUES)
+        };
+        while is_too_much(&self.closed) {
+            self.closed.pop_front();
+            self.lost += 1;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -94,6 +117,19 @@ impl Kept {
         known.first_ms = known.first_ms.min(self.first_ms);
         known.last_ms = known.last_ms.max(self.last_ms);
     }
+}
+
+/// What there is of a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub tier: Tier,
+    /// Its volumes.
+    pub volumes: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// When the first of them begins, wall clock, milliseconds since 1970 UTC.
+    pub first_ms: Option<i64>,
 }
 
 /// The door to all samples; cheap to clone. The thread ends with the last of them, or by [`Samples::close`].
@@ -301,14 +337,21 @@ impl Samples {
     /// Bytes on disk, by tier.
     #[must_use]
     pub fn bytes(&self) -> BTreeMap<Tier, u64> {
-        let sizes = Tier::ALL.map(|tier| {
+        self.held().map(|held| (held.tier, held.bytes)).into()
+    }
+
+    /// What is on disk, the finest tier first.
+    #[must_use]
+    pub fn held(&self) -> [Held; 3] {
+        Tier::ALL.map(|tier| {
             let places = self.owner.shared.shelf.places(tier);
-            let sizes = places
-                .iter()
-                .map(|it| it.path.metadata().map_or(0, |data| data.len()));
-            (tier, sizes.sum())
-        });
-        sizes.into()
+            Held {
+                tier,
+                volumes: places.len() as u64,
+                bytes: places.iter().map(Place::bytes).sum(),
+                first_ms: places.first().map(|place| place.first_ms),
+            }
+        })
     }
 
     /// Brings what is new to the log and ends the thread.

@@ -14,6 +14,9 @@ pub struct ArchiveView {
     pub jobs: u64,
     /// Size of all files.
     pub bytes: u64,
+    /// What is kept of what was measured, the finest first; it is no part of the months.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<ArchiveSamples>,
     /// Whether something is being archived now.
     pub running: bool,
     /// How the last run went, since the daemon started.
@@ -43,6 +46,20 @@ pub struct ArchiveMonth {
     /// What is wrong with its file, where something is: its jobs are left out of lists then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// What is kept of what was measured, as finely as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArchiveSamples {
+    /// `raw` as it was measured, else by the `minute` or by the `hour`.
+    pub tier: String,
+    /// Its files.
+    pub files: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// When the first of them begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
 }
 
 /// What one run has done.
@@ -96,6 +113,9 @@ pub struct ArchiveVerify {
 pub struct ArchiveVerified {
     /// Months that were read through.
     pub months: u64,
+    /// Files of what was measured that were read through.
+    #[serde(default)]
+    pub sample_files: u64,
     /// What is wrong; empty where all is well.
     pub faults: Vec<ArchiveFault>,
 }
@@ -103,7 +123,7 @@ pub struct ArchiveVerified {
 /// Something that is wrong with the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ArchiveFault {
-    /// The month it is about.
+    /// The month it is about; empty where it is about logs or samples.
     pub month: String,
     /// What is wrong, and where.
     pub what: String,

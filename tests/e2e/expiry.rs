@@ -149,3 +149,44 @@ fn nothing_is_left_of_what_was_being_deleted_however_often_it_is_killed() {
     let id = host.sh("true");
     assert!(id > last, "no number is given out twice");
 }
+
+#[test]
+fn damaged_samples_are_found_and_named() {
+    let mut host = Host::start();
+    host.events("channel=host/cpu/metrics")
+        .until(|it| it.kind == "metrics");
+    // What was measured goes into its volume when the next daemon begins.
+    host.stop();
+    host.boot();
+    let said = host.stoke_ok(&["archive", "verify"]);
+    assert!(
+        said.contains("1 file of samples read through: all is well"),
+        "{said}"
+    );
+    let said = host.stoke_ok(&["archive", "ls"]);
+    assert!(
+        said.contains("Samples beside it: ") && said.contains(" as measured"),
+        "{said}"
+    );
+    let view = host.get("/v1/archive");
+    let tiers: Vec<&str> = view["samples"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tier| tier["tier"].as_str().unwrap())
+        .collect();
+    assert_eq!(tiers, ["raw", "minute", "hour"]);
+    assert_eq!(view["samples"][0]["files"], 1, "{view:#}");
+    assert!(view["samples"][0]["bytes"].as_u64() > Some(0));
+    let raw = fs::read_dir(host.state_dir().join("samples/raw")).unwrap();
+    let volume = raw.map(|entry| entry.unwrap().path()).next().unwrap();
+    fs::write(&volume, vec![7; 40_000]).unwrap();
+    let output = host.stoke(&["archive", "verify"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success());
+    let named = format!("{}: it cannot be read (", volume.display());
+    assert!(
+        said.starts_with(&named) && said.contains("from a backup"),
+        "{said}"
+    );
+}

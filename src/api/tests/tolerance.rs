@@ -4,7 +4,7 @@
 use crate::api::openapi::document;
 use crate::wire::archive::{
     ArchiveFault, ArchiveMonth, ArchiveNow, ArchiveRestore, ArchiveRestored, ArchiveRun,
-    ArchiveVerified, ArchiveVerify, ArchiveView,
+    ArchiveSamples, ArchiveVerified, ArchiveVerify, ArchiveView,
 };
 use crate::wire::comparison::{Comparison, PhaseList, PhaseView, Run, RunPoint, RunQuantity};
 use crate::wire::error::Problem;
@@ -59,7 +59,7 @@ macro_rules! readers {
 /// Every type that a client reads, and every type that the daemon does.
 fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     let answers = readers! {
-        ArchiveFault ArchiveMonth ArchiveRestored ArchiveRun ArchiveVerified ArchiveView
+        ArchiveFault ArchiveMonth ArchiveRestored ArchiveRun ArchiveSamples ArchiveVerified ArchiveView
         AttemptGpu AttemptGpuUsage AttemptUsage AttemptView Bye Comparison ComponentView CoreView CpuView DiskView DisksView EventView ExitView
         FailureView FilesystemView FilesystemsView FlowCountsView FlowList FlowView Gap GpuFigure GpuList
         GpuProcessView GpuView GroupList GroupView HealthView Hello HostView JobGpuView JobList JobView LogPiece

@@ -21,7 +21,7 @@ pub struct ArchiveArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List the months of the archive, and how the last run went
+    /// List the months of the archive, what samples take, and how the last run went
     Ls,
     /// Archive what is old enough, and wait until that is done
     Now {
@@ -41,7 +41,7 @@ enum What {
         #[arg(long, value_name = "YYYY-MM", conflicts_with = "what")]
         month: Option<String>,
     },
-    /// Read the archive through, and say what is wrong with it
+    /// Read the archive and all samples through, and say what is wrong with them
     Verify {
         /// Unpack every compressed log as well
         #[arg(long)]

@@ -1,13 +1,13 @@
-//! The archive, in words and tables.
+//! The archive and the samples beside it, in words and tables.
 
 use crate::cli::output::style::{Look, Tone};
 use crate::cli::output::table;
 use crate::wire::archive::{
-    ArchiveMonth, ArchiveRestored, ArchiveRun, ArchiveVerified, ArchiveView,
+    ArchiveMonth, ArchiveRestored, ArchiveRun, ArchiveSamples, ArchiveVerified, ArchiveView,
 };
 use crate::wire::words::{bytes, duration, harmless};
 
-/// The months, and how the last run went.
+/// The months, what samples take, and how the last run went.
 #[must_use]
 pub fn months(view: &ArchiveView, look: &Look) -> String {
     let mut text = if view.items.is_empty() {
@@ -23,6 +23,7 @@ pub fn months(view: &ArchiveView, look: &Look) -> String {
         text += &format!("{} in {}.\n", counted(view.jobs, "job"), bytes(view.bytes));
         text
     };
+    text += &samples(&view.samples);
     if view.running {
         text += "Archiving goes on now.\n";
     } else if let Some(last) = &view.last_run {
@@ -33,6 +34,23 @@ pub fn months(view: &ArchiveView, look: &Look) -> String {
         }
     }
     text
+}
+
+/// What is kept of what was measured, and how much that is.
+fn samples(samples: &[ArchiveSamples]) -> String {
+    let kept = samples.iter().filter(|tier| tier.files > 0);
+    let parts = kept.map(|tier| {
+        let fineness = match tier.tier.as_str() {
+            "raw" => "as measured".to_owned(),
+            other => format!("by the {}", harmless(other)),
+        };
+        format!("{} {fineness}", bytes(tier.bytes))
+    });
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("Samples beside it: {}.\n", parts.join(", "))
 }
 
 fn month(month: &ArchiveMonth) -> Vec<(Tone, String)> {
@@ -110,8 +128,9 @@ pub fn restored(restored: &ArchiveRestored) -> String {
 pub fn verified(verified: &ArchiveVerified) -> String {
     if verified.faults.is_empty() {
         return format!(
-            "{} read through: all is well.\n",
-            counted(verified.months, "month")
+            "{} and {} of samples read through: all is well.\n",
+            counted(verified.months, "month"),
+            counted(verified.sample_files, "file")
         );
     }
     let mut text = String::new();

@@ -13,7 +13,7 @@ use crate::events::Bus;
 use crate::logs::retain;
 use crate::model::id::JobId;
 use crate::store::archive::{Archive, Back, LogState};
-use crate::store::{Condition, Store, StoreError};
+use crate::store::{Condition, Samples, Store, StoreError};
 use crate::wire::archive::{ArchiveFault, ArchiveRestored, ArchiveRun, ArchiveVerified};
 use crate::wire::convert::timestamp;
 use run::Run;
@@ -75,6 +75,8 @@ pub(super) struct Tools {
     pub control: Handle,
     /// Where events are told.
     pub bus: Bus,
+    /// What was measured.
+    pub samples: Samples,
     /// Directory of the attempts' logs.
     pub logs: PathBuf,
     /// The daemon goes down.
@@ -318,6 +320,11 @@ fn verify(tools: &Tools, logs: bool) -> Result<ArchiveVerified, StoreError> {
     if logs {
         verify_logs(tools, &mut verified)?;
     }
+    let samples = tools.samples.verify(&|| tools.stop.is_cancelled())?;
+    verified.sample_files = samples.volumes;
+    verified
+        .faults
+        .extend(samples.faults.into_iter().map(fault));
     Ok(verified)
 }
 

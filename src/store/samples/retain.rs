@@ -1,8 +1,9 @@
 //! How long samples are kept: volumes that are too old are unlinked whole, and the oldest where they are too much. As
-//! many as the age is of stay, however old they seem: somebody may have set the clock.
+//! many as the age is of stay, however old they seem: somebody may have set the clock. What is too old is looked for
+//! once a day, what is too much whenever more has come.
 
 use crate::store::error::StoreError;
-use crate::store::samples::shelf::{Place, Shelf, Tier};
+use crate::store::samples::shelf::{Place, Shelf, Tier, size_of};
 
 /// How long, and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +28,7 @@ impl Retention {
     }
 }
 
-fn bytes(place: &Place) -> u64 {
-    place.path.metadata().map_or(0, |data| data.len())
-}
-
-/// Deletes what is too old or too much; answers how many bytes. What is `needed` stays, and so does what is written now.
+/// Deletes what is too old or too much; answers how many bytes. What is `needed` stays, and so does what is of the present.
 pub(super) fn retain(
     shelf: &Shelf,
     retention: &Retention,
@@ -39,7 +36,6 @@ pub(super) fn retain(
     needed: &dyn Fn(&Place) -> bool,
 ) -> Result<u64, StoreError> {
     let mut freed = 0;
-    let mut kept: Vec<Place> = Vec::new();
     for tier in Tier::ALL {
         let age_ms = retention.of(tier);
         let places = shelf.places(tier);
@@ -51,16 +47,32 @@ pub(super) fn retain(
             let is_old = age_ms > 0 && place.end_ms <= now_ms.saturating_sub(age_ms);
             if is_old && number < spared && !needed(&place) {
                 freed += unlink(&place)?;
-            } else {
-                kept.push(place);
             }
         }
     }
-    // The finest first, and of these the oldest: what they were is in the coarser ones.
-    let mut total: u64 = kept.iter().map(bytes).sum();
-    let is_over = |place: &&Place| place.end_ms <= now_ms && !needed(place);
-    for place in kept.iter().filter(is_over) {
-        if retention.most_bytes == 0 || total <= retention.most_bytes {
+    let stays = |place: &Place| place.end_ms > now_ms || needed(place);
+    freed += shrink(shelf, retention.most_bytes, &stays)?;
+    Ok(freed)
+}
+
+/// Deletes what is too much; answers how many bytes. The finest goes first, and of that the oldest: what it was is in
+/// the coarser ones. What `stays` does, however much it is.
+pub(super) fn shrink(
+    shelf: &Shelf,
+    most_bytes: u64,
+    stays: &dyn Fn(&Place) -> bool,
+) -> Result<u64, StoreError> {
+    if most_bytes == 0 {
+        return Ok(0);
+    }
+    let places = Tier::ALL.iter().flat_map(|tier| shelf.places(*tier));
+    let places: Vec<Place> = places.collect();
+    let logs = shelf.logs();
+    let logs = logs.iter().map(|path| size_of(path));
+    let mut total: u64 = places.iter().map(Place::bytes).chain(logs).sum();
+    let mut freed = 0;
+    for place in places.iter().filter(|place| !stays(place)) {
+        if total <= most_bytes {
             break;
         }
         let size = unlink(place)?;
@@ -71,8 +83,8 @@ pub(super) fn retain(
 }
 
 fn unlink(place: &Place) -> Result<u64, StoreError> {
-    let size = bytes(place);
+    let size = place.bytes();
     std::fs::remove_file(&place.path).map_err(|error| StoreError::of_io(&error, &place.path))?;
-    tracing::info!(path = %place.path.display(), "samples that are too old are deleted");
+    tracing::info!(path = %place.path.display(), "samples that are too old or too much are deleted");
     Ok(size)
 }

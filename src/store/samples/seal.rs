@@ -50,6 +50,15 @@ impl Unrolled {
         self.hours.insert(stretch_of(Tier::Minute, slot_ms));
         self.days.insert(stretch_of(Tier::Hour, slot_ms));
     }
+
+    /// Whether something of a volume is among it.
+    pub(super) fn needs(&self, place: &Place) -> bool {
+        match place.tier {
+            Tier::Raw => self.hours.iter().any(|it| place.has(*it)),
+            Tier::Minute => self.days.iter().any(|it| place.has(*it)),
+            Tier::Hour => false,
+        }
+    }
 }
 
 /// What a log is called among what was done where it was late for a tier: that was rolled up without it.

@@ -1,7 +1,6 @@
 //! Where samples are: one database per day of raw ones, per month of minutes, per year of hours. What is too old is
 //! unlinked whole, which costs nothing.
 
-use crate::store::StoreError;
 use crate::store::samples::aside::ASIDE;
 use crate::store::samples::head::SLOT_MS;
 use crate::store::samples::seal::{DAY_MS, HOUR_MS};
@@ -102,6 +101,23 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
 }
 
+impl Place {
+    /// Whether an instant belongs to it.
+    pub(super) fn has(&self, at_ms: i64) -> bool {
+        (self.first_ms..self.end_ms).contains(&at_ms)
+    }
+
+    /// The size of its file.
+    pub(super) fn bytes(&self) -> u64 {
+        size_of(&self.path)
+    }
+}
+
+/// The size of a file; one that cannot be looked at has none.
+pub(super) fn size_of(path: &Path) -> u64 {
+    path.metadata().map_or(0, |data| data.len())
+}
+
 /// The directory of all volumes.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
@@ -196,14 +212,6 @@ pub(super) fn remove_log(path: &Path) {
     {
         tracing::warn!(%error, path = %path.display(), "a log of samples cannot be removed");
     }
-}
-
-/// Makes a directory that is its owner's alone.
-pub(super) fn private_dir(dir: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let mut builder = std::fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(dir);
-    made.map_err(|error| StoreError::of_io(&error, dir))
 }
 
 #[cfg(test)]

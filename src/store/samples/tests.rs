@@ -1,15 +1,16 @@
 //! Samples as a whole, against a list of all points that were ever measured.
 
+mod bounds;
 mod ranges;
 mod trouble;
+mod verify;
 
 use super::head::SLOT_MS;
 use super::seal::{DAY_MS, HOUR_MS};
 use super::*;
 use crate::model::curve::Spread;
-use crate::model::gpu::{GpuCondition, GpuIdentity, GpuSample, GpuUuid};
 use crate::model::id::JobId;
-use crate::model::sample::{GpuState, HostSample, JobSample};
+use crate::model::sample::{HostSample, JobSample};
 use crate::model::time::Stamp;
 use proptest::prelude::*;
 
@@ -245,90 +246,6 @@ fn a_volume_of_a_newer_version_is_left_alone() {
         points(&samples, &LOAD),
         [(BEGIN_MS + SLOT_MS, 2.0)],
         "it waits in memory"
-    );
-}
-
-#[test]
-fn three_days_keep_memory_and_files_inside_their_bounds() {
-    let dir = tempfile::tempdir().unwrap();
-    let samples = Samples::open(dir.path()).unwrap();
-    let gpu = |at: Stamp, at_s: i64, index: u32| {
-        let readings = [
-            (Metric::UtilizationPercent, (at_s % 100) as f64),
-            (Metric::PowerWatts, 250.0 + (at_s % 7) as f64),
-            (Metric::MemoryUsedBytes, 1e10),
-            (Metric::EnergyJoules, at_s as f64 * 253.0),
-        ];
-        Arc::new(GpuState {
-            at,
-            sample: GpuSample {
-                identity: GpuIdentity {
-                    uuid: GpuUuid(format!("GPU-{index}").into()),
-                    index,
-                    name: "Made".to_owned(),
-                    vendor: "nvidia".to_owned(),
-                    pci_bus_id: None,
-                    driver: None,
-                    part_of: None,
-                },
-                condition: GpuCondition::Ok,
-                readings: readings.into_iter().collect(),
-                processes: Vec::new(),
-                sees_all_processes: true,
-                tells_xids: false,
-            },
-            holders: Vec::new(),
-            since_ms: 0,
-        })
-    };
-    let retention = Retention {
-        raw_ms: DAY_MS,
-        minute_ms: 0,
-        hour_ms: 0,
-        most_bytes: 0,
-    };
-    let mut most_points = 0;
-    let step_s = 10;
-    for at_s in (0..72 * 3_600).step_by(step_s) {
-        let mut next = pass(BEGIN_MS + at_s * 1_000, (at_s % 11) as f64, &[1, 2]);
-        next.gpus = (0..2).map(|index| gpu(next.at, at_s, index)).collect();
-        samples.append(&next);
-        let state = lock(&samples.owner.shared.state);
-        let heads = state
-            .closed
-            .iter()
-            .map(|(_, head)| &**head)
-            .chain([&state.current]);
-        let points = heads.flat_map(|head| head.chunks.values());
-        most_points = most_points.max(points.map(|it| it.times.len() * it.columns.len()).sum());
-        drop(state);
-        if at_s % 1_800 == 0 {
-            samples.settle().unwrap();
-        }
-        if at_s % 43_200 == 0 {
-            samples.retain(retention, BEGIN_MS + at_s * 1_000).unwrap();
-        }
-    }
-    samples.settle().unwrap();
-    let per_slot = 300 / step_s * 11;
-    assert!(
-        most_points <= 7 * per_slot,
-        "{most_points} points in memory"
-    );
-    let files: Vec<_> = Tier::ALL
-        .iter()
-        .flat_map(|tier| samples.owner.shared.shelf.places(*tier))
-        .collect();
-    assert!(files.len() <= 5, "{files:?}");
-    let bytes = samples.bytes();
-    // Raw: two days at most are left, and a point takes a byte and a bit.
-    let points_per_day = 8_640 * 11;
-    assert!(bytes[&Tier::Raw] < 3 * 2 * points_per_day, "{bytes:?}");
-    assert!(bytes[&Tier::Minute] < 3 * 1_440 * 11 * 16, "{bytes:?}");
-    assert!(bytes[&Tier::Hour] < 3 * 24 * 11 * 200, "{bytes:?}");
-    assert_eq!(
-        std::fs::read_dir(dir.path().join("log")).unwrap().count(),
-        0
     );
 }
 

@@ -64,6 +64,14 @@ pub(super) fn row_id(place: i64, entity: i64, part: i64) -> i64 {
     (place << (ENTITY_BITS + PART_BITS)) | (entity << PART_BITS) | part
 }
 
+/// The place in time and the entity that the number of a row says.
+pub(super) fn place_and_entity(row: i64) -> (i64, i64) {
+    (
+        row >> (ENTITY_BITS + PART_BITS),
+        (row >> PART_BITS) & (ENTITIES - 1),
+    )
+}
+
 /// An open volume.
 pub(super) struct Volume {
     pub(super) connection: Connection,
@@ -220,7 +228,7 @@ impl Volume {
             .prepare_cached("SELECT id FROM rows WHERE id >= ?1 AND id < ?2")?
             .query_map(
                 [row_id(places.start, 0, 0), row_id(places.end, 0, 0)],
-                |row| Ok((row.get::<_, i64>(0)? >> PART_BITS) & (ENTITIES - 1)),
+                |row| Ok(place_and_entity(row.get(0)?).1),
             )?
             .collect::<rusqlite::Result<_>>()?;
         let mut entities = Vec::with_capacity(ids.len());
@@ -283,7 +291,7 @@ impl Volume {
         let mut from = 0;
         // From place to place, not from row to row.
         while let Some(id) = statement.query_row([from], |row| row.get::<_, Option<i64>>(0))? {
-            let place = id >> (ENTITY_BITS + PART_BITS);
+            let (place, _) = place_and_entity(id);
             places.insert(place);
             from = row_id(place + 1, 0, 0);
         }
@@ -351,7 +359,7 @@ pub(super) fn extent(place: &Place) -> Option<(i64, i64)> {
         )
         .ok()?;
     let unit_ms = place.tier.row_ms();
-    let begin = |id: i64| place.first_ms + (id >> (ENTITY_BITS + PART_BITS)) * unit_ms;
+    let begin = |id: i64| place.first_ms + place_and_entity(id).0 * unit_ms;
     Some((begin(bounds.0?), begin(bounds.1?) + unit_ms - 1))
 }
 
@@ -432,7 +440,7 @@ pub(super) fn last_of(place: &Place, attempt: AttemptId) -> Result<Vec<Newest>, 
             volume
                 .connection
                 .query_row("SELECT max(id) FROM rows", [], |row| row.get(0))?;
-        let Some(newest) = newest.map(|id| id >> (ENTITY_BITS + PART_BITS)) else {
+        let Some(newest) = newest.map(|id| place_and_entity(id).0) else {
             return Ok(Vec::new());
         };
         let mut statement = volume

@@ -2,14 +2,15 @@
 //! while nothing comes.
 
 use crate::store::error::{Condition, StoreError};
+use crate::store::open::private_dir;
 use crate::store::samples::aside::{again_if_damaged, set_aside};
 use crate::store::samples::head::{Head, is_over, until_over};
 use crate::store::samples::log::{self, Content, Log};
 use crate::store::samples::retain::{self, Retention};
 use crate::store::samples::seal::{self, DAY_MS, HOUR_MS, Unrolled};
-use crate::store::samples::shelf::{Place, Tier, name_of, private_dir, remove_log};
-use crate::store::samples::{Shared, State, lock};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::store::samples::shelf::{Place, Tier, name_of, remove_log};
+use crate::store::samples::{Shared, lock};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError};
@@ -22,7 +23,7 @@ pub(super) const BEHIND: Duration = Duration::from_secs(10);
 pub(super) const MOST_CLOSED: usize = 12;
 
 /// The most values of all these, of which each takes eight bytes.
-const MOST_CLOSED_VALUES: usize = 1 << 20;
+pub(super) const MOST_CLOSED_VALUES: usize = 1 << 20;
 
 /// Something to do for somebody who waits for it.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Writer {
     unrolled: Option<Unrolled>,
     /// The slot that was taken in last.
     sealed_ms: Option<i64>,
+    /// How much all volumes may be, once somebody has said so.
+    most_bytes: u64,
     next_log: u64,
     troubles: [Option<String>; 2],
 }
@@ -82,6 +85,7 @@ impl Writer {
             late: Vec::new(),
             unrolled: None,
             sealed_ms: None,
+            most_bytes: 0,
             next_log: 0,
             troubles: [None, None],
         }
@@ -290,7 +294,9 @@ impl Writer {
         self.find_dropped();
         self.take_left()?;
         self.survey()?;
-        self.roll()
+        self.roll()?;
+        self.shrink();
+        Ok(())
     }
 
     /// Seals a slot that queries still read from memory: for them it is in one place at any time.
@@ -356,16 +362,7 @@ impl Writer {
     /// as somebody may set it.
     fn roll(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        // Also those whose slots are still in memory: what is rolled up without them would have them late.
-        let mut present: Vec<i64> = {
-            let state = lock(&shared.state);
-            let current = (!state.current.is_empty()).then_some(state.current.slot_ms);
-            let closed = state.closed.iter().map(|(_, head)| head.slot_ms);
-            closed.chain(current).collect()
-        };
-        if present.is_empty() {
-            present.extend(self.sealed_ms);
-        }
+        let present = self.present();
         let Some(unrolled) = self.unrolled.as_mut().filter(|_| !present.is_empty()) else {
             return Ok(());
         };
@@ -389,6 +386,39 @@ impl Writer {
             again_if_damaged(|| seal::forget_logs(&shared.shelf, day_ms, &logs))?;
         }
         Ok(())
+    }
+
+    /// The slots of the present: what is rolled up without those that are still in memory would have them late.
+    fn present(&self) -> Vec<i64> {
+        let mut present: Vec<i64> = {
+            let state = lock(&self.shared.state);
+            let current = (!state.current.is_empty()).then_some(state.current.slot_ms);
+            let closed = state.closed.iter().map(|(_, head)| head.slot_ms);
+            closed.chain(current).collect()
+        };
+        if present.is_empty() {
+            present.extend(self.sealed_ms);
+        }
+        present
+    }
+
+    /// Deletes what is too much, now that more has come. What is of the present is being written.
+    fn shrink(&self) {
+        let present = self.present();
+        let stays = |place: &Place| present.iter().any(|it| place.has(*it)) || self.needs(place);
+        let shared = &self.shared;
+        let gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let shrunk = retain::shrink(&shared.shelf, self.most_bytes, &stays);
+        drop(gate);
+        if let Err(error) = shrunk {
+            tracing::warn!(%error, "samples are more than they may be");
+        }
+    }
+
+    /// Whether something of a volume has to be rolled up yet, as far as that is known.
+    fn needs(&self, place: &Place) -> bool {
+        let unrolled = self.unrolled.as_ref();
+        unrolled.map_or(place.tier != Tier::Hour, |unrolled| unrolled.needs(place))
     }
 
     fn answer(&mut self, request: Request) {
@@ -415,17 +445,8 @@ impl Writer {
             Request::Retain(retention, now_ms, answer) => {
                 let shared = Arc::clone(&self.shared);
                 let gate = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
-                let unrolled = &self.unrolled;
-                let needed = |place: &Place| {
-                    let has = |begin: &i64| (place.first_ms..place.end_ms).contains(begin);
-                    match (unrolled, place.tier) {
-                        (Some(unrolled), Tier::Raw) => unrolled.hours.iter().any(has),
-                        (Some(unrolled), Tier::Minute) => unrolled.days.iter().any(has),
-                        // What has to be rolled up is not known.
-                        (None, Tier::Raw | Tier::Minute) => true,
-                        (_, Tier::Hour) => false,
-                    }
-                };
+                self.most_bytes = retention.most_bytes;
+                let needed = |place: &Place| self.needs(place);
                 let freed = retain::retain(&shared.shelf, &retention, now_ms, &needed);
                 drop(gate);
                 let _told = answer.send(freed);
@@ -463,27 +484,6 @@ impl Writer {
             }
             is_news
         });
-    }
-}
-
-impl State {
-    /// Ends the present slot; what it holds waits to be sealed. Beyond what memory is for, the oldest is let go of.
-    pub(super) fn close(&mut self) {
-        if self.current.is_empty() {
-            return;
-        }
-        let next = Head::new(self.current.slot_ms);
-        let closed = std::mem::replace(&mut self.current, next);
-        self.closed.push_back((self.number, Arc::new(closed)));
-        self.number += 1;
-        let is_too_much = |closed: &VecDeque<(u64, Arc<Head>)>| {
-            let values: usize = closed.iter().map(|(_, head)| head.values).sum();
-            closed.len() > 1 && (closed.len() > MOST_CLOSED || values > MOST_CLOSED_VALUES)
-        };
-        while is_too_much(&self.closed) {
-            self.closed.pop_front();
-            self.lost += 1;
-        }
     }
 }
 
