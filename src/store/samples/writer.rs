@@ -404,6 +404,10 @@ impl Writer {
 
     /// Deletes what is too much, now that more has come. What is of the present is being written.
     fn shrink(&self) {
+        // Whoever reads waits for nothing then.
+        if self.most_bytes == 0 {
+            return;
+        }
         let present = self.present();
         let stays = |place: &Place| present.iter().any(|it| place.has(*it)) || self.needs(place);
         let shared = &self.shared;
