@@ -164,7 +164,7 @@ fn what_was_measured_by_a_time_is_known_as_long_as_anything_is() {
             .find(|(newest, _)| *newest <= at_ms)
             .copied()
     };
-    let times = || (-30..300).map(|place| BEGIN_MS + place * LENGTH_MS / 300 + 12_345);
+    let times = || (-10..100).map(|place| BEGIN_MS + place * LENGTH_MS / 100 + 12_345);
     let lately = |at_ms: i64| before(at_ms).filter(|(newest, _)| at_ms - newest <= 70_000);
     let last_of = |at_ms: i64, length_ms: i64| {
         let place = at_ms.div_euclid(length_ms);
