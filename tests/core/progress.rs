@@ -19,26 +19,23 @@ fn running(spec: JobSpec) -> (Rig, JobId) {
 }
 
 fn step(rig: &mut Rig, id: JobId, done: u32, total: u32) {
-    let attempt = rig.attempt(id);
-    rig.report(Input::Observed {
-        attempt,
-        observation: Box::new(Observation {
-            step: Some(f64::from(done)),
-            total_steps: Some(f64::from(total)),
-            ..Observation::new(Source::Api)
-        }),
-    });
+    seen(rig, id, done, total, None);
 }
 
 /// What lay in its output since a while ago is seen now.
 fn step_of_before(rig: &mut Rig, id: JobId, done: u32, total: u32, ago_ms: i64) {
+    let said_at_ms = Some(rig.now.wall_ms - ago_ms);
+    seen(rig, id, done, total, said_at_ms);
+}
+
+fn seen(rig: &mut Rig, id: JobId, done: u32, total: u32, said_at_ms: Option<i64>) {
     let attempt = rig.attempt(id);
     rig.report(Input::Observed {
         attempt,
         observation: Box::new(Observation {
             step: Some(f64::from(done)),
             total_steps: Some(f64::from(total)),
-            said_at_ms: Some(rig.now.wall_ms - ago_ms),
+            said_at_ms,
             ..Observation::new(Source::Api)
         }),
     });

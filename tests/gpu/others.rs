@@ -23,16 +23,19 @@ fn places(root: &Path, nvml_library: Option<PathBuf>) -> Places {
     }
 }
 
+/// A daemon that looks at a recorded tree.
+fn looking_at(kind: &str, root: &Path) -> Daemon {
+    let (sys, proc) = (root.join("sys"), root.join("proc"));
+    let variables = [("STOKED_GPU_SYS", &*sys), ("STOKED_GPU_PROC", &*proc)];
+    Daemon::of(kind, &variables)
+}
+
 #[test]
 fn other_makers_gpus_answer_through_the_same_door() {
     for (kind, tree, count) in [("amd", "amd.tree", 2), ("intel", "intel.tree", 2)] {
         let root = tempfile::tempdir().unwrap();
         plant(root.path(), tree);
-        let (sys, proc) = (root.path().join("sys"), root.path().join("proc"));
-        let mut daemon = Daemon::of(
-            kind,
-            &[("STOKED_GPU_SYS", &sys), ("STOKED_GPU_PROC", &proc)],
-        );
+        let mut daemon = looking_at(kind, root.path());
         let answer = daemon.sample();
         assert_eq!(answer.gpus.len(), count, "{kind}");
         assert!(
@@ -58,14 +61,10 @@ fn a_file_that_does_not_answer_holds_up_nobody_but_its_process() {
     ] {
         let root = tempfile::tempdir().unwrap();
         plant(root.path(), tree);
-        let (sys, proc) = (root.path().join("sys"), root.path().join("proc"));
-        let mut daemon = Daemon::of(
-            kind,
-            &[("STOKED_GPU_SYS", &sys), ("STOKED_GPU_PROC", &proc)],
-        );
+        let mut daemon = looking_at(kind, root.path());
         daemon.sample();
         let pid = daemon.link.pid().unwrap();
-        let path = sys.join(file);
+        let path = root.path().join("sys").join(file);
         let content = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         // Whoever opens it to read waits until somebody writes.
