@@ -280,7 +280,8 @@ impl Samples {
         paths.filter(|path| aside::is_aside(path)).collect()
     }
 
-    /// What was measured last of an attempt and of its GPUs by an earlier daemon. Blocks on the disk.
+    /// What was measured last of an attempt and of all GPUs that it ever used by an earlier daemon, as long as that is
+    /// kept as it was. Blocks on the disk.
     ///
     /// # Errors
     /// [`StoreError`] where a volume cannot be read.
@@ -288,20 +289,19 @@ impl Samples {
         let shared = &self.owner.shared;
         self.wait_until_ready();
         let _gate = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let mut places = shared.shelf.places(Tier::Raw);
-        let Some(newest) = places.pop() else {
-            return Ok(Vec::new());
-        };
-        let mut found = volume::last_of(&newest, attempt)?;
-        if found.is_empty()
-            && let Some(before) = places.pop()
-        {
-            found = volume::last_of(&before, attempt)?;
+        let mut last = BTreeMap::new();
+        // In the newest volume there may be nothing of it yet; in those from before it began there is nothing any more.
+        let mut may_be_absent = true;
+        for place in shared.shelf.places(Tier::Raw).iter().rev() {
+            let found = volume::last_of(place, attempt)?;
+            if found.is_empty() && !std::mem::take(&mut may_be_absent) {
+                break;
+            }
+            for (entity, chunks) in found {
+                last.entry(entity).or_insert_with(|| last_readings(&chunks));
+            }
         }
-        let last = found
-            .into_iter()
-            .map(|(entity, chunks)| (entity, last_readings(&chunks)));
-        Ok(last.collect())
+        Ok(last.into_iter().collect())
     }
 
     /// Brings what is new to the log, as happens by itself about every ten seconds. Blocks until then.

@@ -9,8 +9,9 @@ use super::head::SLOT_MS;
 use super::seal::{DAY_MS, HOUR_MS};
 use super::*;
 use crate::model::curve::Spread;
+use crate::model::gpu::{GpuUuid, ShareQuality};
 use crate::model::id::JobId;
-use crate::model::sample::{HostSample, JobSample};
+use crate::model::sample::{GpuShare, HostSample, JobSample};
 use crate::model::time::Stamp;
 use proptest::prelude::*;
 
@@ -129,6 +130,39 @@ fn what_was_measured_is_there_at_once_and_after_a_restart() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(names, ["host/load.1", "job/1.1/memory.bytes"]);
+}
+
+#[test]
+fn what_an_attempt_used_of_a_gpu_is_found_however_long_ago() {
+    let dir = tempfile::tempdir().unwrap();
+    let samples = Samples::open(dir.path()).unwrap();
+    let uuid = GpuUuid("GPU-1".into());
+    // For an hour, and then no more for two days; the job goes on.
+    for at in 0..49 * 12 {
+        let mut next = pass(BEGIN_MS + at * 300_000, at as f64, &[1]);
+        if at < 12 {
+            let job = Arc::get_mut(&mut next.jobs[0]).unwrap();
+            job.gpus.push(GpuShare {
+                uuid: uuid.clone(),
+                index: 0,
+                quality: ShareQuality::Measured,
+                readings: [(Metric::GpuSeconds, at as f64)].into_iter().collect(),
+                pids: Vec::new(),
+            });
+        }
+        samples.append(&next);
+        if at % 10 == 0 {
+            samples.settle().unwrap();
+        }
+    }
+    samples.settle().unwrap();
+    let last: BTreeMap<_, _> = samples.last_of(attempt(1)).unwrap().into_iter().collect();
+    let gpu = &last[&Entity::JobGpu(attempt(1), uuid)];
+    assert_eq!(gpu.get(Metric::GpuSeconds), Some(11.0));
+    let job = &last[&Entity::Job(attempt(1))];
+    let newest = 49.0 * 12.0 - 1.0;
+    assert_eq!(job.get(Metric::MemoryBytes), Some(4_096.0 + newest));
+    assert_eq!(samples.last_of(attempt(2)).unwrap(), []);
 }
 
 #[test]

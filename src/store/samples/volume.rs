@@ -430,7 +430,8 @@ pub(super) fn series(
 /// An entity with its chunks, each with the number of its slot.
 pub(super) type Newest = (Entity, Vec<(i64, Chunk)>);
 
-/// The newest chunks of an attempt and its GPUs, as far as they are among the last of the volume.
+/// The newest chunks of an attempt and of each of its GPUs, however long ago it used that; of two slots, as not all is
+/// measured in each.
 pub(super) fn last_of(place: &Place, attempt: AttemptId) -> Result<Vec<Newest>, StoreError> {
     let Some(volume) = Volume::read(place)? else {
         return Ok(Vec::new());
@@ -457,12 +458,15 @@ pub(super) fn last_of(place: &Place, attempt: AttemptId) -> Result<Vec<Newest>, 
             let Ok(entity) = name.parse::<Entity>() else {
                 continue;
             };
-            let mut chunks = Vec::new();
-            for slot in [newest - 1, newest] {
+            let mut chunks: Vec<(i64, Chunk)> = Vec::new();
+            for slot in (0..=newest).rev() {
                 volume.blobs(slot, id, |blob| {
                     let chunk = Chunk::unpack(blob, &|it| volume.metric(it), None);
                     chunks.extend(chunk.map(|chunk| (slot, chunk)));
                 })?;
+                if chunks.first().is_some_and(|(last, _)| *last > slot) {
+                    break;
+                }
             }
             if !chunks.is_empty() {
                 found.push((entity, chunks));
