@@ -88,6 +88,12 @@ def clock_seconds(pid):
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def written_bytes(pid, root="/proc"):
+    """What a process has had written to disks so far, what it wrote again and deleted soon included."""
+    with open(f"{root}/{pid}/io", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("write_bytes:"))
+
+
 def private_bytes(pid, root="/proc"):
     """Memory that would be free if the process were gone."""
     with open(f"{root}/{pid}/smaps_rollup", encoding="utf-8") as file:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-from measure import clock_seconds, resident_bytes, three_digits, wait_until
+from measure import clock_seconds, resident_bytes, three_digits, wait_until, written_bytes
 from peers import say
 from rows import Row, row
 
@@ -65,13 +65,6 @@ class Recorder:
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL, cwd=place)
 
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def bytes(self):
-        return bytes_below(self.place)
-
     def __enter__(self):
         return self
 
@@ -80,26 +73,6 @@ class Recorder:
             self.process.send_signal(self.last)
         self.process.wait()
         shutil.rmtree(self.place, ignore_errors=True)
-
-
-class Daemon:
-    """The same of a daemon that others look after."""
-
-    def __init__(self, stoked):
-        self.pid, self.samples = stoked.daemon.pid, os.path.join(stoked.state, "samples")
-
-    def bytes(self):
-        return bytes_below(self.samples)
-
-
-def bytes_below(place):
-    """Room that files take; those that go meanwhile take none."""
-    total = 0
-    for folder, _, names in os.walk(place):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.path.getsize(os.path.join(folder, name))
-    return total
 
 
 def packaged(program, package):
@@ -159,7 +132,7 @@ def recorders(ctx):
 def sampling(ctx):
     settle, seconds = ctx.pick((60, 300), (5, 20))
     with contextlib.ExitStack() as stack:
-        watchers = {}
+        pids = {}
         stack.enter_context(Crowd(PROCESSES - JOBS, TICKING))
         if ctx.binaries:
             stoked = stack.enter_context(ctx.stoked(settings=SETTINGS))
@@ -169,22 +142,22 @@ def sampling(ctx):
             stoked.submit(client, [spec] * JOBS)
             wait_until(lambda: len(stoked.active(client)) == JOBS, 60, "all jobs run")
             client.close()
-            watchers["stoked"] = Daemon(stoked)
+            pids["stoked"] = stoked.daemon.pid
         others = {name: stack.enter_context(start()) for name, start in recorders(ctx).items()} if ctx.cache else {}
         # What a start costs is not what an hour costs.
         time.sleep(settle)
         for name, one in others.items():
             if one.process.poll() is None:
-                watchers[name] = one
+                pids[name] = one.process.pid
             else:
                 say(f"NO {name.upper()}: it ended by itself with {one.process.returncode}; it is left out")
-        cpu = {name: clock_seconds(one.pid) for name, one in watchers.items()}
-        written = {name: one.bytes() for name, one in watchers.items()}
+        cpu = {name: clock_seconds(pid) for name, pid in pids.items()}
+        written = {name: written_bytes(pid) for name, pid in pids.items()}
         start = time.perf_counter()
         time.sleep(seconds)
         per_hour = 3600 / (time.perf_counter() - start)
-        found = {name: ((clock_seconds(one.pid) - cpu[name]) * per_hour, resident_bytes(one.pid) / 2**20,
-                        (one.bytes() - written[name]) * per_hour / 2**20) for name, one in watchers.items()}
+        found = {name: ((clock_seconds(pid) - cpu[name]) * per_hour, resident_bytes(pid) / 2**20,
+                        (written_bytes(pid) - written[name]) * per_hour / 2**20) for name, pid in pids.items()}
     for place, (what, unit, budget) in enumerate((("sampling at 1 Hz, CPU", "s/hour", 10), ("… resident", "MiB", 25),
                                                   ("… written", "MiB/hour", None))):
         values = {name: figures[place] for name, figures in found.items()}
