@@ -118,7 +118,14 @@ fn the_token_of_a_job_is_of_no_use_to_another_user() {
     );
     fake.say(&(gpu(0) + &lines));
     holds(&host, job, 1);
-    let whose: Vec<_> = processes(&host)
+    // Who came between a look at processes and one at the GPU is known with the next look.
+    let shown = until(&host, "gpu/0/metrics", |body| {
+        let processes = body["processes"].as_array().unwrap();
+        processes.len() == 2 && processes.iter().all(|it| it["unknown"].is_null())
+    });
+    let whose: Vec<_> = shown["processes"]
+        .as_array()
+        .unwrap()
         .iter()
         .map(|it| (it["job"].clone(), it["uid"].clone()))
         .collect();
