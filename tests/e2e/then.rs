@@ -28,16 +28,18 @@ fn the_past_stays_what_it_was() {
     let mut events = host.events(&format!(
         "{channels}&channel=host/memory/metrics&snapshot=1"
     ));
-    events.until(|it| it.data["body"]["current_step"] == 3.0);
+    let time =
+        |of: &Message| -> jiff::Timestamp { of.data["time"].as_str().unwrap().parse().unwrap() };
+    let told = events.until(|it| it.data["body"]["current_step"] == 3.0);
     events.until(|it| it.data["channel"] == "host/memory/metrics");
+    // What the snapshot shows may have been measured before.
     let measured = events.until(|it| {
         it.data["channel"] == format!("job/{train}/metrics")
             && it.data["body"]["memory_bytes"].is_number()
+            && time(it) > time(&told)
     });
     let at = measured.data["body"]["time"].as_str().unwrap().to_owned();
     // Of each second the newest progress is kept.
-    let time =
-        |of: &Message| -> jiff::Timestamp { of.data["time"].as_str().unwrap().parse().unwrap() };
     let second = jiff::SignedDuration::from_secs(1);
     events.until(|it| it.kind == "metrics" && time(it) > time(&measured) + second);
     go.say("on");
