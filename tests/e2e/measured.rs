@@ -28,7 +28,7 @@ fn enough(host: &Host, id: u64) -> Value {
     host.ended(id)
 }
 
-fn time(message: &Message) -> jiff::Timestamp {
+pub(crate) fn time(message: &Message) -> jiff::Timestamp {
     message.data["time"].as_str().unwrap().parse().unwrap()
 }
 

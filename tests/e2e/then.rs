@@ -2,8 +2,7 @@
 
 use crate::harness::Host;
 use crate::http::Ask;
-use crate::measured::every;
-use crate::stream::Message;
+use crate::measured::{every, time};
 use serde_json::{Value, json};
 
 /// Without what is of the present.
@@ -28,8 +27,6 @@ fn the_past_stays_what_it_was() {
     let mut events = host.events(&format!(
         "{channels}&channel=host/memory/metrics&snapshot=1"
     ));
-    let time =
-        |of: &Message| -> jiff::Timestamp { of.data["time"].as_str().unwrap().parse().unwrap() };
     let told = events.until(|it| it.data["body"]["current_step"] == 3.0);
     events.until(|it| it.data["channel"] == "host/memory/metrics");
     // What the snapshot shows may have been measured before.
