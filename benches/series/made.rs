@@ -317,20 +317,16 @@ fn state(at: Stamp, index: usize, readings: Readings) -> GpuState {
     GpuState {
         at,
         sample: GpuSample {
-            identity: GpuIdentity {
-                uuid: gpu(index),
-                index: u32::try_from(index).unwrap_or(0),
-                name: "Made".to_owned(),
-                vendor: "nvidia".to_owned(),
-                pci_bus_id: None,
-                driver: None,
-                part_of: None,
-            },
-            condition: GpuCondition::Ok,
             readings,
-            processes: Vec::new(),
-            sees_all_processes: true,
-            tells_xids: false,
+            ..GpuSample::unmeasured(
+                GpuIdentity::new(
+                    gpu(index),
+                    u32::try_from(index).unwrap_or(0),
+                    "nvidia",
+                    "Made",
+                ),
+                GpuCondition::Ok,
+            )
         },
         holders: Vec::new(),
         since_ms: 0,

@@ -364,10 +364,8 @@ fn states(name: &str) -> Result<Vec<StateName>, Failure> {
 /// A job as the caller sees it, with its newest progress and the true reason why it waits.
 pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
     let goes_on = matches!(job.state, JobState::Running { .. });
-    let progress = newest_progress(&call.shared, job).map(|(at_ms, progress)| {
-        let age_ms = u64::try_from(now_ms().saturating_sub(at_ms)).unwrap_or(0);
-        progress.aged(if goes_on { age_ms } else { 0 })
-    });
+    let now_wall_ms = now_ms();
+    let progress = newest_progress(&call.shared, job).map(|told| as_of(told, goes_on, now_wall_ms));
     let gauges = call.shared.gauges.newest();
     let attempt = job.attempt.as_ref();
     let around = Surroundings {
@@ -376,7 +374,7 @@ pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
             .map(|it| &**it),
         group: groups.iter().find(|group| group.name == job.spec.group),
         progress: progress.as_ref(),
-        now_wall_ms: now_ms(),
+        now_wall_ms,
     };
     job_view(job, call.audience(job.owner.uid), around)
 }
@@ -390,6 +388,12 @@ pub(super) fn newest_progress(shared: &Shared, job: &Job) -> Option<(i64, Progre
     let body: ProgressBody = serde_json::from_str(&event.body).ok()?;
     let present = job.attempt.as_ref()?.id.attempt;
     (body.attempt == present).then_some((event.at_ms, body.progress))
+}
+
+/// Progress told at a time as it stands at `at_ms`: only of a job that goes on, time has brought the end nearer.
+pub(super) fn as_of((told_ms, progress): (i64, Progress), goes_on: bool, at_ms: i64) -> Progress {
+    let age_ms = u64::try_from(at_ms.saturating_sub(told_ms)).unwrap_or(0);
+    progress.aged(if goes_on { age_ms } else { 0 })
 }
 
 async fn show(call: Call) -> Answer {

@@ -49,6 +49,22 @@ pub struct GpuIdentity {
     pub part_of: Option<GpuUuid>,
 }
 
+impl GpuIdentity {
+    /// A whole GPU of which no more is known.
+    #[must_use]
+    pub fn new(uuid: GpuUuid, index: u32, vendor: &str, name: &str) -> Self {
+        Self {
+            uuid,
+            index,
+            name: name.to_owned(),
+            vendor: vendor.to_owned(),
+            pci_bus_id: None,
+            driver: None,
+            part_of: None,
+        }
+    }
+}
+
 /// How a GPU is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

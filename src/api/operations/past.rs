@@ -1,7 +1,7 @@
 //! What was active at a time in the past, what it used, and what it ran on: from what is kept of it.
 
 use crate::api::call::Call;
-use crate::api::jobs::newest_progress;
+use crate::api::jobs::{as_of, newest_progress};
 use crate::api::now_ms;
 use crate::api::operations::{MOST_JOBS, sentence};
 use crate::api::problem::{Failure, invalid};
@@ -88,12 +88,9 @@ fn job(
 ) -> JobView {
     // What was told a moment ago is not stored yet.
     let told = newest_progress(&call.shared, &item.job).filter(|(told_ms, _)| *told_ms <= at_ms);
-    let progress = told.as_ref().or(item.progress.as_ref());
-    let progress = progress.map(|(told_ms, progress)| {
-        let age_ms = u64::try_from(at_ms.saturating_sub(*told_ms)).unwrap_or(0);
-        let goes_on = item.state == StateName::Running;
-        progress.clone().aged(if goes_on { age_ms } else { 0 })
-    });
+    let told = told.or_else(|| item.progress.clone());
+    let goes_on = item.state == StateName::Running;
+    let progress = told.map(|told| as_of(told, goes_on, at_ms));
     let around = Surroundings {
         usage: None,
         group: None,

@@ -32,16 +32,6 @@ fn gpu(job: u64) -> GpuState {
     GpuState {
         at: now(),
         sample: GpuSample {
-            identity: GpuIdentity {
-                uuid: GpuUuid("GPU-1".into()),
-                index: 0,
-                name: "Made".to_owned(),
-                vendor: "nvidia".to_owned(),
-                pci_bus_id: Some("0000:61:00.0".to_owned()),
-                driver: None,
-                part_of: None,
-            },
-            condition: GpuCondition::Ok,
             readings: readings(&[
                 (Metric::UtilizationPercent, 85.04),
                 (Metric::MemoryUsedBytes, 21_474_836_480.0),
@@ -51,8 +41,13 @@ fn gpu(job: u64) -> GpuState {
                 process(8, None, None),
                 process(9, None, None),
             ],
-            sees_all_processes: true,
-            tells_xids: false,
+            ..GpuSample::unmeasured(
+                GpuIdentity {
+                    pci_bus_id: Some("0000:61:00.0".to_owned()),
+                    ..GpuIdentity::new(GpuUuid("GPU-1".into()), 0, "nvidia", "Made")
+                },
+                GpuCondition::Ok,
+            )
         },
         holders: vec![
             Holder::Job(attempt_id(job, 1)),

@@ -19,15 +19,7 @@ fn readings(values: &[(Metric, f64)]) -> Readings {
 }
 
 fn gpu(at: Stamp) -> Arc<GpuState> {
-    let identity = GpuIdentity {
-        uuid: GpuUuid("GPU-1".into()),
-        index: 3,
-        name: "Made".to_owned(),
-        vendor: "nvidia".to_owned(),
-        pci_bus_id: None,
-        driver: None,
-        part_of: None,
-    };
+    let identity = GpuIdentity::new(GpuUuid("GPU-1".into()), 3, "nvidia", "Made");
     Arc::new(GpuState {
         at,
         sample: GpuSample {

@@ -33,20 +33,13 @@ fn process(pid: u32, memory_bytes: Option<u64>, utilization_percent: Option<f64>
 
 fn gpu(processes: Vec<GpuProcess>, sees_all_processes: bool) -> GpuSample {
     GpuSample {
-        identity: GpuIdentity {
-            uuid: GpuUuid("GPU-1".into()),
-            index: 0,
-            name: "Test".to_owned(),
-            vendor: "nvidia".to_owned(),
-            pci_bus_id: None,
-            driver: None,
-            part_of: None,
-        },
-        condition: GpuCondition::Ok,
         readings: Readings::from_iter([(Metric::UtilizationPercent, 80.0)]),
         processes,
         sees_all_processes,
-        tells_xids: false,
+        ..GpuSample::unmeasured(
+            GpuIdentity::new(GpuUuid("GPU-1".into()), 0, "nvidia", "Test"),
+            GpuCondition::Ok,
+        )
     }
 }
 

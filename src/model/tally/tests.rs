@@ -30,20 +30,12 @@ fn gpu(uuid: &str, readings: &[(Metric, f64)], jobs: &[(u64, f64)]) -> (GpuSampl
         decoder_percent: None,
     });
     let sample = GpuSample {
-        identity: GpuIdentity {
-            uuid: GpuUuid(uuid.into()),
-            index: 0,
-            name: "Test".to_owned(),
-            vendor: "nvidia".to_owned(),
-            pci_bus_id: None,
-            driver: None,
-            part_of: None,
-        },
-        condition: GpuCondition::Ok,
         readings: readings.iter().copied().collect(),
         processes: processes.collect(),
-        sees_all_processes: true,
-        tells_xids: false,
+        ..GpuSample::unmeasured(
+            GpuIdentity::new(GpuUuid(uuid.into()), 0, "nvidia", "Test"),
+            GpuCondition::Ok,
+        )
     };
     let holders = jobs.iter().map(|(job, _)| Holder::Job(attempt(*job)));
     (sample, holders.collect())

@@ -163,20 +163,12 @@ fn gpu(readings: &[(Metric, f64)], pids: &[u32]) -> GpuSample {
         decoder_percent: None,
     });
     GpuSample {
-        identity: GpuIdentity {
-            uuid: GpuUuid("GPU-1".into()),
-            index: 0,
-            name: "Made".to_owned(),
-            vendor: "nvidia".to_owned(),
-            pci_bus_id: None,
-            driver: None,
-            part_of: None,
-        },
-        condition: GpuCondition::Ok,
         readings: readings.iter().copied().collect(),
         processes: processes.collect(),
-        sees_all_processes: true,
-        tells_xids: false,
+        ..GpuSample::unmeasured(
+            GpuIdentity::new(GpuUuid("GPU-1".into()), 0, "nvidia", "Made"),
+            GpuCondition::Ok,
+        )
     }
 }
 

@@ -47,11 +47,13 @@ enum Place {
     Active(u32),
 }
 
-/// Jobs that were there and are known not to have ended for good before then, each with its last attempt so far.
+/// Jobs that were there and are known not to have ended for good before then, newest first, each with its last attempt
+/// so far.
 const PRESENT: &str = "SELECT id, \
     (SELECT CASE WHEN ended_wall_ms IS NULL OR ended_wall_ms > ?1 THEN attempt ELSE 0 END \
      FROM attempts WHERE job = jobs.id AND claimed_wall_ms <= ?1 ORDER BY attempt DESC LIMIT 1) \
-    FROM jobs WHERE created_wall_ms <= ?1 AND (finished_wall_ms IS NULL OR finished_wall_ms > ?1)";
+    FROM jobs WHERE created_wall_ms <= ?1 AND (finished_wall_ms IS NULL OR finished_wall_ms > ?1) \
+    ORDER BY id DESC";
 
 const STATE: &str = "SELECT body FROM events WHERE job = ?1 AND channel = ?2 AND at_ms <= ?3 \
     ORDER BY seq DESC LIMIT 1";
@@ -158,17 +160,20 @@ impl Gathering<'_> {
         let file = self.months.open(month)?;
         let read = || -> rusqlite::Result<Vec<Found>> {
             let mut found: Vec<Found> = Vec::new();
+            let mut active = 0;
             for (id, place) in present(file, self.at_ms)? {
                 // A row that the catalogue does not name counts for nothing.
-                if ids.binary_search(&id).is_err() || found.len() >= self.most {
+                if ids.binary_search(&id).is_err() {
                     continue;
                 }
                 let mut item = None;
                 if let Place::Active(attempt) = place
+                    && active < self.most
                     && let Some((job, attempt)) = stood(file, id, attempt)?
                 {
                     let progress = history::at(file, attempt.id, self.at_ms)?;
                     item = Some((job, attempt, progress));
+                    active += 1;
                 }
                 found.push((id, place, item));
             }

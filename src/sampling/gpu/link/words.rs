@@ -64,13 +64,9 @@ mod tests {
     fn gpu(index: u32, part_of: Option<&str>) -> GpuSample {
         let uuid = part_of.map_or(format!("GPU-{index}"), |whole| format!("{whole}/{index}"));
         let identity = GpuIdentity {
-            uuid: GpuUuid(uuid.into()),
-            index,
-            name: "Made".to_owned(),
-            vendor: "nvidia".to_owned(),
             pci_bus_id: Some(format!("0000:0{index}:00.0")),
-            driver: None,
             part_of: part_of.map(|whole| GpuUuid(whole.into())),
+            ..GpuIdentity::new(GpuUuid(uuid.into()), index, "nvidia", "Made")
         };
         GpuSample::unmeasured(identity, GpuCondition::Ok)
     }

@@ -78,15 +78,12 @@ mod tests {
     }
 
     fn gpu(kind: &Kind, index: u32) -> GpuSample {
-        let identity = GpuIdentity {
-            uuid: GpuUuid(format!("{kind}-{index}").into()),
+        let identity = GpuIdentity::new(
+            GpuUuid(format!("{kind}-{index}").into()),
             index,
-            name: "Made".to_owned(),
-            vendor: kind.to_string(),
-            pci_bus_id: None,
-            driver: None,
-            part_of: None,
-        };
+            &kind.to_string(),
+            "Made",
+        );
         GpuSample::unmeasured(identity, GpuCondition::Ok)
     }
 

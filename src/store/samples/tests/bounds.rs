@@ -18,20 +18,16 @@ fn three_days_keep_memory_and_files_inside_their_bounds() {
         Arc::new(GpuState {
             at,
             sample: GpuSample {
-                identity: GpuIdentity {
-                    uuid: GpuUuid(format!("GPU-{index}").into()),
-                    index,
-                    name: "Made".to_owned(),
-                    vendor: "nvidia".to_owned(),
-                    pci_bus_id: None,
-                    driver: None,
-                    part_of: None,
-                },
-                condition: GpuCondition::Ok,
                 readings: readings.into_iter().collect(),
-                processes: Vec::new(),
-                sees_all_processes: true,
-                tells_xids: false,
+                ..GpuSample::unmeasured(
+                    GpuIdentity::new(
+                        GpuUuid(format!("GPU-{index}").into()),
+                        index,
+                        "nvidia",
+                        "Made",
+                    ),
+                    GpuCondition::Ok,
+                )
             },
             holders: Vec::new(),
             since_ms: 0,
