@@ -105,6 +105,13 @@ def find_below(cache):
     return None
 
 
+def cgroup2():
+    """Where the tree of cgroup v2 is mounted: hosts that have v1 too have it elsewhere than usual."""
+    with open("/proc/self/mounts", encoding="utf-8") as mounts:
+        kinds = [line.split()[1:3] for line in mounts]
+    return next((place for place, kind in kinds if kind == "cgroup2"), "/sys/fs/cgroup")
+
+
 def recorders(ctx):
     """Those that can be had, by name, each as a function that starts it."""
     found = {}
@@ -120,7 +127,7 @@ def recorders(ctx):
         def start():
             place = new("below")
             with open(os.path.join(place, "conf"), "w", encoding="utf-8") as file:
-                file.write(f'log_dir = "{place}/log"\nstore_dir = "{place}/store"\n')
+                file.write(f'log_dir = "{place}/log"\nstore_dir = "{place}/store"\ncgroup_root = "{cgroup2()}"\n')
             # It does not end by SIGTERM.
             return Recorder(place, [below, "--config", "conf", "record", "--interval-s", str(INTERVAL_SECONDS),
                                     "--disable-exitstats"], signal.SIGKILL)
