@@ -210,8 +210,9 @@ pub(super) const GROUPS: &str = "groups";
 pub(super) const GROUP_PARALLELISM: &str = "parallelism";
 
 /// The choices of `jobs.containment`.
-pub(super) const CONTAINMENTS: [(&str, ContainmentChoice); 3] = [
+pub(super) const CONTAINMENTS: [(&str, ContainmentChoice); 4] = [
     ("auto", ContainmentChoice::Auto),
+    ("service", ContainmentChoice::Service),
     ("cgroup", ContainmentChoice::Cgroup),
     ("tree", ContainmentChoice::Tree),
 ];

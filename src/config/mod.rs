@@ -75,6 +75,8 @@ pub struct JobSettings {
 pub enum ContainmentChoice {
     /// The best there is on this host.
     Auto,
+    /// A unit of systemd; jobs fail where none can be had.
+    Service,
     /// A cgroup; jobs fail where none can be made.
     Cgroup,
     /// The tree of processes, although there may be cgroups.

@@ -133,7 +133,7 @@ keep = 1
     t.toml:5: jobs.log_limt: there is no such key: did you mean "jobs.log_limit"?
     t.toml:6: jobs.default_grace: 10 is not right: write a length of time with its unit, as in "10s", "1h 30m" or "2d"
     t.toml:7: jobs.log_limit: "1 MiBB" is not right: write a size with its unit, as in "256MiB"
-    t.toml:8: jobs.containment: "docker" is not right: write "auto", "cgroup" or "tree"
+    t.toml:8: jobs.containment: "docker" is not right: write "auto", "service", "cgroup" or "tree"
     t.toml:9: jobs.stop_signal: "NOPE" is not right: write a signal by name, as in "TERM", or by number
     t.toml:10: jobs.xyzzy: there is no such key; [jobs] knows default_parallelism, default_grace, log_limit, containment, stop_signal, session_variables
     t.toml:11: jobs.session_variables: 1 is not right: write a list of texts, as in ["TMUX*", "OLDPWD"]

@@ -31,11 +31,7 @@ impl Base {
     /// Find the cgroup2 mount and this process's place in it, and make `stoked-<instance>` there,
     /// trying it out for real.
     pub fn probe(instance: &str) -> Result<Self, WhyNot> {
-        let read = |path: &str| {
-            fs::read_to_string(path)
-                .map_err(|error| WhyNot(format!("{path} cannot be read: {error}.")))
-        };
-        let own = own_dir(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)?;
+        let own = own()?;
         access(own.join("cgroup.procs"), Access::WRITE_OK).map_err(|error| {
             WhyNot(format!(
                 "The cgroup {} may not be written ({error}); start the daemon with Delegate=yes.",
@@ -315,7 +311,7 @@ fn is_gone(error: &io::Error) -> bool {
 /// That of CPU time counts by itself, and its controller would share out CPUs by attempts instead of by processes.
 const COUNTED: [&str; 3] = ["io", "memory", "pids"];
 
-fn pass_on_controllers(parent: &Path) {
+pub(super) fn pass_on_controllers(parent: &Path) {
     let given = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
     let given = given.split_whitespace().filter(|it| COUNTED.contains(it));
     for controller in given {
@@ -341,7 +337,15 @@ fn value(text: &str, key: &str) -> Option<u64> {
         .and_then(|(_, number)| number.trim().parse().ok())
 }
 
-/// This process's cgroup2 directory. Hybrid hosts mount the tree elsewhere than `/sys/fs/cgroup`,
+/// This process's cgroup2 directory.
+pub(super) fn own() -> Result<PathBuf, WhyNot> {
+    let read = |path: &str| {
+        fs::read_to_string(path).map_err(|error| WhyNot(format!("{path} cannot be read: {error}.")))
+    };
+    own_dir(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
+}
+
+/// The same out of what the kernel says. Hybrid hosts mount the tree elsewhere than `/sys/fs/cgroup`,
 /// and containers see only a part of it, so both come from what the kernel says.
 fn own_dir(mountinfo: &str, cgroup: &str) -> Result<PathBuf, WhyNot> {
     let (root, mount) = mountinfo

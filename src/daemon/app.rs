@@ -2,7 +2,7 @@
 
 use crate::api::ports::{ArchiveDesk, Output};
 use crate::api::{self, Api};
-use crate::auth::Policy;
+use crate::auth::{Mode, Policy};
 use crate::config::{GroupSettings, Settings};
 use crate::contain::identity;
 use crate::control::{self, Handle};
@@ -74,6 +74,7 @@ pub(super) struct Parts {
 /// The running daemon.
 #[derive(Debug)]
 pub(super) struct App {
+    mode: Mode,
     store: Store,
     bus: Bus,
     doors: CancellationToken,
@@ -109,6 +110,7 @@ impl Parts {
             open_files,
             shelf,
         } = self;
+        let mode = policy.mode;
         let boot_id = identity::boot_id().context("failed to read the boot id of this host")?;
         let (store, mut recovered) = open_store(&settings, &dirs)?;
         recover_strays(&store, &mut recovered, &dirs).await?;
@@ -126,10 +128,10 @@ impl Parts {
         }
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
-        let context = launch_context(&settings, &dirs, open_files);
+        let context = launch_context(&settings, &dirs, policy.mode, open_files).await;
         let hastener = match &context.containing {
             Containing::Cgroup(base) => Hastener::start(base.clone()),
-            Containing::Tree { .. } | Containing::Nothing { .. } => None,
+            Containing::Services(_) | Containing::Tree { .. } | Containing::Nothing { .. } => None,
         };
         let launcher = Arc::new(Launcher::new(context, store.reader()));
         let owners = Owners::default();
@@ -284,6 +286,7 @@ impl Parts {
             bus,
             control,
             dirs,
+            mode,
             launcher,
             sampler,
             samples,
@@ -320,8 +323,8 @@ impl App {
             self.sampler.set_rules(measuring::rules(&new.sampling));
         }
         let open_files = self.launcher.context().open_files;
-        self.launcher
-            .set_context(launch_context(new, &self.dirs, open_files));
+        let context = launch_context(new, &self.dirs, self.mode, open_files).await;
+        self.launcher.set_context(context);
         let changed = new
             .groups
             .iter()

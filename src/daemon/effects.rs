@@ -29,7 +29,7 @@ use crate::model::state::JobState;
 use crate::model::time::Stamp;
 use crate::sampling::Sampler;
 use crate::store::{Condition, Fetch, ProgressPoint, Recovered, Store, StoreError};
-use crate::supervise::{Containing, Supervisor};
+use crate::supervise::Supervisor;
 use crate::wire::shim;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -173,8 +173,8 @@ impl Effects for Adapters {
                 if let Some(attempt) = job.live_attempt() {
                     self.expect(&job, attempt);
                     let launcher = Arc::clone(&self.launcher);
-                    let record = async move { launcher.record(&job, attempt).await };
-                    self.supervisor.launch(attempt, record);
+                    let launch = async move { launcher.launch(&job, attempt).await };
+                    self.supervisor.launch(attempt, launch);
                 }
             }
             Action::Adopt { job } => {
@@ -229,10 +229,6 @@ impl Adapters {
             progress_file: context.progress_file(attempt, job),
             is_named: job.spec.progress_file.is_some(),
             uid: job.owner.uid,
-            cgroup: match &context.containing {
-                Containing::Cgroup(base) => Some(base.attempt(&attempt.to_string()).dir().into()),
-                Containing::Tree { .. } | Containing::Nothing { .. } => None,
-            },
             kind: job.spec.kind.clone(),
             reading: self.shelf.reading(job, &self.tasks),
             lead: progress

@@ -46,9 +46,6 @@ const DOUBTFUL_LOOKS: usize = 8;
 /// Looks at open files that may be under way at once.
 const OPEN_FILE_LOOKS: usize = 4;
 
-/// What a shim calls the better containment.
-const IN_A_CGROUP: &str = "cgroup";
-
 /// Where the traces of an attempt are.
 #[derive(Clone, Debug)]
 pub(super) struct Traces {
@@ -62,8 +59,6 @@ pub(super) struct Traces {
     pub is_named: bool,
     /// As whom it runs: a file of somebody else is not read for it.
     pub uid: u32,
-    /// Its cgroup, should it be in one.
-    pub cgroup: Option<PathBuf>,
     /// What sort of work the job is.
     pub kind: Option<String>,
     /// How its output is read.
@@ -115,6 +110,8 @@ struct Watched {
     attempt: AttemptId,
     traces: Traces,
     main: Process,
+    /// The cgroup that it is in.
+    cgroup: Option<PathBuf>,
     started: Stamp,
     is_told: Arc<AtomicBool>,
 }
@@ -188,6 +185,7 @@ impl Feeds {
                 attempt,
                 main,
                 containment,
+                cgroup,
                 at,
             } => {
                 self.control.report(Input::Started {
@@ -196,7 +194,7 @@ impl Feeds {
                     containment: containment.to_owned(),
                     at,
                 });
-                self.follow(attempt, main, containment, at);
+                self.follow(attempt, main, cgroup, at);
             }
             Report::Ended {
                 attempt,
@@ -240,28 +238,24 @@ impl Feeds {
         self: &Arc<Self>,
         attempt: AttemptId,
         main: Process,
-        containment: &'static str,
+        cgroup: Option<PathBuf>,
         started: Stamp,
     ) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let mut watched = match self.attempts().get_mut(&attempt) {
+        let watched = match self.attempts().get_mut(&attempt) {
             Some(feed) if feed.end.is_none() => {
                 feed.end = Some(sender);
                 Watched {
                     attempt,
                     traces: feed.traces.clone(),
                     main,
+                    cgroup,
                     started,
                     is_told: Arc::clone(&feed.is_told),
                 }
             }
             _ => return,
         };
-        // It may have been refused.
-        watched
-            .traces
-            .cgroup
-            .take_if(|_| containment != IN_A_CGROUP);
         let feeds = Arc::clone(self);
         self.tasks
             .spawn(async move { feeds.run(watched, receiver).await });
@@ -304,7 +298,7 @@ impl Feeds {
             watch: Watch {
                 attempt: watched.attempt,
                 main: Some(watched.main),
-                cgroup: watched.traces.cgroup.clone(),
+                cgroup: watched.cgroup.clone(),
                 token,
                 is_adopted: age_ms >= ADOPTED_MS,
                 ..Watch::default()

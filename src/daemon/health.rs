@@ -133,6 +133,10 @@ impl Vitals {
 
     fn containment(&self) -> ComponentView {
         match &self.launcher.context().containing {
+            Containing::Services(services) => {
+                let message = format!("a unit of {} each", services.manager.name());
+                component("containment", Health::Healthy, message)
+            }
             Containing::Cgroup(base) => {
                 let message = format!("cgroup v2 below {}", base.parent().display());
                 component("containment", Health::Healthy, message)
@@ -142,8 +146,9 @@ impl Vitals {
                 component("containment", Health::Healthy, message)
             }
             Containing::Nothing { why } => {
-                let message =
-                    format!("jobs.containment asks for a cgroup, and no job can start: {why}");
+                let message = format!(
+                    "jobs.containment asks for what cannot be had, and no job can start: {why}"
+                );
                 component("containment", Health::Unhealthy, message)
             }
         }

@@ -6,8 +6,7 @@ use crate::model::change::Environment;
 use crate::model::id::{AttemptId, EnvId};
 use crate::model::job::Job;
 use crate::store::Reader;
-use crate::supervise::{Containing, LaunchContext, record};
-use crate::wire::shim::LaunchRecord;
+use crate::supervise::{Containing, Launch, LaunchContext, launch};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes launch records.
@@ -41,19 +40,15 @@ impl Launcher {
         *self.context.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(context);
     }
 
-    /// The launch record of an attempt.
+    /// How an attempt is launched.
     ///
     /// # Errors
     /// With a sentence, when its environment cannot be read.
-    pub(super) async fn record(
-        &self,
-        job: &Job,
-        attempt: AttemptId,
-    ) -> Result<LaunchRecord, String> {
+    pub(super) async fn launch(&self, job: &Job, attempt: AttemptId) -> Result<Launch, String> {
         let context = self.context();
         if let Containing::Nothing { why } = &context.containing {
             return Err(format!(
-                "jobs.containment asks for a cgroup, and none can be made: {why}"
+                "jobs.containment asks for what cannot be had: {why}"
             ));
         }
         if let Some(dir) = context.report_dir(attempt, &job.owner) {
@@ -65,7 +60,7 @@ impl Launcher {
             None => Arc::new(environment::clean(&job.owner)),
         };
         let token = token().map_err(|error| format!("cannot make its token: {error}"))?;
-        Ok(record(&context, job, attempt, &environment, token))
+        Ok(launch(&context, job, attempt, &environment, token))
     }
 
     async fn environment(&self, id: &EnvId) -> Result<Arc<Environment>, String> {

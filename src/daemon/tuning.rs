@@ -1,6 +1,8 @@
 //! From settings to what the parts of the daemon take.
 
 use crate::api::limits::Limits;
+use crate::auth::Mode;
+use crate::config::paths::{SYSTEM_STATE_DIR, Surroundings};
 use crate::config::{ContainmentChoice, Settings};
 use crate::contain::cgroup;
 use crate::daemon::archiving::Rules;
@@ -11,40 +13,83 @@ use crate::events::queue::QueueOptions;
 use crate::model::spec::StopPolicy;
 use crate::progress::open_files::Scope;
 use crate::store::Retention;
-use crate::supervise::{Containing, LaunchContext};
-use std::path::Path;
+use crate::supervise::{Containing, LaunchContext, Naming, Services, Systemd, Whose};
+use nix::unistd::{Uid, User};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) fn launch_context(
+/// How long a service manager may take to show that it is there.
+const MANAGER_ANSWERS: Duration = Duration::from_secs(2);
+
+/// The unit of a daemon that was installed.
+const OWN_UNIT: &str = "stoked.service";
+
+/// What all launches have in common.
+pub(super) async fn launch_context(
     settings: &Settings,
     dirs: &Dirs,
+    mode: Mode,
     open_files: Option<u64>,
 ) -> LaunchContext {
-    // One daemon per state directory, so its name tells daemons of one host apart.
-    let instance = instance_name(&dirs.state);
-    let containing = match settings.jobs.containment {
-        ContainmentChoice::Tree => Containing::Tree {
-            why: "the configuration says so (jobs.containment)".to_owned(),
-        },
-        ContainmentChoice::Auto | ContainmentChoice::Cgroup => match cgroup::Base::probe(&instance)
-        {
-            Ok(base) => Containing::Cgroup(base),
-            Err(why) if settings.jobs.containment == ContainmentChoice::Auto => {
-                Containing::Tree { why: why.0 }
-            }
-            Err(why) => Containing::Nothing { why: why.0 },
-        },
-    };
     LaunchContext {
         attempts: dirs.attempts(),
         reports: dirs.reports(),
         logs: dirs.logs(),
         socket: dirs.socket(),
         log_limit_bytes: settings.jobs.log_limit_bytes,
-        containing,
+        containing: containing(settings, dirs, mode).await,
         open_files,
         uid: rustix::process::geteuid().as_raw(),
     }
+}
+
+/// The best there is of what the configuration allows.
+async fn containing(settings: &Settings, dirs: &Dirs, mode: Mode) -> Containing {
+    use ContainmentChoice as Choice;
+    let choice = settings.jobs.containment;
+    // One daemon per state directory, so its name tells daemons of one host apart.
+    let instance = instance_name(&dirs.state);
+    if choice == Choice::Tree {
+        let why = "the configuration says so (jobs.containment)".to_owned();
+        return Containing::Tree { why };
+    }
+    if matches!(choice, Choice::Auto | Choice::Service) {
+        match services(dirs, mode, &instance).await {
+            Ok(services) => return Containing::Services(services),
+            Err(why) if choice == Choice::Service => return Containing::Nothing { why },
+            Err(why) => tracing::debug!(why, "jobs get no units of their own"),
+        }
+    }
+    match cgroup::Base::probe(&instance) {
+        Ok(base) => Containing::Cgroup(base),
+        Err(why) if choice == Choice::Auto => Containing::Tree { why: why.0 },
+        Err(why) => Containing::Nothing { why: why.0 },
+    }
+}
+
+/// The service manager that goes with the daemon, if it answers.
+async fn services(dirs: &Dirs, mode: Mode, instance: &str) -> Result<Services, String> {
+    let (whose, usual_state) = match mode {
+        Mode::System => (Whose::Host, Some(SYSTEM_STATE_DIR.into())),
+        Mode::User { uid } => (Whose::User, usual_state(uid).await),
+    };
+    let runtime_dir = Surroundings::of_process().xdg_runtime_dir;
+    let manager = Systemd::find(whose, runtime_dir.as_deref())?;
+    let version = tokio::time::timeout(MANAGER_ANSWERS, manager.version()).await;
+    version.unwrap_or_else(|_| Err(format!("{} does not answer", manager.name())))?;
+    let is_usual = usual_state.is_some_and(|usual| usual == dirs.state);
+    Ok(Services {
+        manager: Arc::new(manager),
+        naming: Naming {
+            prefix: match is_usual {
+                true => "stoked-job".to_owned(),
+                false => format!("stoked-{instance}-job"),
+            },
+            by_user: mode.is_system(),
+            after: is_usual.then(|| OWN_UNIT.to_owned()),
+        },
+    })
 }
 
 /// How progress is estimated that nobody reports.
@@ -60,6 +105,13 @@ pub(super) fn estimating(settings: &Settings, dirs: &Dirs) -> Estimating {
 }
 
 /// A short name for a state directory: the FNV-1a hash of its path.
+/// Where the daemon of a user keeps its state if nobody says otherwise, in the environment neither.
+async fn usual_state(uid: u32) -> Option<PathBuf> {
+    let asked = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid)));
+    let user = asked.await.ok()?.ok()??;
+    Some(user.dir.join(".local/state/stoked"))
+}
+
 fn instance_name(state: &Path) -> String {
     let hash = state
         .as_os_str()

@@ -13,8 +13,8 @@ use crate::contain::{Containment, ProcessId, Tree, identity, socket};
 use crate::logs::Stream;
 use crate::logs::write::AttemptLog;
 use crate::wire::shim::{
-    Claim, ContainmentKind, FromShim, Hello, Lines, ShimPhase, SignalTarget, SpawnError,
-    SpawnErrorKind, Started, ToShim, VERSION,
+    Claim, ContainmentKind, ContainmentSpec, FromShim, Hello, Lines, ShimPhase, SignalTarget,
+    SpawnError, SpawnErrorKind, Started, ToShim, VERSION,
 };
 
 use super::ShimError;
@@ -51,6 +51,7 @@ pub(super) struct Shim {
     pub(super) account: Account,
     listener: Option<UnixListener>,
     signals: SignalFd,
+    in_service: bool,
     cgroup_refused: Option<String>,
     frozen: bool,
 }
@@ -84,11 +85,13 @@ enum Source {
 impl Shim {
     /// Take the attempt. A refusal is the link with the frame that tells why.
     pub(super) fn claim(
-        launch: Launch,
+        mut launch: Launch,
         link: UnixStream,
         rest: Lines,
         signals: SignalFd,
     ) -> Result<Self, Box<(UnixStream, FromShim)>> {
+        let in_service = launch.containment == ContainmentSpec::Service;
+        let cgroup_refused = start::settle(&mut launch.containment);
         let (dir, claim) = match take_attempt(&launch) {
             Ok(Some(taken)) => taken,
             Ok(None) => return Err(Box::new((link, FromShim::Claimed {}))),
@@ -122,7 +125,8 @@ impl Shim {
             main_status: None,
             account: Account::default(),
             signals,
-            cgroup_refused: None,
+            in_service,
+            cgroup_refused,
             frozen: false,
         })
     }
@@ -148,7 +152,7 @@ impl Shim {
 
     fn begin(&mut self, line: Vec<u8>) {
         let (cgroup, refused) = start::make_cgroup(&self.launch.containment);
-        self.cgroup_refused = refused;
+        self.cgroup_refused = self.cgroup_refused.take().or(refused);
         let dir = cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
         if let Some(cgroup) = cgroup {
             self.containment = Containment::Cgroup(cgroup);
@@ -289,6 +293,7 @@ impl Shim {
             main: main.into(),
             at: clock::now(),
             containment: match &self.containment {
+                Containment::Cgroup(_) if self.in_service => ContainmentKind::Service,
                 Containment::Cgroup(_) => ContainmentKind::Cgroup,
                 Containment::Tree(_) => ContainmentKind::Tree,
             },

@@ -12,7 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::tcsetwinsize;
 
-use crate::contain::{Cgroup, ProcessId, identity};
+use crate::contain::{Cgroup, ProcessId, identity, service};
 use crate::wire::shim::{
     Bytes, ContainmentSpec, SpawnError, SpawnErrorKind, TtySize, decode, encode,
 };
@@ -39,6 +39,26 @@ pub(super) struct Start {
 pub(super) struct Outcome {
     pub(super) result: Result<(), SpawnError>,
     pub(super) cgroup_refused: Option<String>,
+}
+
+/// Takes the place in the unit that the shim was started in, where it was, so that what is claimed is a plain cgroup. Says
+/// why there is none, where there should be.
+pub(super) fn settle(containment: &mut ContainmentSpec) -> Option<String> {
+    if *containment != ContainmentSpec::Service {
+        return None;
+    }
+    let (settled, refused) = match service::settle() {
+        Ok(parent) => (
+            ContainmentSpec::Cgroup {
+                parent,
+                name: service::ATTEMPT.to_owned(),
+            },
+            None,
+        ),
+        Err(why) => (ContainmentSpec::Tree, Some(why.0)),
+    };
+    *containment = settled;
+    refused
 }
 
 /// Make the cgroup that was asked for; a refusal is not the end, the tree always works.

@@ -5,12 +5,13 @@ use crate::model::group::DEFAULT_GROUP;
 use crate::model::id::AttemptId;
 use crate::model::job::{Job, Owner};
 use crate::model::spec::JobSpec;
-use crate::supervise::Containing;
+use crate::supervise::{Containing, Systemd, Unit};
 use crate::wire::shim::{Bytes, ContainmentSpec, LaunchRecord, Stdin, TtySize, UserSpec, VERSION};
 use nix::unistd::Gid;
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the daemon gives every shim along, and gets back from its claim: enough to know the job again
 /// should the database be lost. No secrets: the environment is not in it.
@@ -74,9 +75,38 @@ impl LaunchContext {
     }
 }
 
-/// The launch record of the present attempt of `job`; `token` is unguessable and marks its processes.
+/// How an attempt is launched.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// What its shim needs to know.
+    pub record: LaunchRecord,
+    /// Who starts the shim, and in which unit; the daemon itself where nobody is named.
+    pub service: Option<(Arc<Systemd>, Unit)>,
+}
+
+/// How the present attempt of `job` is launched; `token` is unguessable and marks its processes.
 #[must_use]
-pub fn record(
+pub fn launch(
+    context: &LaunchContext,
+    job: &Job,
+    attempt: AttemptId,
+    environment: &Environment,
+    token: String,
+) -> Launch {
+    let service = match &context.containing {
+        Containing::Services(services) => {
+            let unit = services.naming.unit(job, attempt);
+            Some((Arc::clone(&services.manager), unit))
+        }
+        Containing::Cgroup(_) | Containing::Tree { .. } | Containing::Nothing { .. } => None,
+    };
+    Launch {
+        record: record(context, job, attempt, environment, token),
+        service,
+    }
+}
+
+fn record(
     context: &LaunchContext,
     job: &Job,
     attempt: AttemptId,
@@ -85,6 +115,7 @@ pub fn record(
 ) -> LaunchRecord {
     let spec = &job.spec;
     let containment = match &context.containing {
+        Containing::Services(_) => ContainmentSpec::Service,
         Containing::Cgroup(base) => ContainmentSpec::Cgroup {
             parent: base.parent().to_owned(),
             name: attempt.to_string(),
@@ -122,7 +153,10 @@ pub fn record(
         user,
         oom_score_adj: None,
         nice: None,
-        open_files: context.open_files,
+        // A service manager gives its units limits of their own.
+        open_files: context
+            .open_files
+            .filter(|_| !matches!(context.containing, Containing::Services(_))),
         token,
         // A description that cannot be written is left out: it only helps a lost database.
         meta: serde_json::to_value(meta).unwrap_or_default(),
@@ -132,9 +166,9 @@ pub fn record(
 
 /// Adds the groups of the user it runs as. This asks the host's user database, which may be on another host:
 /// it blocks.
-pub(super) fn find_groups(mut record: LaunchRecord) -> Result<LaunchRecord, String> {
-    let Some(user) = &mut record.user else {
-        return Ok(record);
+pub(super) fn find_groups(mut launch: Launch) -> Result<Launch, String> {
+    let Some(user) = &mut launch.record.user else {
+        return Ok(launch);
     };
     let failed = |reason: &dyn std::fmt::Display| {
         format!("cannot find the groups of user {:?}: {reason}", user.name)
@@ -143,7 +177,7 @@ pub(super) fn find_groups(mut record: LaunchRecord) -> Result<LaunchRecord, Stri
     let groups = nix::unistd::getgrouplist(&name, Gid::from_raw(user.gid))
         .map_err(|error| failed(&error))?;
     user.groups = groups.into_iter().map(Gid::as_raw).collect();
-    Ok(record)
+    Ok(launch)
 }
 
 /// The job's own variables, and those stoked adds.

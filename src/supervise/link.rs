@@ -4,12 +4,13 @@ use crate::model::attempt::{Process, Usage};
 use crate::model::failure::{Ending, Exit, Failure, FailureClass};
 use crate::model::id::AttemptId;
 use crate::model::time::Stamp;
-use crate::supervise::launch::find_groups;
+use crate::supervise::launch::{Launch, find_groups};
 use crate::supervise::leftovers;
+use crate::supervise::systemd::StartError;
 use crate::supervise::{Order, Report, Shared, adopt};
 use crate::wire::shim::{
-    ContainmentKind, ExitRecord, FromShim, LaunchRecord, Lines, MAX_FRAME_BYTES, Started, ToShim,
-    WireStamp, decode, encode,
+    ContainmentKind, ExitRecord, FromShim, Lines, MAX_FRAME_BYTES, Started, ToShim, WireStamp,
+    decode, encode,
 };
 use std::io;
 use std::os::fd::OwnedFd;
@@ -219,28 +220,36 @@ impl Link {
 pub(super) async fn launch<F>(
     shared: Arc<Shared>,
     attempt: AttemptId,
-    record: F,
+    launch: F,
     orders: UnboundedReceiver<Order>,
 ) where
-    F: Future<Output = Result<LaunchRecord, String>> + Send + 'static,
+    F: Future<Output = Result<Launch, String>> + Send + 'static,
 {
     let mut link = Link::new(Arc::clone(&shared), attempt, orders);
-    let started = match record.await {
-        Ok(record) => match with_groups(&shared, record).await {
-            Ok(record) => start_shim(&shared.shim, &record).await,
-            Err(message) => Err(message),
+    let started = match launch.await {
+        Ok(launch) => match with_groups(&shared, launch).await {
+            Ok(launch) => start_shim(&shared.shim, &launch).await,
+            Err(message) => Err(StartError::Failed(message)),
         },
-        Err(message) => Err(message),
+        Err(message) => Err(StartError::Failed(message)),
     };
     match started {
-        Ok((stream, child)) => match link.serve(stream, Some(child)).await {
+        Ok((stream, child)) => match link.serve(stream, child).await {
             Parting::Done => {}
             Parting::Claimed => {
                 let _reported = adopt::find(&mut link, None, true).await;
             }
             Parting::Gone => adopt::shim_died(&mut link).await,
         },
-        Err(message) => {
+        Err(StartError::Exists) => {
+            if !adopt::find(&mut link, None, true).await {
+                // The shim of a daemon that died before it could say what to start: it leaves by itself, and then the
+                // engine decides anew.
+                shared.deregister(attempt);
+                return shared.report(Report::NeverStarted { attempt });
+            }
+        }
+        Err(StartError::Failed(message)) => {
             let failure = Failure::new(FailureClass::Spawn, message);
             link.end(Ending::NotStarted { failure }, None, (shared.now)());
         }
@@ -249,43 +258,58 @@ pub(super) async fn launch<F>(
 }
 
 /// The record with the groups of its user, who is another one only under a system daemon.
-async fn with_groups(shared: &Shared, record: LaunchRecord) -> Result<LaunchRecord, String> {
-    if record.user.is_none() {
-        return Ok(record);
+async fn with_groups(shared: &Shared, launch: Launch) -> Result<Launch, String> {
+    if launch.record.user.is_none() {
+        return Ok(launch);
     }
     let found = shared
         .tasks
-        .spawn_blocking(move || find_groups(record))
+        .spawn_blocking(move || find_groups(launch))
         .await;
     found.unwrap_or_else(|error| Err(format!("cannot find the groups of its user: {error}")))
 }
 
-/// Starts a shim with one end of a socket pair as its standard input, and sends it the record.
-async fn start_shim(shim: &Path, record: &LaunchRecord) -> Result<(UnixStream, Child), String> {
-    let prepare = || -> io::Result<(UnixStream, Child)> {
-        make_private_dir(&record.dir)?;
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let child = Command::new(shim)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok((UnixStream::from_std(ours)?, child))
-    };
-    let (mut stream, child) = prepare().map_err(|error| {
-        format!(
+/// Starts a shim with one end of a socket pair as its standard input, and sends it the record. It is a child where no
+/// service manager starts it.
+async fn start_shim(
+    shim: &Path,
+    launch: &Launch,
+) -> Result<(UnixStream, Option<Child>), StartError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        StartError::Failed(format!(
             "cannot start its supervisor {}: {error}; is stoked installed completely?",
             shim.display()
-        )
-    })?;
-    let frame = encode(&ToShim::Launch(Box::new(record.clone())))
-        .map_err(|error| format!("cannot describe its launch: {error}"))?;
+        ))
+    };
+    let prepare = || -> io::Result<(UnixStream, OwnedFd)> {
+        make_private_dir(&launch.record.dir)?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        Ok((UnixStream::from_std(ours)?, theirs.into()))
+    };
+    let (mut stream, theirs) = prepare().map_err(|error| failed(&error))?;
+    let child = match &launch.service {
+        Some((manager, unit)) => {
+            manager.start(unit, shim, theirs).await?;
+            None
+        }
+        None => Some(spawn(shim, theirs).map_err(|error| failed(&error))?),
+    };
+    let frame = encode(&ToShim::Launch(Box::new(launch.record.clone())))
+        .map_err(|error| StartError::Failed(format!("cannot describe its launch: {error}")))?;
     // A shim that dies at once is noticed by the reader.
     drop(stream.write_all(&frame).await);
     Ok((stream, child))
+}
+
+fn spawn(shim: &Path, stdin: OwnedFd) -> io::Result<Child> {
+    Command::new(shim)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 fn make_private_dir(dir: &Path) -> io::Result<()> {
@@ -325,9 +349,11 @@ fn started_report(attempt: AttemptId, started: &Started) -> Report {
             start_ticks: started.main.start_ticks,
         },
         containment: match started.containment {
+            ContainmentKind::Service => "service",
             ContainmentKind::Cgroup => "cgroup",
             ContainmentKind::Tree => "tree",
         },
+        cgroup: started.cgroup.clone(),
         at: stamp(started.at),
     }
 }

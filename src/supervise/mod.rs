@@ -7,10 +7,14 @@ mod adopt;
 mod launch;
 mod leftovers;
 mod link;
+mod systemd;
+mod unit;
 
 pub use adopt::{Stray, strays, token};
-pub use launch::{LaunchContext, Meta, record};
+pub use launch::{Launch, LaunchContext, Meta, launch};
 pub use leftovers::dismiss;
+pub use systemd::{Systemd, Whose};
+pub use unit::{Naming, Unit};
 
 use crate::contain::cgroup::Base;
 use crate::model::attempt::{Process, Usage};
@@ -18,7 +22,7 @@ use crate::model::failure::Ending;
 use crate::model::id::AttemptId;
 use crate::model::job::Job;
 use crate::model::time::Stamp;
-use crate::wire::shim::{LaunchRecord, SignalTarget};
+use crate::wire::shim::SignalTarget;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,8 +38,10 @@ pub enum Report {
         attempt: AttemptId,
         /// Its main process.
         main: Process,
-        /// What keeps its processes together: `cgroup` or `tree`.
+        /// What keeps its processes together: `service`, `cgroup` or `tree`.
         containment: &'static str,
+        /// The cgroup that they are in.
+        cgroup: Option<PathBuf>,
         /// Since when.
         at: Stamp,
     },
@@ -137,13 +143,13 @@ impl Supervisor {
     /// Starts an attempt; says nothing where it is known already. The record is made in the attempt's task.
     ///
     /// An attempt directory admits one start at most: should a shim of a former daemon own it, that one is adopted.
-    pub fn launch<F>(&self, attempt: AttemptId, record: F)
+    pub fn launch<F>(&self, attempt: AttemptId, launch: F)
     where
-        F: Future<Output = Result<LaunchRecord, String>> + Send + 'static,
+        F: Future<Output = Result<Launch, String>> + Send + 'static,
     {
         if let Some(orders) = self.register(attempt) {
             let shared = Arc::clone(&self.shared);
-            let task = async move { link::launch(shared, attempt, record, orders).await };
+            let task = async move { link::launch(shared, attempt, launch, orders).await };
             self.shared.tasks.spawn(task);
         }
     }
@@ -249,9 +255,20 @@ impl Shared {
     }
 }
 
+/// A service manager, and what the units are called that it is asked for.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The manager.
+    pub manager: Arc<Systemd>,
+    /// Names of units.
+    pub naming: Naming,
+}
+
 /// Which containment is in force on this host, for jobs and for `stoke doctor`.
 #[derive(Clone, Debug)]
 pub enum Containing {
+    /// A unit of a service manager each.
+    Services(Services),
     /// A cgroup v2 directory of the daemon's.
     Cgroup(Base),
     /// The process tree; and why no cgroup.
@@ -259,9 +276,9 @@ pub enum Containing {
         /// Why no cgroup can be used.
         why: String,
     },
-    /// A cgroup is asked for and there is none: nothing may start.
+    /// What is asked for cannot be had: nothing may start.
     Nothing {
-        /// Why no cgroup can be used.
+        /// Why it cannot be used.
         why: String,
     },
 }

@@ -176,7 +176,7 @@ impl Feeds {
             let kinds = &settings.open_files_kinds;
             kinds.iter().any(|it| it.eq_ignore_ascii_case(kind))
         });
-        let mut eyes = OpenFilesEyes::new(watched.main, traces.cgroup.clone());
+        let mut eyes = OpenFilesEyes::new(watched.main, watched.cgroup.clone());
         let interval = settings.open_files_interval;
         let age = Duration::from_millis(clock::now().since_ms(watched.started));
         // One that was adopted is not looked at in the first moment, when there is much else to do.

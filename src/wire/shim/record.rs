@@ -115,6 +115,9 @@ pub enum ContainmentSpec {
         /// The attempt's own, one path component.
         name: String,
     },
+    /// A cgroup v2 directory below the shim's own: a service manager has started the shim in a unit of its own. What is
+    /// claimed is the directory that this comes to.
+    Service,
 }
 
 /// Containment in force.
@@ -125,6 +128,8 @@ pub enum ContainmentKind {
     Cgroup,
     /// The process tree below the shim.
     Tree,
+    /// A unit of a service manager, with a cgroup v2 directory in it.
+    Service,
 }
 
 /// The user a command runs as.
