@@ -37,6 +37,8 @@ pub(crate) enum Message {
     Command(Box<Command>, oneshot::Sender<Result<Reply, CommandError>>),
     /// A report of an observer.
     Report(Input),
+    /// Somebody wants to know whether anybody is there.
+    Ping(oneshot::Sender<()>),
 }
 
 /// The door to the engine; cheap to clone.
@@ -87,6 +89,12 @@ impl Handle {
         let sent = self.inbox.send(Message::Command(Box::new(command), reply));
         sent.map_err(|_| CommandError::Stopped)?;
         Ok(answer)
+    }
+
+    /// Whether the engine still decides. It answers when it has taken what came before.
+    pub async fn answers(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Message::Ping(reply)).is_ok() && answer.await.is_ok()
     }
 
     /// Tells what an observer saw. Never waits: observers coalesce before they report.

@@ -104,6 +104,8 @@ impl<E: Effects> Task<E> {
     async fn take(&mut self, message: Message) {
         match message {
             Message::Report(input) => self.report(input).await,
+            // Whoever asked may have left.
+            Message::Ping(answer) => drop(answer.send(())),
             Message::Command(command, answer) => match self.decide(*command).await {
                 Ok(reply) => self.answers.push((answer, reply)),
                 Err(error) => drop(answer.send(Err(error))),

@@ -8,6 +8,7 @@ use crate::contain::identity;
 use crate::control::{self, Handle};
 use crate::daemon::adapters::Shelf;
 use crate::daemon::archiving::{self, Archivist, Bells, Rules};
+use crate::daemon::census::Census;
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
@@ -16,6 +17,7 @@ use crate::daemon::flows::flows;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
+use crate::daemon::manager;
 use crate::daemon::measuring::{self, Measuring, Owners, SamplerGauges};
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
@@ -175,6 +177,7 @@ impl Parts {
             listener_of(&feeds),
             core_tasks.clone(),
         );
+        let doors = CancellationToken::new();
         let (trouble, troubled) = watch::channel(None);
         let trim_due = Arc::new(Notify::new());
         let bells = Bells::default();
@@ -200,6 +203,9 @@ impl Parts {
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
         let (flow_feed, flow_teller) = flows(&recovered.live, store.reader(), bus.clone());
+        let census = Census::of(&recovered.live);
+        door_tasks.spawn(until(&doors, manager::describe(census.follow())));
+        door_tasks.spawn(until(&doors, manager::live(control.clone())));
         let adapters = Adapters {
             store: store.clone(),
             control: control.clone(),
@@ -218,6 +224,7 @@ impl Parts {
             bells: bells.clone(),
             published: 0,
             flows: flow_feed,
+            census,
             tasks: core_tasks.clone(),
         };
         let (recovered_engine, first) = Engine::recover(host.recovery(recovered), clock::now());
@@ -250,7 +257,6 @@ impl Parts {
         let archivist = Archivist::new(tools, ruled, bells, (errands, standing));
         core_tasks.spawn(archivist.run());
         let (stopping, stopping_now) = watch::channel(stop_policy(&settings));
-        let doors = CancellationToken::new();
         let api = Api {
             control: control.clone(),
             bus: bus.clone(),
@@ -303,6 +309,20 @@ impl Parts {
         };
         app.set_groups(settings.groups.iter()).await;
         Ok(app)
+    }
+}
+
+/// As much of something as there is time for before the doors close.
+fn until(
+    doors: &CancellationToken,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let closed = doors.clone().cancelled_owned();
+    async move {
+        tokio::select! {
+            () = closed => {}
+            () = work => {}
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::control::Handle;
 use crate::control::ports::{Effects, StoreTrouble};
 use crate::daemon::adapters::Shelf;
 use crate::daemon::archiving::Bells;
+use crate::daemon::census::Census;
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::feeds::{Feeds, Traces};
 use crate::daemon::flows::FlowFeed;
@@ -102,6 +103,8 @@ pub(super) struct Adapters {
     pub published: usize,
     /// Where what happens in flows goes.
     pub flows: FlowFeed,
+    /// How many jobs are in which state.
+    pub census: Census,
     /// Owner of what runs beside the control task.
     pub tasks: TaskTracker,
 }
@@ -159,6 +162,7 @@ impl Effects for Adapters {
         self.keep_history(events);
         self.bus.publish(&self.with_gpus(events));
         self.flows.take(events);
+        self.census.take(events);
         self.published += events.iter().filter(|event| event.seq.is_some()).count();
         if self.published >= upkeep::TRIM_EVERY {
             self.published = 0;

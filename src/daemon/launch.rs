@@ -51,9 +51,9 @@ impl Launcher {
                 "jobs.containment asks for what cannot be had: {why}"
             ));
         }
-        if let Some(dir) = context.report_dir(attempt, &job.owner) {
-            let made = reports::make(&dir, &job.owner);
-            made.map_err(|error| format!("cannot make {} for it: {error}", dir.display()))?;
+        if context.report_dir(attempt, &job.owner).is_some() {
+            let made = reports::make_room(&context.reports);
+            made.map_err(|error| format!("cannot make {}: {error}", context.reports.display()))?;
         }
         let environment = match &job.spec.env {
             Some(id) => self.environment(id).await?,

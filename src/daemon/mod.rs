@@ -4,6 +4,7 @@ mod adapters;
 mod app;
 mod archiving;
 mod args;
+mod census;
 mod clock;
 mod dirs;
 mod effects;
@@ -15,6 +16,7 @@ mod health;
 mod launch;
 mod log_dirs;
 mod logging;
+mod manager;
 mod measuring;
 mod recovery;
 mod reports;
@@ -154,6 +156,7 @@ async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
     let socket = parts.dirs.socket();
     let mut app = parts.start().await?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "ready");
+    manager::ready();
     if args.detach {
         tell_starter("ready");
     }
@@ -163,15 +166,18 @@ async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
             _ = interrupt.recv() => break,
             why = app.failed() => bail!("{why}"),
             _ = reload.recv() => {
+                manager::reloading();
                 app.reload_adapters().await;
                 match load::load(sources) {
                     Ok(loaded) => settings = apply(&app, &settings, loaded.settings).await,
                     Err(error) => tracing::error!("the configuration stays as it was: failed to {error}"),
                 }
+                manager::ready();
             }
         }
     }
     tracing::info!("going down; running jobs go on");
+    manager::stopping();
     app.drain().await;
     Ok(())
 }
@@ -306,8 +312,8 @@ fn find_shim() -> Result<PathBuf> {
         dir.join("stoked-shim"),
         dir.join("../libexec/stoked/stoked-shim"),
     ];
-    match places.iter().find(|place| place.is_file()) {
-        Some(place) => Ok(place.clone()),
+    match places.iter().find_map(|place| place.canonicalize().ok()) {
+        Some(place) => Ok(place),
         None => bail!(
             "failed to find stoked-shim, looked at {} and {}: install stoked completely",
             places[0].display(),

@@ -1,35 +1,26 @@
 //! Directories in which jobs of other users leave their progress: the state directory is closed to them.
 
 use crate::model::id::AttemptId;
-use crate::model::job::Owner;
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// Everybody may pass through to a directory of their own, nobody may look around.
 const PASSABLE: u32 = 0o711;
 
-/// Makes the directory of an attempt, as its owner's own.
+/// Makes the directory of these directories. Theirs are made by the shims, which may give them away.
 ///
 /// # Errors
-/// When it cannot be made or given away.
-pub(super) fn make(dir: &Path, owner: &Owner) -> io::Result<()> {
-    if let Some(parent) = dir.parent() {
-        make_unless_there(parent)?;
-        // Whatever mask the daemon was started with.
-        std::fs::set_permissions(parent, Permissions::from_mode(PASSABLE))?;
+/// When it cannot be made.
+pub(super) fn make_room(reports: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(PASSABLE).create(reports) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
-    make_unless_there(dir)?;
-    lchown(dir, Some(owner.uid), Some(owner.gid))
-}
-
-fn make_unless_there(dir: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
+    // Whatever mask the daemon was started with.
+    std::fs::set_permissions(reports, Permissions::from_mode(PASSABLE))
 }
 
 /// Removes the directory of an attempt, whatever its owner put there; follows no link.
@@ -58,22 +49,13 @@ mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
 
-    fn owner() -> Owner {
-        Owner {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-            user: "somebody".to_owned(),
-        }
-    }
-
     #[test]
-    fn only_its_owner_sees_into_a_directory_and_everybody_gets_there() {
+    fn everybody_gets_through_and_nobody_looks_around() {
         let root = tempfile::tempdir().unwrap();
-        let (reports, dir) = (root.path().join("r"), root.path().join("r/7.1"));
-        make(&dir, &owner()).unwrap();
-        make(&dir, &owner()).unwrap();
-        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
-        assert_eq!((mode(&reports), mode(&dir)), (0o711, 0o700));
+        let reports = root.path().join("r");
+        make_room(&reports).unwrap();
+        make_room(&reports).unwrap();
+        assert_eq!(reports.metadata().unwrap().mode() & 0o777, 0o711);
     }
 
     #[test]
@@ -81,7 +63,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = |name: &str| root.path().join(name);
         for name in ["7.1", "8.1", "strange"] {
-            make(&dir(name), &owner()).unwrap();
+            std::fs::create_dir(dir(name)).unwrap();
         }
         std::fs::write(dir("8.1").join("progress.json"), "{}").unwrap();
         clear(root.path(), &BTreeSet::from(["7.1".parse().unwrap()]));

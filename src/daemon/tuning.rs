@@ -57,7 +57,10 @@ async fn containing(settings: &Settings, dirs: &Dirs, mode: Mode) -> Containing 
     if matches!(choice, Choice::Auto | Choice::Service) {
         match services(dirs, mode, &instance).await {
             Ok(services) => return Containing::Services(services),
-            Err(why) if choice == Choice::Service => return Containing::Nothing { why },
+            // The sandbox of an installed daemon is none for jobs: they would get it, and neither a user nor a cgroup.
+            Err(why) if choice == Choice::Service || is_installed() => {
+                return Containing::Nothing { why };
+            }
             Err(why) => tracing::debug!(why, "jobs get no units of their own"),
         }
     }
@@ -66,6 +69,11 @@ async fn containing(settings: &Settings, dirs: &Dirs, mode: Mode) -> Containing 
         Err(why) if choice == Choice::Auto => Containing::Tree { why: why.0 },
         Err(why) => Containing::Nothing { why: why.0 },
     }
+}
+
+/// Whether a service manager started this daemon as a unit of its own.
+fn is_installed() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some() && std::env::var_os("INVOCATION_ID").is_some()
 }
 
 /// The service manager that goes with the daemon, if it answers.

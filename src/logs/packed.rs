@@ -93,7 +93,9 @@ fn pack_one(
         rustix::fs::Uid::from_raw(stat.st_uid),
         rustix::fs::Gid::from_raw(stat.st_gid),
     );
-    rustix::fs::fchown(&to, Some(uid), Some(gid))?;
+    if uid != rustix::process::geteuid() {
+        rustix::fs::fchown(&to, Some(uid), Some(gid))?;
+    }
     let changed = Timespec {
         tv_sec: stat.st_mtime,
         tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or_default(),

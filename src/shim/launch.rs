@@ -30,6 +30,8 @@ pub(super) struct Launch {
     pub(super) meta: serde_json::Value,
     #[serde(default)]
     pub(super) notify: bool,
+    #[serde(default)]
+    pub(super) report_dir: Option<PathBuf>,
 }
 
 /// Whether a line is a launch frame.

@@ -1,7 +1,9 @@
 //! The shim's side of a start: outputs, cgroup, and the process that will become the command.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -88,6 +90,7 @@ impl Start {
         notify_socket: Option<Bytes>,
         output: &mut Output,
     ) -> Result<Self, SpawnError> {
+        make_report_dir(launch).map_err(system("make its directory for reports"))?;
         let (stdout, stderr) = connect(launch.tty, output).map_err(system("make the outputs"))?;
         let (channel, theirs) = UnixStream::pair().map_err(system("make the channel"))?;
         let process = spawn(theirs, stdout, stderr).map_err(system("start a process"))?;
@@ -120,6 +123,19 @@ impl Start {
             }
         }
     }
+}
+
+/// The directory that the command reports in becomes its user's own here and not in the daemon, whose sandbox gives nothing
+/// away.
+fn make_report_dir(launch: &Launch) -> io::Result<()> {
+    let (Some(dir), Some(user)) = (&launch.report_dir, &launch.user) else {
+        return Ok(());
+    };
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    lchown(dir, Some(user.uid), Some(user.gid))
 }
 
 fn outcome(received: &[u8]) -> Outcome {

@@ -161,6 +161,7 @@ fn record(
         // A description that cannot be written is left out: it only helps a lost database.
         meta: serde_json::to_value(meta).unwrap_or_default(),
         notify: true,
+        report_dir: context.report_dir(attempt, &job.owner),
     }
 }
 

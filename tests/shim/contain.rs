@@ -64,7 +64,7 @@ fn cgroup_of(attempt: &Attempt) -> Option<PathBuf> {
         ContainmentSpec::Cgroup { parent, name } => {
             Some(Cgroup::in_parent(parent, name).dir().to_owned())
         }
-        ContainmentSpec::Tree => None,
+        ContainmentSpec::Tree | ContainmentSpec::Service => None,
     }
 }
 
@@ -72,6 +72,7 @@ fn assert_kind(attempt: &Attempt, started: &Started) {
     let wanted = match attempt.record.containment {
         ContainmentSpec::Tree => ContainmentKind::Tree,
         ContainmentSpec::Cgroup { .. } => ContainmentKind::Cgroup,
+        ContainmentSpec::Service => ContainmentKind::Service,
     };
     assert_eq!(started.containment, wanted, "{started:?}");
 }

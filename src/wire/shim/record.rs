@@ -79,6 +79,9 @@ pub struct LaunchRecord {
     /// Whether to offer a notify socket.
     #[serde(default)]
     pub notify: bool,
+    /// A directory to make for the user's own, for reports of the command: the attempt's is closed to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_dir: Option<PathBuf>,
 }
 
 /// What a command reads on its standard input.

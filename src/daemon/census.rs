@@ -1,0 +1,132 @@
+//! How many jobs are in which state, counted from what happens to them and never by a look at all of them.
+
+use crate::model::event::Event;
+use crate::model::job::Job;
+use crate::model::state::StateName;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use tokio::sync::watch;
+
+/// How many jobs are in each state that is not final.
+pub(super) type Counts = BTreeMap<StateName, u64>;
+
+/// As much of what happened to a job as counts.
+#[derive(Deserialize)]
+struct Move {
+    state: StateName,
+    #[serde(default)]
+    from: Option<StateName>,
+}
+
+/// The count, and who follows it.
+#[derive(Debug)]
+pub(super) struct Census {
+    counts: watch::Sender<Counts>,
+}
+
+impl Census {
+    /// A count that begins with the jobs there are.
+    pub(super) fn of(live: &[Job]) -> Self {
+        let mut counts = Counts::new();
+        for job in live {
+            *counts.entry(job.state.name()).or_default() += 1;
+        }
+        Self {
+            counts: watch::Sender::new(counts),
+        }
+    }
+
+    /// The count as it goes on.
+    pub(super) fn follow(&self) -> watch::Receiver<Counts> {
+        self.counts.subscribe()
+    }
+
+    /// Counts what has happened.
+    pub(super) fn take(&self, events: &[Event]) {
+        let moves = events
+            .iter()
+            .filter(|event| event.seq.is_some() && event.channel.ends_with("/state"))
+            .filter(|event| event.channel.starts_with("job/"))
+            .filter_map(|event| serde_json::from_str(&event.body).ok());
+        let moves: Vec<Move> = moves
+            .filter(|it: &Move| it.from != Some(it.state))
+            .collect();
+        if moves.is_empty() {
+            return;
+        }
+        self.counts.send_modify(|counts| {
+            for Move { state, from } in moves {
+                if let Some(from) = from.filter(|it| !it.is_final()) {
+                    let left = counts.entry(from).or_default();
+                    *left = left.saturating_sub(1);
+                }
+                if !state.is_final() {
+                    *counts.entry(state).or_default() += 1;
+                }
+            }
+            counts.retain(|_, count| *count > 0);
+        });
+    }
+}
+
+/// What there is to do, in a line for people.
+pub(super) fn sentence(counts: &Counts) -> String {
+    let of = |states: &[StateName]| -> u64 { states.iter().filter_map(|it| counts.get(it)).sum() };
+    let parts = [
+        (of(&[StateName::Starting, StateName::Running]), "running"),
+        (of(&[StateName::Paused]), "paused"),
+        (of(&[StateName::Stopping]), "ending"),
+        (of(&[StateName::Queued, StateName::Backoff]), "waiting"),
+        (of(&[StateName::Held]), "held"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    match parts.is_empty() {
+        true => "No jobs".to_owned(),
+        false => format!("Jobs: {}", parts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::{JobId, Seq};
+
+    fn moved(state: &str, from: Option<&str>) -> Event {
+        let body = match from {
+            Some(from) => format!(r#"{{"state": "{state}", "from": "{from}"}}"#),
+            None => format!(r#"{{"state": "{state}"}}"#),
+        };
+        Event {
+            seq: Some(Seq(1)),
+            at_ms: 0,
+            channel: format!("job/{}/state", JobId(1)).into(),
+            kind: "state".into(),
+            uid: None,
+            is_final: false,
+            body: body.into(),
+        }
+    }
+
+    #[test]
+    fn jobs_are_counted_as_they_come_and_go() {
+        let census = Census::of(&[]);
+        let sentence = || sentence(&census.follow().borrow());
+        assert_eq!(sentence(), "No jobs");
+        census.take(&[moved("queued", None), moved("queued", None)]);
+        census.take(&[
+            moved("starting", Some("queued")),
+            moved("running", Some("starting")),
+        ]);
+        assert_eq!(sentence(), "Jobs: 1 running, 1 waiting");
+        census.take(&[
+            moved("completed", Some("running")),
+            moved("skipped", Some("queued")),
+        ]);
+        assert_eq!(sentence(), "No jobs");
+        census.take(&[moved("queued", Some("completed"))]);
+        assert_eq!(sentence(), "Jobs: 1 waiting");
+    }
+}
