@@ -174,6 +174,9 @@ fn read_submission(
     let stop_policy = *shared.stop_policy.borrow();
     let most = shared.limits.jobs_per_request;
     let (drafts, environments) = drafts(bytes, subject, stop_policy, most)?;
+    if drafts.iter().any(|draft| !draft.spec.limits.is_empty()) {
+        can_limit(shared)?;
+    }
     Ok(Submission {
         owner: Arc::new(Owner {
             uid: subject.uid,
@@ -187,6 +190,16 @@ fn read_submission(
             key,
             fingerprint: fingerprint(bytes),
         }),
+    })
+}
+
+/// Refuses limits where nobody would keep them.
+fn can_limit(shared: &Shared) -> Result<(), Failure> {
+    shared.health.can_limit().map_err(|why| {
+        let why = format!(
+            "{why}, which limit nothing: limits take a daemon whose jobs are units of systemd"
+        );
+        invalid("limits", why)
     })
 }
 

@@ -20,6 +20,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub trait HealthSource: Send + Sync + 'static {
     /// Every part but the API itself. May look at files, and belongs on a thread that may block.
     fn components(&self) -> Vec<ComponentView>;
+
+    /// Whether what an attempt may use can be limited here.
+    ///
+    /// # Errors
+    /// With a sentence, where it cannot.
+    fn can_limit(&self) -> Result<(), String>;
 }
 
 /// What is measured, and who looks at it.

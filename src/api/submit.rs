@@ -7,9 +7,11 @@ use crate::control::command::{Dependency, Draft, Edit};
 use crate::model::change::Environment;
 use crate::model::failure::FailureClass;
 use crate::model::id::{EnvId, JobId};
+use crate::model::limits::{LAST_CPU, Limits, WEIGHTS, parse_numbers};
 use crate::model::retry::RetryPolicy;
 use crate::model::spec::{JobSpec, LAST_PRIORITY, StopPolicy};
 use crate::model::state::HeldFor;
+use crate::wire::limits::LimitsView;
 use crate::wire::request::{JobEdit, JobSubmit, RetrySubmit};
 use crate::wire::values::JobRef;
 use nix::sys::signal::Signal;
@@ -94,6 +96,9 @@ pub(super) fn check(
     spec.umask = job.umask;
     if let Some(limit) = job.log_limit_bytes {
         spec.log_limit_bytes = Some(positive(limit, "log_limit_bytes", at)?);
+    }
+    if let Some(limits) = job.limits {
+        spec.limits = self::limits(limits, at)?;
     }
     if let Some(environment) = &job.env {
         names(environment, at)?;
@@ -372,6 +377,42 @@ fn positive(value: u64, field: &str, at: Place<'_>) -> Result<u64, Failure> {
         return Err(at.wrong(field, "it must be more than 0; leave it out for none"));
     }
     Ok(value)
+}
+
+fn limits(limits: LimitsView, at: Place<'_>) -> Result<Limits, Failure> {
+    let weight = |value: Option<u64>, field: &str| match value {
+        Some(weight) if !WEIGHTS.contains(&weight) => {
+            let why = format!("weights go from {} to {}", WEIGHTS.start(), WEIGHTS.end());
+            Err(at.wrong(format_args!("limits.{field}"), why))
+        }
+        weight => Ok(weight),
+    };
+    let most = |value: Option<u64>, field: &str| {
+        let checked = value.map(|most| positive(most, &format!("limits.{field}"), at));
+        checked.transpose()
+    };
+    let cpus = limits.allowed_cpus.map(|text| {
+        parse_numbers(&text, LAST_CPU).ok_or_else(|| {
+            let why = format!(
+                "\"{}\" names no CPUs: write them as in 0-3,8",
+                harmless(&text)
+            );
+            at.wrong("limits.allowed_cpus", why)
+        })
+    });
+    let mut gpus = limits.gpus;
+    if let Some(gpus) = &mut gpus {
+        gpus.sort_unstable();
+        gpus.dedup();
+    }
+    Ok(Limits {
+        memory_max_bytes: most(limits.memory_max_bytes, "memory_max_bytes")?,
+        cpu_weight: weight(limits.cpu_weight, "cpu_weight")?,
+        io_weight: weight(limits.io_weight, "io_weight")?,
+        tasks_max: most(limits.tasks_max, "tasks_max")?,
+        allowed_cpus: cpus.transpose()?.unwrap_or_default(),
+        gpus,
+    })
 }
 
 fn retry(policy: RetrySubmit, at: Place<'_>) -> Result<RetryPolicy, Failure> {

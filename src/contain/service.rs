@@ -14,6 +14,12 @@ const SUPERVISOR: &str = "shim";
 /// The leaf of the attempt's processes.
 pub const ATTEMPT: &str = "job";
 
+/// Has the kernel end all of an attempt where it would end one of its processes for want of memory: the rest of it would
+/// hardly be of use. Where memory is not accounted for, there is nothing to say.
+pub fn end_together(attempt: &Cgroup) {
+    let _there = std::fs::write(attempt.dir().join("memory.oom.group"), "1");
+}
+
 /// Moves this process to its leaf. Says in which directory the leaf of the attempt is to be made.
 pub fn settle() -> Result<PathBuf, WhyNot> {
     let service = own()?;

@@ -177,7 +177,8 @@ impl Effects for Adapters {
                 if let Some(attempt) = job.live_attempt() {
                     self.expect(&job, attempt);
                     let launcher = Arc::clone(&self.launcher);
-                    let launch = async move { launcher.launch(&job, attempt).await };
+                    let newest = self.sampler.newest();
+                    let launch = async move { launcher.launch(&job, attempt, &newest).await };
                     self.supervisor.launch(attempt, launch);
                 }
             }

@@ -62,6 +62,19 @@ impl HealthSource for Vitals {
             self.archive(),
         ]
     }
+
+    fn can_limit(&self) -> Result<(), String> {
+        match &self.launcher.context().containing {
+            Containing::Services(_) => Ok(()),
+            Containing::Cgroup(_) => {
+                Err("jobs are held together by cgroups of the daemon's own".to_owned())
+            }
+            Containing::Tree { .. } => {
+                Err("jobs are held together by their process tree".to_owned())
+            }
+            Containing::Nothing { why } => Err(why.clone()),
+        }
+    }
 }
 
 impl Vitals {

@@ -1,12 +1,16 @@
 //! Makes launch records: fetches the environment of a job and its token.
 
+use crate::daemon::devices;
 use crate::daemon::environment;
 use crate::daemon::reports;
 use crate::model::change::Environment;
+use crate::model::gpu::GpuIdentity;
 use crate::model::id::{AttemptId, EnvId};
 use crate::model::job::Job;
+use crate::model::sample::Snapshot;
 use crate::store::Reader;
 use crate::supervise::{Containing, Launch, LaunchContext, launch};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Makes launch records.
@@ -44,7 +48,12 @@ impl Launcher {
     ///
     /// # Errors
     /// With a sentence, when its environment cannot be read.
-    pub(super) async fn launch(&self, job: &Job, attempt: AttemptId) -> Result<Launch, String> {
+    pub(super) async fn launch(
+        &self,
+        job: &Job,
+        attempt: AttemptId,
+        newest: &Snapshot,
+    ) -> Result<Launch, String> {
         let context = self.context();
         if let Containing::Nothing { why } = &context.containing {
             return Err(format!(
@@ -60,7 +69,13 @@ impl Launcher {
             None => Arc::new(environment::clean(&job.owner)),
         };
         let token = token().map_err(|error| format!("cannot make its token: {error}"))?;
-        Ok(launch(&context, job, attempt, &environment, token))
+        let mut launch = launch(&context, job, attempt, &environment, token);
+        if let (Some((_, unit)), Some(gpus)) = (&mut launch.service, &job.spec.limits.gpus) {
+            let known = newest.gpus.iter().map(|gpu| gpu.sample.identity.clone());
+            let known: Vec<GpuIdentity> = known.collect();
+            unit.devices = Some(devices::of(gpus, &known, Path::new("/"))?);
+        }
+        Ok(launch)
     }
 
     async fn environment(&self, id: &EnvId) -> Result<Arc<Environment>, String> {

@@ -6,6 +6,7 @@ mod archiving;
 mod args;
 mod census;
 mod clock;
+mod devices;
 mod dirs;
 mod effects;
 mod environment;

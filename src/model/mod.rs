@@ -17,6 +17,7 @@ pub mod gpu;
 pub mod group;
 pub mod id;
 pub mod job;
+pub mod limits;
 pub mod metric;
 pub mod peak;
 pub mod phases;

@@ -2,6 +2,7 @@
 
 use crate::model::group::DEFAULT_GROUP;
 use crate::model::id::{EnvId, JobId};
+use crate::model::limits::Limits;
 use crate::model::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -85,6 +86,9 @@ pub struct JobSpec {
     /// Most output kept per attempt, bytes; the daemon's setting unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit_bytes: Option<u64>,
+    /// What each attempt may use.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 impl JobSpec {
@@ -112,6 +116,7 @@ impl JobSpec {
             umask: None,
             progress_file: None,
             log_limit_bytes: None,
+            limits: Limits::default(),
         }
     }
 }

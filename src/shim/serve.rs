@@ -9,7 +9,7 @@ use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::contain::{Containment, ProcessId, Tree, identity, socket};
+use crate::contain::{Containment, ProcessId, Tree, identity, service, socket};
 use crate::logs::Stream;
 use crate::logs::write::AttemptLog;
 use crate::wire::shim::{
@@ -155,6 +155,9 @@ impl Shim {
         self.cgroup_refused = self.cgroup_refused.take().or(refused);
         let dir = cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
         if let Some(cgroup) = cgroup {
+            if self.in_service {
+                service::end_together(&cgroup);
+            }
             self.containment = Containment::Cgroup(cgroup);
         }
         let notify = self.notify.as_ref().map(|notify| notify.name().clone());

@@ -16,6 +16,9 @@ use zbus::{Fd, OwnedObjectPath, Variant};
 /// What says that PID 1 is systemd, see `sd_booted(3)`.
 const BOOTED: &str = "/run/systemd/system";
 
+/// How unlikely a shim is to be ended for want of memory, see `oom_score_adj` in `proc(5)`.
+const SHIM_OOM_SCORE: i32 = -900;
+
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(25);
 
@@ -165,7 +168,7 @@ impl Systemd {
             .iter()
             .map(|it| it.clone().into_bytes())
             .collect();
-        let mut properties: Vec<(&str, Variant<'_>)> = vec![
+        let mut properties: Vec<(&'static str, Variant<'_>)> = vec![
             ("Description", unit.description.as_str().into()),
             ("Slice", unit.slice.as_str().into()),
             ("Type", "exec".into()),
@@ -183,9 +186,14 @@ impl Systemd {
             // However it ends, nothing of it stays in the manager.
             ("CollectMode", "inactive-or-failed".into()),
         ];
+        if self.whose == Whose::Host {
+            // The shim must outlive what the kernel ends for want of memory. Its job takes this back.
+            properties.push(("OOMScoreAdjust", SHIM_OOM_SCORE.into()));
+        }
         if let Some(after) = &unit.after {
             properties.push(("After", vec![after.as_str()].into()));
         }
+        limit(&mut properties, unit);
         manager
             .start_transient_unit(&unit.name, "fail", &properties, &[])
             .await
@@ -212,5 +220,27 @@ impl Systemd {
             Whose::User => "the session bus",
         };
         format!("systemd cannot be reached over {bus}: {error}")
+    }
+}
+
+/// Adds what the unit may use, see `systemd.resource-control(5)`.
+fn limit<'u>(properties: &mut Vec<(&'static str, Variant<'u>)>, unit: &'u Unit) {
+    let limits = &unit.limits;
+    let numbers = [
+        ("MemoryMax", limits.memory_max_bytes),
+        ("CPUWeight", limits.cpu_weight),
+        ("IOWeight", limits.io_weight),
+        ("TasksMax", limits.tasks_max),
+    ];
+    for (name, number) in numbers {
+        properties.extend(number.map(|number| (name, number.into())));
+    }
+    if !limits.allowed_cpus.is_empty() {
+        properties.push(("AllowedCPUs", limits.cpu_mask().into()));
+    }
+    if let Some(devices) = &unit.devices {
+        let allowed: Vec<(&str, &str)> = devices.iter().map(|it| (it.as_str(), "rw")).collect();
+        properties.push(("DevicePolicy", "closed".into()));
+        properties.push(("DeviceAllow", allowed.into()));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::model::id::AttemptId;
 use crate::model::job::Job;
+use crate::model::limits::Limits;
 
 /// Longest description of a unit, characters.
 const LONGEST_DESCRIPTION: usize = 200;
@@ -44,6 +45,8 @@ impl Naming {
             ],
             after: self.after.clone(),
             grace_ms: spec.stop.grace_ms,
+            limits: spec.limits.clone(),
+            devices: None,
         }
     }
 
@@ -72,6 +75,10 @@ pub struct Unit {
     pub after: Option<String>,
     /// How long its processes have to end when the manager stops it.
     pub grace_ms: u64,
+    /// What it may use.
+    pub limits: Limits,
+    /// The devices that it may open beside those every program needs; all where none is said.
+    pub devices: Option<Vec<String>>,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::model::event::{Event, ProgressBody, StateBody};
 use crate::model::failure::{Exit, Failure};
 use crate::model::group::Group;
 use crate::model::job::Job;
+use crate::model::limits::{Limits, write_numbers};
 use crate::model::progress::{
     Excess, Observation, Progress, ReportedStep, Source, StepReport, StepState,
 };
@@ -14,6 +15,7 @@ use crate::model::state::{HeldFor, JobState, StateName};
 use crate::model::tally::Tally;
 use crate::wire::group::GroupView;
 use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView, OwnerView};
+use crate::wire::limits::LimitsView;
 use crate::wire::progress::{ProgressReport, ProgressView, StepSubmit, StepView};
 use crate::wire::values::Span;
 
@@ -131,7 +133,21 @@ pub fn job_view(job: &Job, audience: Audience, around: Surroundings<'_>) -> JobV
         timeout: spec.timeout_ms.map(Span::from_ms),
         max_attempts: Some(spec.retry.max_attempts).filter(|most| *most > 1),
         tty: spec.tty,
+        limits: limits_view(&spec.limits),
     }
+}
+
+/// Limits, where there are any.
+fn limits_view(limits: &Limits) -> Option<LimitsView> {
+    (!limits.is_empty()).then(|| LimitsView {
+        memory_max_bytes: limits.memory_max_bytes,
+        cpu_weight: limits.cpu_weight,
+        io_weight: limits.io_weight,
+        tasks_max: limits.tasks_max,
+        allowed_cpus: (!limits.allowed_cpus.is_empty())
+            .then(|| write_numbers(&limits.allowed_cpus)),
+        gpus: limits.gpus.clone(),
+    })
 }
 
 /// Why a job waits, where it is queued or held.

@@ -1,5 +1,6 @@
 //! Jobs as clients see them. Absent is absent: never `null`, and never 0 for unknown.
 
+use crate::wire::limits::LimitsView;
 use crate::wire::progress::ProgressView;
 use crate::wire::usage::UsageView;
 use crate::wire::values::{Cursor, Span};
@@ -242,6 +243,9 @@ pub struct JobView {
     /// Whether it runs on a terminal of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tty: bool,
+    /// What each attempt may use, where that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsView>,
 }
 
 /// Answer of `GET /v1/jobs`.

@@ -12,6 +12,7 @@ pub mod flow;
 pub mod group;
 pub mod host;
 pub mod job;
+pub mod limits;
 pub mod log;
 pub mod measured;
 pub mod message;

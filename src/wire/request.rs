@@ -1,5 +1,6 @@
 //! What clients send: submissions, edits and the bodies of verbs. Unknown fields are refused by name.
 
+use crate::wire::limits::LimitsView;
 use crate::wire::values::{JobRef, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,9 @@ pub struct JobSubmit {
     /// Most output kept per attempt, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit_bytes: Option<u64>,
+    /// What each attempt may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsView>,
 }
 
 /// When a job starts again by itself.

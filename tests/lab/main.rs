@@ -52,10 +52,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Runs a case; what it said is shown if it fails.
-fn run(case: &str) {
+/// Runs a case in a container, or in a machine; what it said is shown if it fails.
+fn run(boot: &str, case: &str) {
     let lab = laid_out();
-    let boot: PathBuf = root().join("tests/lab/boot");
+    let boot: PathBuf = root().join("tests/lab").join(boot);
     let output = Command::new(boot)
         .arg(lab.path())
         .args(["python3", "-B", &format!("/lab/cases/{case}.py")])
@@ -72,10 +72,10 @@ fn run(case: &str) {
 }
 
 macro_rules! cases {
-    ($($case:ident)*) => {
+    ($($boot:literal $case:ident)*) => {
         $(#[test]
         fn $case() {
-            run(stringify!($case));
+            run($boot, stringify!($case));
         })*
 
         #[test]
@@ -92,4 +92,8 @@ macro_rules! cases {
     };
 }
 
-cases! { services survival }
+cases! {
+    "boot-vm" limits
+    "boot" services
+    "boot" survival
+}

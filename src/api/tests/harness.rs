@@ -160,6 +160,10 @@ impl HealthSource for Well {
             message: Some("the disk is nearly full".to_owned()),
         }]
     }
+
+    fn can_limit(&self) -> Result<(), String> {
+        Err("jobs are held together by their process tree".to_owned())
+    }
 }
 
 /// A running API with everything behind it but processes.

@@ -1,5 +1,6 @@
 //! Options that say how a job shall run: of `run`, and of `submit` for all jobs of a file.
 
+use crate::cli::commands::limit_options::LimitOptions;
 use crate::cli::environment::{self, EnvironmentOptions};
 use crate::cli::error::CliError;
 use crate::cli::select::{self, Selection, Selector};
@@ -90,6 +91,9 @@ pub struct JobOptions {
     /// Keep at most so much of its output: 64M, 1GiB
     #[arg(long, value_name = "SIZE", value_parser = values::byte_count)]
     pub log_limit: Option<u64>,
+    /// What it may use
+    #[command(flatten)]
+    pub limits: LimitOptions,
 }
 
 impl JobOptions {
@@ -111,6 +115,7 @@ impl JobOptions {
         job.timeout = self.timeout.or(job.timeout);
         job.grace = self.grace.or(job.grace);
         job.log_limit_bytes = self.log_limit.or(job.log_limit_bytes);
+        self.limits.apply(job);
         job.hold |= self.hold;
         job.needs_approval |= self.needs_approval;
         job.tty |= self.tty;

@@ -13,6 +13,7 @@ pub mod groups;
 pub mod health;
 pub mod host;
 pub mod job_options;
+mod limit_options;
 pub mod list;
 pub mod logs;
 pub mod progress;

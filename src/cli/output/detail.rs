@@ -6,7 +6,9 @@ use crate::cli::output::style::{self, Look, Tone};
 use crate::cli::output::table::{known_columns, plain, state_text, took};
 use crate::cli::output::text::{ago, bytes, command_line, duration, harmless, rough};
 use crate::cli::output::usage;
+use crate::model::limits::write_numbers;
 use crate::wire::job::{AttemptView, ExitView, JobView};
+use crate::wire::limits::LimitsView;
 use jiff::Timestamp;
 
 /// The page of one job.
@@ -141,6 +143,9 @@ impl Page<'_> {
         }
         if let Some(attempts) = job.max_attempts {
             self.field("Attempts", &format!("up to {attempts}"));
+        }
+        if let Some(limits) = &job.limits {
+            self.field("Limits", &limits_line(limits));
         }
         if job.tty {
             self.field("Terminal", "one of its own");
@@ -288,6 +293,34 @@ fn attempt_end(attempt: &AttemptView) -> (Tone, String) {
         (None, None) if attempt.finished_at.is_none() => (Tone::Active, "running".to_owned()),
         (None, None) => (Tone::Plain, String::new()),
     }
+}
+
+/// What an attempt may use, in a line.
+fn limits_line(limits: &LimitsView) -> String {
+    let mut parts = Vec::new();
+    parts.extend(
+        limits
+            .memory_max_bytes
+            .map(|most| format!("memory {}", bytes(most))),
+    );
+    parts.extend(
+        limits
+            .cpu_weight
+            .map(|weight| format!("CPU weight {weight}")),
+    );
+    parts.extend(
+        limits
+            .io_weight
+            .map(|weight| format!("disk weight {weight}")),
+    );
+    parts.extend(limits.tasks_max.map(|most| format!("processes {most}")));
+    let cpus = limits.allowed_cpus.as_ref();
+    parts.extend(cpus.map(|cpus| format!("CPUs {}", harmless(cpus))));
+    parts.extend(limits.gpus.as_ref().map(|gpus| match gpus.is_empty() {
+        true => "no GPUs".to_owned(),
+        false => format!("GPUs {}", write_numbers(gpus)),
+    }));
+    parts.join(", ")
 }
 
 #[cfg(test)]

@@ -1,0 +1,95 @@
+//! Options that say what a job may use at most.
+
+use crate::cli::values;
+use crate::model::limits::{self, parse_numbers};
+use crate::wire::limits::LimitsView;
+use crate::wire::request::JobSubmit;
+
+/// Limits that the kernel keeps, where systemd starts the jobs.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitOptions {
+    /// Kill it when all its processes together take more memory than this: 8G, 500M
+    #[arg(long, value_name = "SIZE", value_parser = values::byte_count)]
+    pub memory_max: Option<u64>,
+    /// Its share of CPU time beside others, 1 to 10000; 100 unless given
+    #[arg(long, value_name = "WEIGHT")]
+    pub cpu_weight: Option<u64>,
+    /// Its share of what disks can do, 1 to 10000; 100 unless given
+    #[arg(long, value_name = "WEIGHT")]
+    pub io_weight: Option<u64>,
+    /// Most processes and threads at once
+    #[arg(long, value_name = "N")]
+    pub tasks_max: Option<u64>,
+    /// The CPUs that it may run on: 0-3,8
+    #[arg(long, value_name = "CPUS")]
+    pub allowed_cpus: Option<String>,
+    /// The GPUs that it may open: 0,1; or none
+    #[arg(long, value_name = "GPUS", value_parser = gpus)]
+    pub allowed_gpus: Option<Gpus>,
+}
+
+/// Indices of GPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpus(Vec<u32>);
+
+impl LimitOptions {
+    /// `job` with these limits on top of those it has.
+    pub(super) fn apply(&self, job: &mut JobSubmit) {
+        let mut limits = job.limits.take().unwrap_or_default();
+        limits.memory_max_bytes = self.memory_max.or(limits.memory_max_bytes);
+        limits.cpu_weight = self.cpu_weight.or(limits.cpu_weight);
+        limits.io_weight = self.io_weight.or(limits.io_weight);
+        limits.tasks_max = self.tasks_max.or(limits.tasks_max);
+        if self.allowed_cpus.is_some() {
+            limits.allowed_cpus.clone_from(&self.allowed_cpus);
+        }
+        if let Some(Gpus(gpus)) = &self.allowed_gpus {
+            limits.gpus = Some(gpus.clone());
+        }
+        job.limits = Some(limits).filter(|limits| *limits != LimitsView::default());
+    }
+}
+
+fn gpus(text: &str) -> Result<Gpus, String> {
+    if text == "none" {
+        return Ok(Gpus(Vec::new()));
+    }
+    let numbers = parse_numbers(text, limits::LAST_GPU);
+    numbers
+        .map(Gpus)
+        .ok_or_else(|| format!("\"{text}\" names no GPUs: write 0,1 or none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_are_named_by_index() {
+        assert_eq!(gpus("1,0-1"), Ok(Gpus(vec![0, 1])));
+        assert_eq!(gpus("none"), Ok(Gpus(Vec::new())));
+        assert!(gpus("all").is_err());
+    }
+
+    #[test]
+    fn what_is_given_counts_more_than_what_a_file_says() {
+        let mut job = JobSubmit {
+            limits: Some(LimitsView {
+                tasks_max: Some(9),
+                cpu_weight: Some(50),
+                ..LimitsView::default()
+            }),
+            ..JobSubmit::default()
+        };
+        let options = LimitOptions {
+            cpu_weight: Some(70),
+            ..LimitOptions::default()
+        };
+        options.apply(&mut job);
+        let limits = job.limits.take().unwrap();
+        assert_eq!((limits.tasks_max, limits.cpu_weight), (Some(9), Some(70)));
+        LimitOptions::default().apply(&mut job);
+        assert_eq!(job.limits, None);
+    }
+}
