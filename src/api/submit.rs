@@ -90,6 +90,7 @@ pub(super) fn check(
     spec.stdin = checked_path(job.stdin, "stdin", at)?;
     spec.progress_file = checked_path(job.progress_file, "progress_file", at)?;
     spec.tty = job.tty;
+    spec.journal = job.journal;
     if job.umask.is_some_and(|mask| mask > 0o777) {
         return Err(at.wrong("umask", "a file creation mask is at most 511 (octal 777)"));
     }

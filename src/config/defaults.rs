@@ -190,6 +190,7 @@ impl Settings {
                 default_parallelism: 0,
                 default_grace: Duration::from_secs(10),
                 log_limit_bytes: 256 << 20,
+                journal: false,
                 containment: ContainmentChoice::Auto,
                 stop_signal: rustix::process::Signal::TERM.as_raw(),
                 session_variables: session_variables(),

@@ -46,6 +46,7 @@ pub(super) const KEYS: &[Key] = &[
     live("jobs.log_limit", |s| {
         Field::Bytes(&mut s.jobs.log_limit_bytes)
     }),
+    live("jobs.journal", |s| Field::Flag(&mut s.jobs.journal)),
     live("jobs.containment", |s| {
         Field::Containment(&mut s.jobs.containment)
     }),

@@ -61,6 +61,8 @@ pub struct JobSettings {
     pub default_grace: Duration,
     /// Most output kept per attempt.
     pub log_limit_bytes: u64,
+    /// Whether all output goes to the journal of the host too.
+    pub journal: bool,
     /// What keeps the processes of an attempt together.
     pub containment: ContainmentChoice,
     /// Number of the signal that asks a job to end.

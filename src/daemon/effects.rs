@@ -9,6 +9,7 @@ use crate::daemon::clock::{self, Alarm};
 use crate::daemon::feeds::{Feeds, Traces};
 use crate::daemon::flows::FlowFeed;
 use crate::daemon::hasten::Hastener;
+use crate::daemon::journal;
 use crate::daemon::launch::Launcher;
 use crate::daemon::log_dirs::LogDirs;
 use crate::daemon::measuring::gpu_figures;
@@ -163,6 +164,7 @@ impl Effects for Adapters {
         self.bus.publish(&self.with_gpus(events));
         self.flows.take(events);
         self.census.take(events);
+        journal::tell(events);
         self.published += events.iter().filter(|event| event.seq.is_some()).count();
         if self.published >= upkeep::TRIM_EVERY {
             self.published = 0;

@@ -1,6 +1,8 @@
-//! Where the daemon's own words go: standard error, or its log file once it has left its terminal.
+//! Where the daemon's own words go: the journal where standard error is that, else standard error, or its log file once it
+//! has left its terminal.
 
 use crate::daemon::dirs::Dirs;
+use crate::daemon::journal;
 use anyhow::{Context, Result};
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
@@ -20,6 +22,19 @@ const LOG_LIMIT_BYTES: u64 = 16 << 20;
 pub(super) fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
     let usual = |_| Targets::new().with_default(LevelFilter::INFO);
     let filter: Targets = level.parse().unwrap_or_else(usual);
+    if detached.is_none()
+        && journal::is_listening()
+        && let Ok(journald) = tracing_journald::layer()
+    {
+        // Names of fields as they are: those of jobs are documented.
+        let journald = journald.with_field_prefix(None);
+        let registry = tracing_subscriber::registry().with(filter);
+        registry.with(journald).init();
+        tell_of_panics();
+        return Ok(());
+    }
+    // What happens to jobs is for who looks for it by job, which no other log can.
+    let filter = filter.with_target(journal::TARGET, LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_target(false);
     match detached {
@@ -45,10 +60,14 @@ pub(super) fn start(level: &str, detached: Option<&Dirs>) -> Result<()> {
             registry.with(layer).init();
         }
     }
+    tell_of_panics();
+    Ok(())
+}
+
+fn tell_of_panics() {
     // A detached daemon has no standard error: without this nobody would ever learn of a bug.
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(%backtrace, "{panic}");
     }));
-    Ok(())
 }

@@ -14,6 +14,7 @@ mod feeds;
 mod flows;
 mod hasten;
 mod health;
+mod journal;
 mod launch;
 mod log_dirs;
 mod logging;

@@ -38,6 +38,7 @@ pub(super) async fn launch_context(
         logs: dirs.logs(),
         socket: dirs.socket(),
         log_limit_bytes: settings.jobs.log_limit_bytes,
+        journal: settings.jobs.journal,
         containing: containing(settings, dirs, mode).await,
         open_files,
         uid: rustix::process::geteuid().as_raw(),

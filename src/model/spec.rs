@@ -86,6 +86,9 @@ pub struct JobSpec {
     /// Most output kept per attempt, bytes; the daemon's setting unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit_bytes: Option<u64>,
+    /// Whether its output goes to the journal of the host, beside its log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub journal: bool,
     /// What each attempt may use.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
@@ -116,6 +119,7 @@ impl JobSpec {
             umask: None,
             progress_file: None,
             log_limit_bytes: None,
+            journal: false,
             limits: Limits::default(),
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Launch {
     #[serde(default)]
     pub(super) notify: bool,
     #[serde(default)]
+    pub(super) journal: Option<String>,
+    #[serde(default)]
     pub(super) report_dir: Option<PathBuf>,
 }
 

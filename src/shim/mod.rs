@@ -10,6 +10,7 @@ mod clock;
 mod connections;
 mod ending;
 mod exec;
+mod journal;
 mod launch;
 mod lookup;
 mod notify;

@@ -12,6 +12,7 @@ use crate::logs::write::AttemptLog;
 use crate::wire::shim::TtySize;
 
 use super::clock;
+use super::journal::Journal;
 
 /// Reads per stream and turn of the loop: enough to keep up with a flood, few enough that control
 /// frames never wait.
@@ -24,6 +25,7 @@ const MAX_TYPED_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Output {
     log: AttemptLog,
+    journal: Option<Journal>,
     stdout: Option<File>,
     stderr: Option<File>,
     is_tty: bool,
@@ -32,9 +34,10 @@ pub(super) struct Output {
 
 impl Output {
     /// Nothing connected yet.
-    pub(super) fn new(log: AttemptLog) -> Self {
+    pub(super) fn new(log: AttemptLog, journal: Option<Journal>) -> Self {
         Self {
             log,
+            journal,
             stdout: None,
             stderr: None,
             is_tty: false,
@@ -86,6 +89,9 @@ impl Output {
             match file.read(buffer) {
                 Ok(count) if count > 0 => {
                     self.log.append(stream, &buffer[..count], at_wall_ms);
+                    if let Some(journal) = &mut self.journal {
+                        journal.take(stream, &buffer[..count]);
+                    }
                     if count < buffer.len() && !self.is_tty {
                         return;
                     }
@@ -141,6 +147,9 @@ impl Output {
     pub(super) fn finish(&mut self) -> u64 {
         self.stdout = None;
         self.stderr = None;
+        if let Some(journal) = &mut self.journal {
+            journal.finish();
+        }
         self.log.finish();
         self.log.dropped_bytes()
     }

@@ -23,6 +23,7 @@ use super::attempt_dir::AttemptDir;
 use super::clock;
 use super::connections::Connections;
 use super::ending::{Ending, Exited};
+use super::journal::Journal;
 use super::launch::Launch;
 use super::lookup::failed;
 use super::notify::Notify;
@@ -112,7 +113,10 @@ impl Shim {
                 .notify
                 .then(|| Notify::open(&launch, &dir, me).ok())
                 .flatten(),
-            output: Output::new(AttemptLog::open(&launch.log_dir, launch.log_limit_bytes)),
+            output: Output::new(
+                AttemptLog::open(&launch.log_dir, launch.log_limit_bytes),
+                launch.journal.as_deref().and_then(Journal::open),
+            ),
             containment: Containment::Tree(Tree::below(me)),
             me,
             boot_id: claim.boot_id,

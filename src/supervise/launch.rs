@@ -38,6 +38,8 @@ pub struct LaunchContext {
     pub socket: PathBuf,
     /// Most output kept per attempt, bytes, unless the job says otherwise.
     pub log_limit_bytes: u64,
+    /// Whether the output of every job goes to the journal too.
+    pub journal: bool,
     /// What holds processes together.
     pub containing: Containing,
     /// The soft limit of open files that the daemon was started with: jobs get it back.
@@ -161,6 +163,7 @@ fn record(
         // A description that cannot be written is left out: it only helps a lost database.
         meta: serde_json::to_value(meta).unwrap_or_default(),
         notify: true,
+        journal: (context.journal || spec.journal).then(|| spec.name.clone()),
         report_dir: context.report_dir(attempt, &job.owner),
     }
 }

@@ -75,6 +75,9 @@ pub struct JobSubmit {
     /// Most output kept per attempt, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_limit_bytes: Option<u64>,
+    /// Whether its output goes to the journal of the host too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub journal: bool,
     /// What each attempt may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsView>,

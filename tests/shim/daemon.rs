@@ -67,6 +67,7 @@ impl Attempt {
             token,
             meta: serde_json::json!({"name": "test"}),
             notify: false,
+            journal: None,
             report_dir: None,
         };
         Self {

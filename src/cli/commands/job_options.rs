@@ -91,6 +91,9 @@ pub struct JobOptions {
     /// Keep at most so much of its output: 64M, 1GiB
     #[arg(long, value_name = "SIZE", value_parser = values::byte_count)]
     pub log_limit: Option<u64>,
+    /// Send its output to the journal of the host too
+    #[arg(long)]
+    pub journal: bool,
     /// What it may use
     #[command(flatten)]
     pub limits: LimitOptions,
@@ -119,6 +122,7 @@ impl JobOptions {
         job.hold |= self.hold;
         job.needs_approval |= self.needs_approval;
         job.tty |= self.tty;
+        job.journal |= self.journal;
         if let Some(retries) = self.retry {
             let retry = job.retry.get_or_insert_with(RetrySubmit::default);
             retry.attempts = retries.saturating_add(1);

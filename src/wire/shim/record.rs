@@ -79,6 +79,9 @@ pub struct LaunchRecord {
     /// Whether to offer a notify socket.
     #[serde(default)]
     pub notify: bool,
+    /// The name under which the output goes to the journal too; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
     /// A directory to make for the user's own, for reports of the command: the attempt's is closed to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_dir: Option<PathBuf>,
