@@ -21,6 +21,8 @@ pub struct Subject {
     pub home: Option<Arc<str>>,
     /// Whether it is a member of the group that administers.
     pub in_admin_group: bool,
+    /// Why it may not use this daemon, where it may not.
+    pub refused: Option<&'static str>,
 }
 
 /// Whose daemon this is.
@@ -59,6 +61,57 @@ pub struct Policy {
     pub mode: Mode,
     /// Members of this group administer.
     pub admin_group: String,
+    /// Who may use the host's daemon.
+    pub access: Access,
+}
+
+/// Who may use the host's daemon. Root always may; who is denied may not; where somebody is allowed by name, nobody else is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// These users may, and members of these groups.
+    pub allow_users: Vec<String>,
+    /// See `allow_users`.
+    pub allow_groups: Vec<String>,
+    /// These users may not.
+    pub deny_users: Vec<String>,
+    /// Members of these groups may not.
+    pub deny_groups: Vec<String>,
+    /// Accounts that stand for no person may, too.
+    pub system_accounts: bool,
+}
+
+/// Users with lower numbers stand for parts of the system, see `UID_MIN` in `login.defs(5)`.
+const FIRST_PERSON: u32 = 1_000;
+
+/// Who has no number of his own here is this one: what is refused to nobody is refused to all of them.
+const NOBODY: [u32; 2] = [65_534, 65_535];
+
+impl Access {
+    /// Why a user may not use the daemon; `groups` are the names of those that it is a member of.
+    #[must_use]
+    pub fn refusal(&self, uid: u32, user: &str, groups: &[String]) -> Option<&'static str> {
+        let is_in = |names: &[String]| names.iter().any(|name| groups.contains(name));
+        let is_named = |names: &[String]| names.iter().any(|name| name == user);
+        if uid == 0 {
+            return None;
+        }
+        if is_named(&self.deny_users) || is_in(&self.deny_groups) {
+            return Some(
+                "the configuration denies it to you (access.deny_users, access.deny_groups)",
+            );
+        }
+        let is_allowed = is_named(&self.allow_users) || is_in(&self.allow_groups);
+        if !is_allowed && !(self.allow_users.is_empty() && self.allow_groups.is_empty()) {
+            return Some(
+                "the configuration allows it to others only (access.allow_users, access.allow_groups)",
+            );
+        }
+        let is_system = uid < FIRST_PERSON || NOBODY.contains(&uid);
+        if is_system && !is_allowed && !self.system_accounts {
+            return Some("accounts of the system may not use it (access.system_accounts)");
+        }
+        None
+    }
 }
 
 impl Policy {
@@ -68,6 +121,7 @@ impl Policy {
         Self {
             mode,
             admin_group: "stoked".to_owned(),
+            access: Access::default(),
         }
     }
 }
@@ -139,6 +193,9 @@ pub fn decide(subject: &Subject, action: Action, owner: Option<u32>, policy: &Po
     if stranger {
         return Decision::Deny("this daemon serves another user");
     }
+    if let Some(why) = subject.refused {
+        return Decision::Deny(why);
+    }
     let administers = administers(subject, policy);
     let owns = owner == Some(subject.uid);
     match action {
@@ -175,6 +232,7 @@ mod tests {
             user: "somebody".into(),
             home: None,
             in_admin_group,
+            refused: None,
         }
     }
 
@@ -218,6 +276,45 @@ mod tests {
                 user,
                 "{who}, user"
             );
+        }
+    }
+
+    #[test]
+    fn who_may_use_it_is_said_by_name_or_by_group() {
+        let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let may = |access: &Access, uid, user, groups: &[&str]| {
+            access.refusal(uid, user, &names(groups)).is_none()
+        };
+        let anybody = Access::default();
+        assert!(may(&anybody, 1000, "alice", &["alice"]) && may(&anybody, 0, "root", &[]));
+        assert!(!may(&anybody, 33, "www-data", &[]) && !may(&anybody, 65_534, "nobody", &[]));
+        let open = Access {
+            system_accounts: true,
+            ..Access::default()
+        };
+        assert!(may(&open, 33, "www-data", &[]));
+        let some = Access {
+            allow_users: names(&["alice", "www-data"]),
+            allow_groups: names(&["gpu"]),
+            deny_users: names(&["mallory"]),
+            deny_groups: names(&["guests"]),
+            ..Access::default()
+        };
+        assert!(may(&some, 1000, "alice", &[]) && may(&some, 1001, "bob", &["bob", "gpu"]));
+        assert!(may(&some, 33, "www-data", &[]) && may(&some, 0, "root", &["guests"]));
+        assert!(!may(&some, 1002, "carol", &["carol"]));
+        assert!(!may(&some, 1003, "mallory", &["gpu"]) && !may(&some, 1000, "alice", &["guests"]));
+    }
+
+    #[test]
+    fn who_is_refused_may_do_nothing() {
+        let refused = Subject {
+            refused: Some("no"),
+            ..subject(1000, true)
+        };
+        for action in Action::ALL {
+            let decision = decide(&refused, action, Some(1000), &Policy::new(Mode::System));
+            assert_eq!(decision, Decision::Deny("no"), "{action:?}");
         }
     }
 

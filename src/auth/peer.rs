@@ -26,6 +26,7 @@ struct Account {
     user: Arc<str>,
     home: Option<Arc<str>>,
     in_admin_group: bool,
+    refused: Option<&'static str>,
     known_since: Instant,
 }
 
@@ -95,36 +96,45 @@ fn subject(peer: Credentials, account: &Account) -> Subject {
         user: Arc::clone(&account.user),
         home: account.home.clone(),
         in_admin_group: account.in_admin_group,
+        refused: account.refused,
     }
 }
 
 fn ask(peer: Credentials, policy: &Policy) -> Account {
     // A user the host does not know (containers) is as good as any other: the kernel vouches for the number.
     let user = User::from_uid(Uid::from_raw(peer.uid)).ok().flatten();
-    let in_admin_group = policy.mode == Mode::System
-        && user
-            .as_ref()
-            .is_some_and(|user| is_member(user, &policy.admin_group));
+    let groups = match (&user, policy.mode) {
+        (Some(user), Mode::System) => groups_of(user),
+        _ => Vec::new(),
+    };
     let home = user.as_ref().and_then(|user| user.dir.to_str());
+    let home = home.filter(|home| home.starts_with('/')).map(Into::into);
+    let user: Arc<str> = user.map_or_else(|| peer.uid.to_string().into(), |user| user.name.into());
+    let refused = match policy.mode {
+        Mode::System => policy.access.refusal(peer.uid, &user, &groups),
+        // It serves nobody but its own user and root, whatever the configuration of the host says.
+        Mode::User { .. } => None,
+    };
     Account {
-        home: home.filter(|home| home.starts_with('/')).map(Into::into),
-        user: user.map_or_else(|| peer.uid.to_string().into(), |user| user.name.into()),
-        in_admin_group,
+        home,
+        user,
+        in_admin_group: groups.contains(&policy.admin_group),
+        refused,
         known_since: Instant::now(),
     }
 }
 
-/// Whether `user` belongs to `group` by name; asked anew instead of read from the connection, whose
-/// groups are those of the login and may be days old.
-fn is_member(user: &User, group: &str) -> bool {
-    let Some(group) = Group::from_name(group).ok().flatten() else {
-        return false;
-    };
+/// Names of the groups that `user` is a member of; asked anew instead of read from the connection, whose groups are those of
+/// the login and may be days old.
+fn groups_of(user: &User) -> Vec<String> {
     let Ok(name) = CString::new(user.name.as_str()) else {
-        return false;
+        return Vec::new();
     };
     let groups: Vec<Gid> = getgrouplist(&name, user.gid).unwrap_or_default();
-    groups.contains(&group.gid)
+    let groups = groups
+        .into_iter()
+        .filter_map(|gid| Group::from_gid(gid).ok().flatten());
+    groups.map(|group| group.name).collect()
 }
 
 #[cfg(test)]
@@ -161,8 +171,8 @@ mod tests {
     #[test]
     fn members_of_the_group_administer() {
         let policy = Policy {
-            mode: Mode::System,
             admin_group: "root".to_owned(),
+            ..Policy::new(Mode::System)
         };
         let subject = Accounts::new(policy).look_up(Credentials {
             uid: 0,

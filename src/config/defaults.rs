@@ -1,8 +1,8 @@
 //! What holds where no file says otherwise.
 
 use crate::config::{
-    ApiSettings, ContainmentChoice, DaemonSettings, EventSettings, JobSettings, ProgressSettings,
-    RetentionSettings, SamplingSettings, Settings, StoreSettings,
+    AccessSettings, ApiSettings, ContainmentChoice, DaemonSettings, EventSettings, JobSettings,
+    ProgressSettings, RetentionSettings, SamplingSettings, Settings, StoreSettings,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -185,6 +185,14 @@ impl Settings {
                 state_dir: state_dir.to_owned(),
                 runtime_dir: runtime_dir.to_owned(),
                 log: "info".to_owned(),
+            },
+            access: AccessSettings {
+                admin_group: "stoked".to_owned(),
+                allow_users: Vec::new(),
+                allow_groups: Vec::new(),
+                deny_users: Vec::new(),
+                deny_groups: Vec::new(),
+                system_accounts: false,
             },
             jobs: JobSettings {
                 default_parallelism: 0,

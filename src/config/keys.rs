@@ -37,6 +37,24 @@ pub(super) const KEYS: &[Key] = &[
         Field::Path(&mut s.daemon.runtime_dir)
     }),
     at_start("daemon.log", |s| Field::Text(&mut s.daemon.log)),
+    at_start("access.admin_group", |s| {
+        Field::Text(&mut s.access.admin_group)
+    }),
+    at_start("access.allow_users", |s| {
+        Field::Names(&mut s.access.allow_users)
+    }),
+    at_start("access.allow_groups", |s| {
+        Field::Names(&mut s.access.allow_groups)
+    }),
+    at_start("access.deny_users", |s| {
+        Field::Names(&mut s.access.deny_users)
+    }),
+    at_start("access.deny_groups", |s| {
+        Field::Names(&mut s.access.deny_groups)
+    }),
+    at_start("access.system_accounts", |s| {
+        Field::Flag(&mut s.access.system_accounts)
+    }),
     live("jobs.default_parallelism", |s| {
         Field::Count(&mut s.jobs.default_parallelism, 0)
     }),

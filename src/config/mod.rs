@@ -23,6 +23,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The daemon itself.
     pub daemon: DaemonSettings,
+    /// Who may use the daemon of the host.
+    pub access: AccessSettings,
     /// What jobs get unless they say otherwise.
     pub jobs: JobSettings,
     /// Groups that are made or changed at start, by name.
@@ -83,6 +85,23 @@ pub enum ContainmentChoice {
     Cgroup,
     /// The tree of processes, although there may be cgroups.
     Tree,
+}
+
+/// Who may use the daemon of the host, and who administers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessSettings {
+    /// Members of this group administer.
+    pub admin_group: String,
+    /// Only these users may use it, and members of `allow_groups`; everybody where both are empty.
+    pub allow_users: Vec<String>,
+    /// See `allow_users`.
+    pub allow_groups: Vec<String>,
+    /// These users may not use it.
+    pub deny_users: Vec<String>,
+    /// Members of these groups may not use it.
+    pub deny_groups: Vec<String>,
+    /// Whether accounts that stand for no person may use it.
+    pub system_accounts: bool,
 }
 
 /// A group that is made or changed at start.

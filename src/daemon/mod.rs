@@ -26,7 +26,7 @@ mod strays;
 mod tuning;
 mod upkeep;
 
-use crate::auth::{Mode, Policy};
+use crate::auth::Mode;
 use crate::config::Settings;
 use crate::config::load::{self, Loaded, Sources};
 use crate::config::paths::{self, Surroundings};
@@ -130,7 +130,7 @@ fn run(args: &Args) -> Result<()> {
     let parts = Parts {
         settings: Arc::clone(&settings),
         dirs: dirs.clone(),
-        policy: Policy::new(mode),
+        policy: tuning::policy(&settings, mode),
         listener,
         shim,
         open_files,

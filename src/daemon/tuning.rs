@@ -1,7 +1,7 @@
 //! From settings to what the parts of the daemon take.
 
 use crate::api::limits::Limits;
-use crate::auth::Mode;
+use crate::auth::{Access, Mode, Policy};
 use crate::config::paths::{SYSTEM_STATE_DIR, Surroundings};
 use crate::config::{ContainmentChoice, Settings};
 use crate::contain::cgroup;
@@ -99,6 +99,22 @@ async fn services(dirs: &Dirs, mode: Mode, instance: &str) -> Result<Services, S
             after: is_usual.then(|| OWN_UNIT.to_owned()),
         },
     })
+}
+
+/// Who may do what.
+pub(super) fn policy(settings: &Settings, mode: Mode) -> Policy {
+    let access = &settings.access;
+    Policy {
+        mode,
+        admin_group: access.admin_group.clone(),
+        access: Access {
+            allow_users: access.allow_users.clone(),
+            allow_groups: access.allow_groups.clone(),
+            deny_users: access.deny_users.clone(),
+            deny_groups: access.deny_groups.clone(),
+            system_accounts: access.system_accounts,
+        },
+    }
 }
 
 /// How progress is estimated that nobody reports.

@@ -7,7 +7,7 @@ use crate::model::job::{Job, Owner};
 use crate::model::spec::JobSpec;
 use crate::supervise::{Containing, Systemd, Unit};
 use crate::wire::shim::{Bytes, ContainmentSpec, LaunchRecord, Stdin, TtySize, UserSpec, VERSION};
-use nix::unistd::Gid;
+use nix::unistd::{Gid, User};
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -168,7 +168,7 @@ fn record(
     }
 }
 
-/// Adds the groups of the user it runs as. This asks the host's user database, which may be on another host:
+/// Adds the groups of the user it runs as, who has to be there still. This asks the host's user database, which may be on another host:
 /// it blocks.
 pub(super) fn find_groups(mut launch: Launch) -> Result<Launch, String> {
     let Some(user) = &mut launch.record.user else {
@@ -177,6 +177,14 @@ pub(super) fn find_groups(mut launch: Launch) -> Result<Launch, String> {
     let failed = |reason: &dyn std::fmt::Display| {
         format!("cannot find the groups of user {:?}: {reason}", user.name)
     };
+    let known = User::from_name(&user.name).map_err(|error| failed(&error))?;
+    match known {
+        Some(known) if known.uid.as_raw() == user.uid => {}
+        Some(_) => return Err(format!("user {:?} is somebody else by now", user.name)),
+        // One that the host never had a name for is called by the number.
+        None if user.name == user.uid.to_string() => {}
+        None => return Err(format!("there is no user {:?} any more", user.name)),
+    }
     let name = CString::new(user.name.as_str()).map_err(|error| failed(&error))?;
     let groups = nix::unistd::getgrouplist(&name, Gid::from_raw(user.gid))
         .map_err(|error| failed(&error))?;

@@ -79,7 +79,7 @@ impl Host {
 
     /// A host whose daemon serves every user.
     pub(crate) fn of_all_users() -> Self {
-        let mut host = Self::prepare("");
+        let mut host = Self::prepare("access.system_accounts = true");
         // Others must get to their own files in it, and to the socket.
         let passable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(host.root(), passable).unwrap();

@@ -96,4 +96,5 @@ cases! {
     "boot-vm" limits
     "boot" services
     "boot" survival
+    "boot" users
 }

@@ -13,6 +13,7 @@ fn ann() -> Subject {
         user: "ann".into(),
         home: Some("/home/ann".into()),
         in_admin_group: false,
+        refused: None,
     }
 }
 

@@ -425,5 +425,6 @@ pub(super) fn subject(uid: u32) -> Subject {
         user: format!("user{uid}").into(),
         home: None,
         in_admin_group: false,
+        refused: None,
     }
 }

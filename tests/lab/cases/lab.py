@@ -33,16 +33,26 @@ def install():
 
 def sh(script, user=None, check=True, **options):
     """What a script of the shell prints; as a user, in a home directory and with a clean environment."""
-    command = ["bash", "-c", script]
-    if user:
-        entry = pwd.getpwnam(user)
-        environment = {"HOME": entry.pw_dir, "USER": user, "LOGNAME": user, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-        options = {"user": user, "group": entry.pw_gid, "extra_groups": os.getgrouplist(user, entry.pw_gid),
-                   "cwd": entry.pw_dir, "env": environment, **options}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 4, **options)
+    options = {**of_user(user), **options}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=PATIENCE * 2, **options)
     if check and done.returncode:
         raise AssertionError(f"{script!r} as {user or 'root'} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout.strip() if check else done
+
+
+def of_user(user):
+    """What makes a process one of a user: who he is, his home directory and a clean environment."""
+    if not user:
+        return {}
+    entry = pwd.getpwnam(user)
+    environment = {"HOME": entry.pw_dir, "USER": user, "LOGNAME": user, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    return {"user": user, "group": entry.pw_gid, "extra_groups": os.getgrouplist(user, entry.pw_gid),
+            "cwd": entry.pw_dir, "env": environment}
+
+
+def start(command, user):
+    """A process of a user, with pipes to and from it."""
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **of_user(user))
 
 
 def submit(user, script, *options):
@@ -106,6 +116,19 @@ def processes(text):
         if text in " ".join(words) and int(path.split("/")[2]) != os.getpid():
             found.append(int(path.split("/")[2]))
     return found
+
+
+def end_all():
+    """Ends all jobs that a test left, so that the next one has all places."""
+    for found in json.loads(sh("stoke ls --json --state live"))["items"]:
+        sh(f"stoke cancel --grace 0 {found['id']}; stoke wait {found['id']}", check=False)
+
+
+class Case(unittest.TestCase):
+    """Tests that leave no job behind."""
+
+    def tearDown(self):
+        end_all()
 
 
 def main():

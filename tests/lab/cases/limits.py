@@ -1,7 +1,6 @@
 """What is limited is limited: memory, processes, CPUs. In a machine with a kernel of its own, and slow: few jobs do."""
 
 import os
-import unittest
 
 import lab
 from lab import job, sh, show, unit, until
@@ -18,7 +17,7 @@ def run(options, script, user="alice"):
     return job(number)
 
 
-class Limits(unittest.TestCase):
+class Limits(lab.Case):
     def test_memory_beyond_the_limit_ends_all_of_the_job_and_is_told_as_that(self):
         # Something that would outlive the one that takes the memory.
         found = run("--memory-max 64M", "sleep 98765 & head -c 200M /dev/zero | tail")

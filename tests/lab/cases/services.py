@@ -2,7 +2,6 @@
 
 import os
 import signal
-import unittest
 
 import lab
 from lab import job, sh, show, submit, unit, until
@@ -12,7 +11,7 @@ def setUpModule():
     lab.install()
 
 
-class Services(unittest.TestCase):
+class Services(lab.Case):
     def test_a_job_is_a_unit_of_its_own(self):
         number = submit("alice", "exec sleep 1000", "-n train-llama")
         lab.reaches(number, "running")

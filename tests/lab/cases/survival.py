@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import unittest
 
 import lab
 from lab import job, sh, show, submit, until
@@ -18,7 +17,7 @@ def restarted(before):
           True, "another daemon")
 
 
-class Survival(unittest.TestCase):
+class Survival(lab.Case):
     def gate(self, name):
         """A job that runs until it is let go, and then ends with 23."""
         path = f"/home/alice/{name}"

@@ -18,6 +18,7 @@ pub fn check(data: &[u8]) {
         user: "somebody".into(),
         home: None,
         in_admin_group: false,
+        refused: None,
     };
     match check_submission(data, &subject, StopPolicy::default(), MOST_JOBS) {
         Ok(drafts) => {
