@@ -58,7 +58,10 @@ const HOMES: &[(&str, &str)] = &[
     ("regex", "progress/adapters/"),
     ("regex_syntax", "progress/adapters/"),
     ("rusqlite", "store/"),
+    ("sd_notify", "daemon/notices.rs"),
     ("tikv_jemallocator", "bin/stoked.rs"),
+    ("tracing_journald", "daemon/logging.rs"),
+    ("zbus", "supervise/systemd.rs"),
     ("zstd", "store/ logs/"),
     ("toml", "config/ progress/adapters/ cli/commands/submit.rs"),
 ];

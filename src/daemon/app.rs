@@ -17,8 +17,8 @@ use crate::daemon::flows::flows;
 use crate::daemon::hasten::Hastener;
 use crate::daemon::health::Vitals;
 use crate::daemon::launch::Launcher;
-use crate::daemon::manager;
 use crate::daemon::measuring::{self, Measuring, Owners, SamplerGauges};
+use crate::daemon::notices;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
 use crate::daemon::tuning::{
@@ -204,8 +204,8 @@ impl Parts {
         bus.publish(&recall_progress(&store, &mut recovered.live));
         let (flow_feed, flow_teller) = flows(&recovered.live, store.reader(), bus.clone());
         let census = Census::of(&recovered.live);
-        door_tasks.spawn(until(&doors, manager::describe(census.follow())));
-        door_tasks.spawn(until(&doors, manager::live(control.clone())));
+        door_tasks.spawn(until(&doors, notices::describe(census.follow())));
+        door_tasks.spawn(until(&doors, notices::live(control.clone())));
         let adapters = Adapters {
             store: store.clone(),
             control: control.clone(),

@@ -18,8 +18,8 @@ mod journal;
 mod launch;
 mod log_dirs;
 mod logging;
-mod manager;
 mod measuring;
+mod notices;
 mod recovery;
 mod reports;
 mod strays;
@@ -158,7 +158,7 @@ async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
     let socket = parts.dirs.socket();
     let mut app = parts.start().await?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "ready");
-    manager::ready();
+    notices::ready();
     if args.detach {
         tell_starter("ready");
     }
@@ -168,18 +168,18 @@ async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
             _ = interrupt.recv() => break,
             why = app.failed() => bail!("{why}"),
             _ = reload.recv() => {
-                manager::reloading();
+                notices::reloading();
                 app.reload_adapters().await;
                 match load::load(sources) {
                     Ok(loaded) => settings = apply(&app, &settings, loaded.settings).await,
                     Err(error) => tracing::error!("the configuration stays as it was: failed to {error}"),
                 }
-                manager::ready();
+                notices::ready();
             }
         }
     }
     tracing::info!("going down; running jobs go on");
-    manager::stopping();
+    notices::stopping();
     app.drain().await;
     Ok(())
 }
