@@ -3,6 +3,8 @@
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
+# Where the built programs are.
+BINARIES ?= target/release
 # For `make soak`: how often the daemon is killed.
 ROUNDS ?= 200
 # For `make soak` and `make fuzz`: how long each parser is tried.
@@ -10,11 +12,9 @@ FUZZ_SECONDS ?= 60
 # For `make bench`: such as ARGS="--quick --rows run,submit".
 ARGS ?=
 
-BIN = $(DESTDIR)$(PREFIX)/bin
-LIBEXEC = $(DESTDIR)$(PREFIX)/libexec/stoked
-SHARE = $(DESTDIR)$(PREFIX)/share
+PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' BINARIES='$(BINARIES)'
 
-.PHONY: help demo build test bench soak fuzz install uninstall
+.PHONY: help demo build test bench soak fuzz install uninstall deb
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,41 +45,10 @@ fuzz: ## feed nonsense to every parser, FUZZ_SECONDS each, and check what comes 
 
 # Building is left to `make build`, so that root never compiles.
 install: ## install what `make build` made (DESTDIR=, PREFIX=/usr/local, SYSCONFDIR=/etc)
-	@for name in stoked stoked-shim stoke; do \
-	    test -x target/release/$$name || { echo "error: target/release/$$name is missing: run 'make build' first" >&2; exit 1; }; \
-	done
-	install -d $(BIN) $(LIBEXEC) $(SHARE)/doc/stoked
-	install -m 755 target/release/stoked target/release/stoke $(BIN)
-	install -m 755 target/release/stoked-shim $(LIBEXEC)
-	install -m 644 LICENSE packaging/CHANGELOG.md $(SHARE)/doc/stoked
-	install -d $(SHARE)/stoked/adapters.d
-	install -m 644 packaging/adapters.d/* $(SHARE)/stoked/adapters.d
-	@# A configuration that is there belongs to whoever edited it.
-	@if [ -f packaging/config/stoked.toml ] && [ ! -e $(DESTDIR)$(SYSCONFDIR)/stoked/stoked.toml ]; then \
-	    install -D -m 644 packaging/config/stoked.toml $(DESTDIR)$(SYSCONFDIR)/stoked/stoked.toml; \
-	fi
-	@# Man pages and completions come out of the client itself, so that they cannot say something else than it does.
-	install -d $(SHARE)/man/man1
-	target/release/stoke man --dir $(SHARE)/man/man1
-	install -d $(SHARE)/man/man8
-	target/release/stoked --man > $(SHARE)/man/man8/stoked.8
-	@$(call generate,completions bash,share/bash-completion/completions/stoke)
-	@$(call generate,completions zsh,share/zsh/site-functions/_stoke)
-	@$(call generate,completions fish,share/fish/vendor_completions.d/stoke.fish)
+	@$(PLACES) packaging/install put
 
-# $(call generate,ARGUMENTS OF stoke,PATH BELOW PREFIX)
-define generate
-text=$$(target/release/stoke $(1)) && test -n "$$text" || { echo "error: 'stoke $(1)' printed nothing" >&2; exit 1; }; \
-install -d $(DESTDIR)$(PREFIX)/$(dir $(2)) && printf '%s\n' "$$text" > $(DESTDIR)$(PREFIX)/$(2) && chmod 644 $(DESTDIR)$(PREFIX)/$(2)
-endef
+uninstall: ## remove what `make install` put there; what was edited and state stay
+	@$(PLACES) packaging/install remove
 
-uninstall: ## remove what `make install` put there; configuration and state stay
-	rm -f $(BIN)/stoked $(BIN)/stoke $(LIBEXEC)/stoked-shim
-	rm -f $(SHARE)/man/man1/stoke.1 $(SHARE)/man/man1/stoke-*.1 $(SHARE)/man/man8/stoked.8
-	rm -f $(SHARE)/bash-completion/completions/stoke
-	rm -f $(SHARE)/zsh/site-functions/_stoke $(SHARE)/fish/vendor_completions.d/stoke.fish
-	rm -rf $(SHARE)/doc/stoked
-	@# Somebody else's package may have put adapters there.
-	for name in packaging/adapters.d/*; do rm -f $(SHARE)/stoked/adapters.d/$${name##*/}; done
-	-rmdir $(SHARE)/stoked/adapters.d $(SHARE)/stoked
-	-rmdir $(LIBEXEC)
+deb: build ## make the Debian package below target/packages
+	.ci/with packages -- packaging/deb/build --binaries $(BINARIES) --check
