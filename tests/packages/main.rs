@@ -7,6 +7,8 @@ mod installed;
 #[cfg(test)]
 mod manuals;
 #[cfg(test)]
+mod rpm;
+#[cfg(test)]
 mod tools;
 #[cfg(test)]
 mod units;
