@@ -36,6 +36,8 @@ active() { [ "$(systemctl is-active "$1")" = active ] || fail "$1 is $(systemctl
 shim_of() { systemctl show --property MainPID --value "$1"; }
 # ended PID: waits until a process that is not a child of ours is gone.
 ended() { tail --pid="$1" -f /dev/null; }
+# The state in what `stoke show --json` prints.
+state() { python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])'; }
 # held NAME STATUS: starts a job of alice that ends with STATUS once somebody writes to /home/alice/NAME. Prints its number.
 held() {
     as alice mkfifo "/home/alice/$1" "/home/alice/$1.runs"
@@ -45,7 +47,8 @@ held() {
 }
 # Names of all files of the system but of those that come and go by themselves.
 files() {
-    find / -xdev \( -path /var/log -o -path /var/cache -o -path /tmp -o -path /var/tmp -o -path /home/alice \
+    find / -xdev \( -path /var/log -o -path /var/cache -o -path /tmp -o -path /var/tmp -o -path /home \
+        -o -path /var/lib/systemd/linger \
         -o -path /var/lib/dpkg \) -prune -o -print | grep -v -E '^/etc/(g?shadow|group|passwd)-$|^/etc/\.pwd\.lock$' | sort
 }
 
@@ -73,6 +76,14 @@ done
 quiet systemd-analyze security --threshold=25 stoked.service || fail "the sandbox of stoked.service is too wide"
 
 step "upgrading while a job runs"
+# One user has a daemon of his own beside that of the system.
+quiet loginctl enable-linger bob || fail "bob can have no manager of his own"
+quiet systemctl start user@1001.service || fail "the manager of bob does not start"
+quiet systemctl --user --machine=bob@.host start stoked.socket stoked.service || fail "the daemon of bob does not start"
+of_bob() { as bob env XDG_RUNTIME_DIR=/run/user/1001 STOKE_SOCKET=/run/user/1001/stoked/stoked.sock "$@"; }
+daemon_of_bob() { systemctl --user --machine=bob@.host show --property MainPID --value stoked.service; }
+own=$(of_bob stoke run -d -- sleep infinity)
+bobs=$(daemon_of_bob)
 job=$(held upgraded 7)
 unit=stoked-job-$job-1.service
 active "$unit"
@@ -84,6 +95,11 @@ active stoked.service
 [ "$(shim_of stoked.service)" != "$daemon" ] || fail "the daemon is still the old one"
 active "$unit"
 [ "$(shim_of "$unit")" = "$shim" ] || fail "the job was started again"
+[ "$(daemon_of_bob)" != "$bobs" ] || fail "the daemon of bob is still the old one"
+[ "$(of_bob stoke show --json "$own" | state)" = running ] || fail "the job of bob's own daemon does not run any more"
+of_bob stoke cancel "$own" >/dev/null || fail "the job of bob's own daemon cannot be ended"
+quiet loginctl disable-linger bob
+quiet systemctl stop user@1001.service
 echo goes on >/home/alice/upgraded
 status=0
 as alice stoke wait "$job" || status=$?
@@ -123,7 +139,7 @@ echo 'stoked stoked/end-jobs boolean true' | debconf-set-selections
 quiet dpkg -r stoked || fail "the package cannot be removed with the answer"
 [ "$(systemctl is-active "stoked-job-$job-1.service" || true)" != active ] || fail "the job was not ended"
 quiet dpkg -i "$new" || fail "the package cannot be installed a third time"
-state=$(as alice stoke show --json "$job" | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])')
+state=$(as alice stoke show --json "$job" | state)
 case $state in failed | cancelled) ;; *) fail "the job that was ended is $state" ;; esac
 
 step "purging waits for what runs"
