@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints io.stoked.Stoked1(5), made from introspection files: `dbus.py FILE.xml…`.
+"""Prints io.stoked.Stoked1(5), made from introspection files: `dbus.py FILE.xml…`, interfaces in the order of the files.
 
 What is said of an interface, a method, a signal or a property stands in a comment before it or as the first thing in
 it, in a documentation element, or in an annotation `org.gtk.GDBus.DocString`.
@@ -31,7 +31,6 @@ object
 on.
 The files that this page is made from are in
 .Pa /usr/share/dbus-1/interfaces .
-.Sh INTERFACES
 """
 
 TAIL = """\
@@ -129,13 +128,19 @@ def interface_page(interface, before):
 def main(paths):
     if not paths:
         sys.exit("usage: dbus.py FILE.xml…")
-    found = {}
+    remarks, found = [], {}
     for path in paths:
         parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
         try:
-            root = ElementTree.parse(path, parser).getroot()
-        except (OSError, ElementTree.ParseError) as wrong:
+            with open(path, encoding="utf-8") as file:
+                whole = file.read()
+            root = ElementTree.fromstring(whole, parser)
+        except (OSError, ValueError, ElementTree.ParseError) as wrong:
             sys.exit(f"error: {path}: {wrong}")
+        # What stands before everything is no part of the tree.
+        remark = re.search(r"<!--((?:(?!-->).)*)-->\s*<node", whole, re.DOTALL)
+        if remark:
+            remarks += [".Pp", *text(remark[1])]
         for node in [root, *root.iter("node")]:
             for child, before in with_comments(node):
                 name = child.get("name", "")
@@ -143,10 +148,8 @@ def main(paths):
                     found.setdefault(name, interface_page(child, before))
     if not found:
         sys.exit(f"error: {', '.join(paths)}: there is no interface in it")
-    sys.stdout.write(HEAD)
-    for name in sorted(found):
-        sys.stdout.write("\n".join(found[name]) + "\n")
-    sys.stdout.write(TAIL)
+    pages = [line for page in found.values() for line in page]
+    sys.stdout.write(HEAD + "\n".join([*remarks, ".Sh INTERFACES", *pages]) + "\n" + TAIL)
 
 
 if __name__ == "__main__":

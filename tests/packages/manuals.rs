@@ -18,6 +18,8 @@ const API_PAGE: &str = include_str!("../../packaging/man/stoked-api.7");
 /// Interfaces with all that may stand in them, and what may be said of them in each way.
 const INTERFACES: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">
+<!-- Errors are Error.{NotFound,
+     Busy}. -->
 <node>
   <!-- Looks at jobs. -->
   <interface name="io.stoked.Stoked1.Manager">
@@ -31,9 +33,9 @@ const INTERFACES: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Obj
 </node>
 "#;
 
-/// Everything but what stands before and after the interfaces.
+/// What of the page comes out of the files.
 fn interfaces(page: &str) -> &str {
-    let (_, rest) = page.split_once(".Sh INTERFACES\n").unwrap();
+    let (_, rest) = page.split_once("dbus-1/interfaces .\n").unwrap();
     rest.split_once(".Sh SEE ALSO\n").unwrap().0
 }
 
