@@ -33,7 +33,8 @@ pub(crate) fn has(test: &str, program: &str) -> bool {
 
 /// Past the test harness, which shows nothing of what passes.
 pub(crate) fn say_skipped(test: &str, why: &str) {
-    let _shown = writeln!(std::io::stderr(), "SKIPPED packages::{test}: {why}");
+    let line = format!("SKIPPED packages::{test}: {why}\n");
+    let _shown = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// What a command said.
