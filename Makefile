@@ -14,7 +14,7 @@ ARGS ?=
 
 PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' BINARIES='$(BINARIES)'
 
-.PHONY: help demo build test bench soak fuzz install uninstall deb
+.PHONY: help demo build test lab bench soak fuzz install uninstall deb
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: ## format, lints and every test
 	.ci/with rust programs -- cargo test --locked
 	.ci/with python -- python3 -B -m unittest discover -s examples -p 'test_*.py'
 	.ci/with python -- python3 -B -m unittest discover -s benches -p 'test_*.py'
+
+lab: ## the tests under a real systemd alone; those of packages boot one too
+	.ci/with rust -- cargo test --locked --test lab --test packages -- --nocapture
 
 bench: ## measure against pueue, task-spooler and recorders (ARGS="--quick --rows NAME,…")
 	.ci/with rust python -- python3 -B benches/bench.py $(ARGS)

@@ -11,7 +11,7 @@ use crate::model::limits::{LAST_CPU, Limits, WEIGHTS, parse_numbers};
 use crate::model::retry::RetryPolicy;
 use crate::model::spec::{JobSpec, LAST_PRIORITY, StopPolicy};
 use crate::model::state::HeldFor;
-use crate::wire::limits::LimitsView;
+use crate::wire::limits::LimitsSubmit;
 use crate::wire::request::{JobEdit, JobSubmit, RetrySubmit};
 use crate::wire::values::JobRef;
 use nix::sys::signal::Signal;
@@ -380,7 +380,7 @@ fn positive(value: u64, field: &str, at: Place<'_>) -> Result<u64, Failure> {
     Ok(value)
 }
 
-fn limits(limits: LimitsView, at: Place<'_>) -> Result<Limits, Failure> {
+fn limits(limits: LimitsSubmit, at: Place<'_>) -> Result<Limits, Failure> {
     let weight = |value: Option<u64>, field: &str| match value {
         Some(weight) if !WEIGHTS.contains(&weight) => {
             let why = format!("weights go from {} to {}", WEIGHTS.start(), WEIGHTS.end());

@@ -101,7 +101,7 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             *signal = signal_number(value).ok_or_else(|| not(value, wanted))?;
         }
         Field::Containment(choice) => {
-            let wanted = "\"auto\", \"cgroup\" or \"tree\"";
+            let wanted = "\"auto\", \"service\", \"cgroup\" or \"tree\"";
             let text = string(value, wanted)?;
             let found = CONTAINMENTS.iter().find(|(name, _)| *name == text);
             *choice = found.ok_or_else(|| not(value, wanted))?.1;

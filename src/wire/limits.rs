@@ -1,28 +1,43 @@
-//! Limits of a job in JSON: what is asked for and what is shown are the same.
+//! Limits of a job in JSON: what is asked for and what is shown have the same fields. A request with one that is not known
+//! is refused, an answer of a later daemon may have more.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What each attempt of a job may use at most. The kernel keeps it, so it takes a host whose systemd starts the jobs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsView {
-    /// Most memory of all its processes together, bytes: beyond it they are killed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_max_bytes: Option<u64>,
-    /// Its share of CPU time beside others, 1 to 10000; 100 is usual.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_weight: Option<u64>,
-    /// Its share of what disks can do, 1 to 10000; 100 is usual.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub io_weight: Option<u64>,
-    /// Most processes and threads at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tasks_max: Option<u64>,
-    /// The CPUs that it may run on, as in `0-3,8`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allowed_cpus: Option<String>,
-    /// The GPUs that it may open, by index; none of them where the list is empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gpus: Option<Vec<u32>>,
+macro_rules! limits {
+    ($(#[$about:meta])* $name:ident) => {
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        $(#[$about])*
+        pub struct $name {
+            /// Most memory of all its processes together, bytes: beyond it they are killed.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub memory_max_bytes: Option<u64>,
+            /// Its share of CPU time beside others, 1 to 10000; 100 is usual.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub cpu_weight: Option<u64>,
+            /// Its share of what disks can do, 1 to 10000; 100 is usual.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub io_weight: Option<u64>,
+            /// Most processes and threads at once.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub tasks_max: Option<u64>,
+            /// The CPUs that it may run on, as in `0-3,8`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub allowed_cpus: Option<String>,
+            /// The GPUs that it may open, by index; none of them where the list is empty.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub gpus: Option<Vec<u32>>,
+        }
+    };
+}
+
+limits! {
+    /// What each attempt of a job shall use at most. The kernel keeps it, so it takes a host whose systemd starts the jobs.
+    #[serde(deny_unknown_fields)]
+    LimitsSubmit
+}
+
+limits! {
+    /// What each attempt of a job may use at most.
+    LimitsView
 }

@@ -1,6 +1,6 @@
 //! What clients send: submissions, edits and the bodies of verbs. Unknown fields are refused by name.
 
-use crate::wire::limits::LimitsView;
+use crate::wire::limits::LimitsSubmit;
 use crate::wire::values::{JobRef, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ pub struct JobSubmit {
     pub journal: bool,
     /// What each attempt may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<LimitsView>,
+    pub limits: Option<LimitsSubmit>,
 }
 
 /// When a job starts again by itself.

@@ -21,6 +21,7 @@ const AS_IS: &[(&str, &str)] = &[
     ("systemd/user", "usr/lib/systemd/user"),
     ("systemd/sysusers.d", "usr/lib/sysusers.d"),
     ("systemd/tmpfiles.d", "usr/lib/tmpfiles.d"),
+    ("packaging/catalog", "usr/lib/systemd/catalog"),
 ];
 
 fn install(into: &Path) {

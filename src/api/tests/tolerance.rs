@@ -20,6 +20,7 @@ use crate::wire::job::{
     AttemptGpu, AttemptGpuUsage, AttemptUsage, AttemptView, ExitView, FailureView, JobList,
     JobView, OwnerView, Submitted,
 };
+use crate::wire::limits::{LimitsSubmit, LimitsView};
 use crate::wire::log::LogPiece;
 use crate::wire::measured::{Measured, OfMemory};
 use crate::wire::message::{GpuFigure, ProgressMessage};
@@ -62,7 +63,7 @@ fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
         ArchiveFault ArchiveMonth ArchiveRestored ArchiveRun ArchiveSamples ArchiveVerified ArchiveView
         AttemptGpu AttemptGpuUsage AttemptUsage AttemptView Bye Comparison ComponentView CoreView CpuView DiskView DisksView EventView ExitView
         FailureView FilesystemView FilesystemsView FlowCountsView FlowList FlowView Gap GpuFigure GpuList
-        GpuProcessView GpuView GroupList GroupView HealthView Hello HostView JobGpuView JobList JobView LogPiece
+        GpuProcessView GpuView GroupList GroupView HealthView Hello HostView JobGpuView JobList JobView LimitsView LogPiece
         MeasuredOfMemory MetricSpread NetworkView NetworksView OperationView OperationsView OwnerView PhaseList
         PhaseView Problem ProcessView ProgressHistory ProgressMessage ProgressPoint ProgressView Run RunPoint
         RunQuantity SensorView SensorsView Series SeriesData SeriesInfo SeriesList SeriesPoint StepView Submitted
@@ -70,7 +71,7 @@ fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     };
     let requests = readers! {
         ArchiveNow ArchiveRestore ArchiveVerify
-        GroupPut JobBatch JobEdit JobSubmit ProgressReport RetrySubmit SignalRequest StepSubmit StopRequest
+        GroupPut JobBatch JobEdit JobSubmit LimitsSubmit ProgressReport RetrySubmit SignalRequest StepSubmit StopRequest
     };
     [answers, requests]
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::values;
 use crate::model::limits::{self, parse_numbers};
-use crate::wire::limits::LimitsView;
+use crate::wire::limits::LimitsSubmit;
 use crate::wire::request::JobSubmit;
 
 /// Limits that the kernel keeps, where systemd starts the jobs.
@@ -47,7 +47,7 @@ impl LimitOptions {
         if let Some(Gpus(gpus)) = &self.allowed_gpus {
             limits.gpus = Some(gpus.clone());
         }
-        job.limits = Some(limits).filter(|limits| *limits != LimitsView::default());
+        job.limits = Some(limits).filter(|limits| *limits != LimitsSubmit::default());
     }
 }
 
@@ -75,10 +75,10 @@ mod tests {
     #[test]
     fn what_is_given_counts_more_than_what_a_file_says() {
         let mut job = JobSubmit {
-            limits: Some(LimitsView {
+            limits: Some(LimitsSubmit {
                 tasks_max: Some(9),
                 cpu_weight: Some(50),
-                ..LimitsView::default()
+                ..LimitsSubmit::default()
             }),
             ..JobSubmit::default()
         };
