@@ -28,6 +28,7 @@ pub mod control;
 pub mod api;
 
 pub mod daemon;
+pub mod dbus;
 
 pub mod client;
 

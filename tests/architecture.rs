@@ -30,9 +30,10 @@ const LAYERS: &[(&str, &str)] = &[
     ("auth", "model"),
     ("control", "model engine"),
     ("api", "model wire auth control events store logs"),
+    ("dbus", "model wire auth events logs api"),
     (
         "daemon",
-        "model engine wire config contain sampling logs progress events store shim supervise auth control api",
+        "model engine wire config contain sampling logs progress events store shim supervise auth control api dbus",
     ),
     ("client", "wire"),
     ("cli", "model progress wire client config"),
@@ -64,6 +65,8 @@ const HOMES: &[(&str, &str)] = &[
     ("zbus", "supervise/systemd.rs"),
     ("zstd", "store/ logs/"),
     ("toml", "config/ progress/adapters/ cli/commands/submit.rs"),
+    ("zbus", "dbus/ auth/polkit.rs supervise/systemd.rs"),
+    ("zbus_polkit", "auth/polkit.rs"),
 ];
 
 /// Layers that decide and therefore may touch nothing outside themselves.

@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 /// The rate at which a bucket fills, and how much is in it at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rate {
-    pub(super) per_second: u32,
-    pub(super) burst: u32,
+pub(crate) struct Rate {
+    pub(crate) per_second: u32,
+    pub(crate) burst: u32,
 }
 
 /// What is left of it for one user.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     left: f64,
     filled_at: Instant,
 }
 
 impl Bucket {
     /// A full one.
-    pub(super) fn full(rate: Rate, now: Instant) -> Self {
+    pub(crate) fn full(rate: Rate, now: Instant) -> Self {
         Self {
             left: f64::from(rate.burst),
             filled_at: now,
@@ -29,7 +29,7 @@ impl Bucket {
     ///
     /// More than a full bucket is let through by a full one, which is then in debt: a request that is
     /// allowed by its size must be possible at some time.
-    pub(super) fn take(&mut self, count: f64, rate: Rate, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, count: f64, rate: Rate, now: Instant) -> Result<(), Duration> {
         let per_second = f64::from(rate.per_second.max(1));
         let burst = f64::from(rate.burst.max(1));
         let passed = now.saturating_duration_since(self.filled_at);
@@ -44,7 +44,7 @@ impl Bucket {
     }
 
     /// Whether it is as good as a new one by now.
-    pub(super) fn is_full(&self, rate: Rate, now: Instant) -> bool {
+    pub(crate) fn is_full(&self, rate: Rate, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled_at);
         self.left + passed.as_secs_f64() * f64::from(rate.per_second) >= f64::from(rate.burst)
     }

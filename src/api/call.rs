@@ -95,15 +95,7 @@ impl Call {
 
     /// Refuses what the caller may not do; `owner` is the user of the job it is about.
     pub(crate) fn permit(&self, action: Action, owner: Option<u32>) -> Result<(), Failure> {
-        match decide(&self.subject, action, owner, &self.shared.policy) {
-            Decision::Allow => Ok(()),
-            Decision::Deny(why) => Err(Problem::new(
-                ProblemKind::NotPermitted,
-                "you may not do this",
-            )
-            .detail(why)
-            .into()),
-        }
+        permit(&self.subject, action, owner, &self.shared)
     }
 
     /// How much of a job of `owner` the caller sees.
@@ -176,6 +168,22 @@ impl Call {
         Err(problem
             .hint("send the header Content-Type: application/json")
             .into())
+    }
+}
+
+/// Refuses what somebody may not do; `owner` is the user of the job it is about.
+pub(super) fn permit(
+    subject: &Subject,
+    action: Action,
+    owner: Option<u32>,
+    shared: &Shared,
+) -> Result<(), Failure> {
+    match decide(subject, action, owner, &shared.policy) {
+        Decision::Allow => Ok(()),
+        Decision::Deny(why) => {
+            let problem = Problem::new(ProblemKind::NotPermitted, "you may not do this");
+            Err(problem.detail(why).into())
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use crate::api::Shared;
 use crate::api::limits::Slot;
 use crate::api::problem::{Failure, internal, last_words};
-use crate::api::routes;
 use crate::api::socket::{Turn, WatchedSocket};
 use crate::auth::peer::Credentials;
 use crate::auth::{Action, Decision, Subject, decide};
@@ -40,8 +39,7 @@ const REFUSED_READ_BYTES: usize = 64 << 10;
 const REFUSED_READ_TIME: Duration = Duration::from_secs(1);
 
 /// Accepts until the daemon goes down.
-pub(super) async fn accept(listener: UnixListener, shared: Arc<Shared>) {
-    let router = routes::router(Arc::clone(&shared));
+pub(super) async fn accept(listener: UnixListener, shared: Arc<Shared>, router: Router) {
     let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
@@ -145,19 +143,16 @@ async fn serve(
     shared: Arc<Shared>,
     router: Router,
 ) {
-    let subject = match identify(peer, &shared).await {
+    let subject = match welcome(peer, &shared).await {
         Ok(subject) => subject,
         Err(Failure(problem)) => return refuse(stream, problem).await,
     };
-    if let Decision::Deny(why) = decide(&subject, Action::Connect, None, &shared.policy) {
-        let problem = Problem::new(ProblemKind::NotPermitted, "you may not connect").detail(why);
-        return refuse(stream, Box::new(problem)).await;
-    }
     let turn = Arc::new(Turn::default());
     let socket = WatchedSocket::new(stream, Arc::clone(&turn), &shared.limits);
     let presence = socket.presence();
     let service = service_fn(|request: Request<Incoming>| {
         let turn = TurnGuard::begin(&turn);
+        let request = request.map(Body::new);
         let answer = answer(request, Arc::clone(&subject), &shared, router.clone());
         async move { Ok::<_, Infallible>(turn.hold(answer.await)) }
     });
@@ -185,6 +180,21 @@ async fn serve(
     drop(slot);
 }
 
+/// Who somebody is with these credentials, where he may speak to this daemon at all.
+pub(super) async fn welcome(
+    peer: Credentials,
+    shared: &Arc<Shared>,
+) -> Result<Arc<Subject>, Failure> {
+    let subject = identify(peer, shared).await?;
+    match decide(&subject, Action::Connect, None, &shared.policy) {
+        Decision::Allow => Ok(subject),
+        Decision::Deny(why) => {
+            let problem = Problem::new(ProblemKind::NotPermitted, "you may not connect");
+            Err(problem.detail(why).into())
+        }
+    }
+}
+
 async fn identify(peer: Credentials, shared: &Arc<Shared>) -> Result<Arc<Subject>, Failure> {
     if let Some(subject) = shared.accounts.known(peer) {
         return Ok(Arc::new(subject));
@@ -199,13 +209,13 @@ async fn identify(peer: Credentials, shared: &Arc<Shared>) -> Result<Arc<Subject
     Ok(Arc::new(subject))
 }
 
-async fn answer(
-    request: Request<Incoming>,
+/// The answer to a request, whichever way it came.
+pub(super) async fn answer(
+    mut request: Request<Body>,
     subject: Arc<Subject>,
     shared: &Shared,
     router: Router,
 ) -> Response {
-    let mut request = request.map(Body::new);
     let allowed = check_head(&request, shared)
         .and_then(|()| shared.ledger.request(subject.uid, Instant::now()));
     let mut response = match allowed {

@@ -152,6 +152,6 @@ fn wanted(call: &Call, from_cursor: Option<u32>) -> Result<Attempts, Failure> {
     }
 }
 
-fn missing_attempt(number: u32, id: JobId) -> Failure {
+pub(super) fn missing_attempt(number: u32, id: JobId) -> Failure {
     not_found(format_args!("attempt {number} of job {id}"))
 }

@@ -2,11 +2,12 @@
 //! submits commands; it decides nothing but who may see and do what, by the table in `auth`.
 
 pub mod limits;
+pub mod local;
 pub mod openapi;
 pub mod ports;
 
 mod archive;
-mod bucket;
+pub(crate) mod bucket;
 mod call;
 mod compare;
 mod connection;
@@ -39,6 +40,7 @@ pub use jobs::check_submission;
 
 use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
+use crate::api::local::Local;
 use crate::api::ports::{ArchiveDesk, Gauges, HealthSource, Output};
 use crate::api::problem::{Failure, internal, not_found};
 use crate::api::turns::Turns;
@@ -221,6 +223,5 @@ pub async fn serve(
     stop: CancellationToken,
     tracker: TaskTracker,
 ) {
-    let shared = Arc::new(Shared::new(api, limits, stop, tracker));
-    connection::accept(listener, shared).await;
+    Local::new(api, limits, stop, tracker).serve(listener).await;
 }

@@ -1,6 +1,7 @@
 //! Who is asking, and what they may do: a pure table.
 
 pub mod peer;
+pub mod polkit;
 
 use std::sync::Arc;
 
@@ -23,6 +24,17 @@ pub struct Subject {
     pub in_admin_group: bool,
     /// Why it may not use this daemon, where it may not.
     pub refused: Option<&'static str>,
+}
+
+impl Subject {
+    /// The same, as somebody whom the host lets administer this once.
+    #[must_use]
+    pub fn as_administrator(&self) -> Self {
+        Self {
+            in_admin_group: true,
+            ..self.clone()
+        }
+    }
 }
 
 /// Whose daemon this is.

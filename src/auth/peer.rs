@@ -88,6 +88,13 @@ pub fn uid_of(name: &str) -> Option<u32> {
     Some(user.uid.as_raw())
 }
 
+/// The primary group of this user, where the host knows the user. Blocks while the host is asked.
+#[must_use]
+pub fn primary_group(uid: u32) -> Option<u32> {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
+    Some(user.gid.as_raw())
+}
+
 fn subject(peer: Credentials, account: &Account) -> Subject {
     Subject {
         uid: peer.uid,

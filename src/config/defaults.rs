@@ -1,8 +1,8 @@
 //! What holds where no file says otherwise.
 
 use crate::config::{
-    AccessSettings, ApiSettings, ContainmentChoice, DaemonSettings, EventSettings, JobSettings,
-    ProgressSettings, RetentionSettings, SamplingSettings, Settings, StoreSettings,
+    AccessSettings, ApiSettings, ContainmentChoice, DaemonSettings, DbusSettings, EventSettings,
+    JobSettings, ProgressSettings, RetentionSettings, SamplingSettings, Settings, StoreSettings,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -227,6 +227,7 @@ impl Settings {
                 mounts: Vec::new(),
             },
             api: ApiSettings::of_system(),
+            dbus: DbusSettings { enabled: true },
             events: EventSettings {
                 ring: 8_192,
                 keep: 1_000_000,

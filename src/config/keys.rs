@@ -184,6 +184,7 @@ pub(super) const KEYS: &[Key] = &[
     at_start("api.replay_per_second", |s| {
         Field::Count(&mut s.api.replay_per_second, 1)
     }),
+    at_start("dbus.enabled", |s| Field::Flag(&mut s.dbus.enabled)),
     at_start("events.ring", |s| Field::Count(&mut s.events.ring, 1)),
     live("events.keep", |s| Field::Large(&mut s.events.keep)),
     at_start("store.ballast", |s| {

@@ -35,6 +35,8 @@ pub struct Settings {
     pub sampling: SamplingSettings,
     /// The socket API.
     pub api: ApiSettings,
+    /// D-Bus.
+    pub dbus: DbusSettings,
     /// Events.
     pub events: EventSettings,
     /// The store.
@@ -212,6 +214,13 @@ pub struct ApiSettings {
     pub client_channels: u32,
     /// Events of the history that one stream gets per second.
     pub replay_per_second: u32,
+}
+
+/// D-Bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DbusSettings {
+    /// Whether the daemon is on the bus, where there is one.
+    pub enabled: bool,
 }
 
 /// Events.

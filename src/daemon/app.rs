@@ -1,7 +1,8 @@
 //! The composition root: every constructor call of the daemon, in the order of its dependencies.
 
+use crate::api::Api;
+use crate::api::local::Local;
 use crate::api::ports::{ArchiveDesk, Output};
-use crate::api::{self, Api};
 use crate::auth::{Mode, Policy};
 use crate::config::{GroupSettings, Settings};
 use crate::contain::identity;
@@ -26,6 +27,7 @@ use crate::daemon::tuning::{
     samples_retention, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
+use crate::dbus;
 use crate::engine::Engine;
 use crate::engine::command::Command;
 use crate::events::{Bus, BusOptions};
@@ -187,6 +189,10 @@ impl Parts {
             default_parallelism: default_parallelism(&settings),
             pace_ms: pace_ms(&settings),
         };
+        let (on_bus, standing_on_bus) = watch::channel(match settings.dbus.enabled {
+            true => "a bus is looked for".to_owned(),
+            false => "no bus is used, as the configuration says (dbus.enabled)".to_owned(),
+        });
         let vitals = Vitals {
             store: store.condition(),
             trouble: troubled,
@@ -199,12 +205,14 @@ impl Parts {
             sampler: sampler.clone(),
             pids,
             samples: samples.clone(),
+            bus: standing_on_bus,
             state: dirs.state.clone(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
         let (flow_feed, flow_teller) = flows(&recovered.live, store.reader(), bus.clone());
         let census = Census::of(&recovered.live);
-        door_tasks.spawn(until(&doors, notices::describe(census.follow())));
+        let counts = census.follow();
+        door_tasks.spawn(until(&doors, notices::describe(counts.clone())));
         door_tasks.spawn(until(&doors, notices::live(control.clone())));
         let adapters = Adapters {
             store: store.clone(),
@@ -285,8 +293,17 @@ impl Parts {
         let listener =
             tokio::net::UnixListener::from_std(listener).context("failed to serve the socket")?;
         let limits = limits(&settings);
-        let serving = api::serve(listener, api, limits, doors.clone(), door_tasks.clone());
-        door_tasks.spawn(serving);
+        let local = Local::new(api, limits, doors.clone(), door_tasks.clone());
+        if settings.dbus.enabled {
+            let face = dbus::Face {
+                local: local.clone(),
+                bus: bus.clone(),
+                counts,
+                standing: on_bus,
+            };
+            door_tasks.spawn(face.run(doors.clone()));
+        }
+        door_tasks.spawn(local.serve(listener));
         let app = App {
             store,
             bus,

@@ -4,11 +4,9 @@ use crate::model::event::Event;
 use crate::model::job::Job;
 use crate::model::state::StateName;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use tokio::sync::watch;
 
-/// How many jobs are in each state that is not final.
-pub(super) type Counts = BTreeMap<StateName, u64>;
+pub(super) use crate::dbus::Counts;
 
 /// As much of what happened to a job as counts.
 #[derive(Deserialize)]

@@ -45,6 +45,8 @@ pub(super) struct Vitals {
     pub pids: PidSpace,
     /// What is measured, as it is stored.
     pub samples: Samples,
+    /// How it stands with the bus.
+    pub bus: watch::Receiver<String>,
     /// Where everything is kept.
     pub state: PathBuf,
 }
@@ -60,6 +62,7 @@ impl HealthSource for Vitals {
             self.watcher(),
             self.adapters(),
             self.archive(),
+            component("dbus", Health::Healthy, &*self.bus.borrow()),
         ]
     }
 

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
+use rustix::fd::OwnedFd;
+
 use crate::logs::Stream;
 
 mod backward;
@@ -103,6 +105,19 @@ impl Chunk {
             }
         }
     }
+}
+
+/// Opens the file that holds the byte at a logical offset of a stream, or would hold it: as it is on disk, for reading.
+///
+/// Where bytes were dropped it is the last file before them. Nothing where nothing was written yet, and
+/// [`io::ErrorKind::Unsupported`] where the file is compressed.
+///
+/// # Errors
+/// What the disk says.
+pub fn open_file(dir: &Path, stream: Stream, offset: u64) -> io::Result<Option<OwnedFd>> {
+    let mut log = Log::new(dir);
+    log.refresh()?;
+    log.plain_file(stream, offset)
 }
 
 /// A place in the log of one attempt that moves on with every chunk.

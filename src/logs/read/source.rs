@@ -76,6 +76,22 @@ impl Log {
         Ok(extents)
     }
 
+    /// The file that holds a logical offset, by the last listing; see [`super::open_file`].
+    pub(super) fn plain_file(&self, stream: Stream, offset: u64) -> io::Result<Option<OwnedFd>> {
+        let kind = Kind::Data(stream);
+        let (holder, after) = self.listing.around(kind, offset);
+        let Some(start) = holder.or(after) else {
+            return Ok(None);
+        };
+        match self.open(kind, start)? {
+            None => Ok(None),
+            Some((segment, _)) => match segment.content {
+                Content::Plain(file) => Ok(Some(file)),
+                Content::Packed(_) => Err(io::ErrorKind::Unsupported.into()),
+            },
+        }
+    }
+
     /// A segment, and when it last changed. Where it is being compressed, one of the two is there at any moment.
     fn open(&self, kind: Kind, start: u64) -> io::Result<Option<(Segment, i64)>> {
         let Some((dir, owner)) = &self.dir else {

@@ -1,0 +1,119 @@
+//! Who calls: the bus says which user a connection belongs to, once, and when it is gone.
+
+use crate::api::local::Local;
+use crate::auth::Subject;
+use crate::dbus::desk::{Desk, Errand};
+use crate::dbus::error::Error;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_stream::StreamExt;
+use zbus::fdo::DBusProxy;
+use zbus::message::{Header, Type};
+use zbus::names::UniqueName;
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, MatchRule, MessageStream};
+
+/// So many callers are remembered at once: each is a match rule at the bus, which allows 512 of them.
+const MOST_KNOWN: usize = 256;
+
+const BUS: &str = "org.freedesktop.DBus";
+
+/// The callers of one connection to a bus. A name is never given to another one while that bus lives.
+#[derive(Debug)]
+pub(super) struct Callers {
+    local: Local,
+    desk: Desk,
+    known: Mutex<BTreeMap<String, Arc<Subject>>>,
+}
+
+impl Callers {
+    pub(super) fn new(local: Local, desk: Desk) -> Arc<Self> {
+        Arc::new(Self {
+            local,
+            desk,
+            known: Mutex::default(),
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Subject>>> {
+        // The map is whole after every statement.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a caller is there, and its end will be heard of.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        self.known().contains_key(name)
+    }
+
+    /// Who sent a message.
+    pub(super) async fn subject(
+        self: &Arc<Self>,
+        connection: &Connection,
+        message: &Header<'_>,
+    ) -> Result<Arc<Subject>, Error> {
+        let sender = message.sender().ok_or_else(|| {
+            Error::AccessDenied("the message has no sender: send it through a bus".to_owned())
+        })?;
+        let known = self.known().get(sender.as_str()).cloned();
+        if let Some(subject) = known {
+            return Ok(self.local.again(&subject).await?);
+        }
+        self.meet(connection, sender).await
+    }
+
+    async fn meet(
+        self: &Arc<Self>,
+        connection: &Connection,
+        sender: &UniqueName<'_>,
+    ) -> Result<Arc<Subject>, Error> {
+        // Before it is asked who that is, so that its end cannot come in between unheard.
+        let gone = if self.known().len() < MOST_KNOWN {
+            let rule = MatchRule::builder()
+                .msg_type(Type::Signal)
+                .sender(BUS)
+                .interface(BUS)
+                .member("NameOwnerChanged")
+                .arg(0, sender.as_str())
+                .build()?;
+            Some(MessageStream::for_match_rule(rule, connection, None).await?)
+        } else {
+            None
+        };
+        let bus = DBusProxy::builder(connection)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        let asked = bus.get_connection_credentials(sender.clone().into()).await;
+        let told = asked.map_err(|error| {
+            Error::AccessDenied(format!("the bus does not say who calls: {error}"))
+        })?;
+        let uid = told.unix_user_id().ok_or_else(|| {
+            Error::AccessDenied("the bus does not know the user who calls".to_owned())
+        })?;
+        let group = told.unix_group_ids().and_then(|all| all.first()).copied();
+        let pid = told.process_id().and_then(|pid| i32::try_from(pid).ok());
+        let subject = self.local.subject(uid, group, pid).await?;
+        if let Some(gone) = gone {
+            self.remember(sender.to_string(), &subject, gone);
+        }
+        Ok(subject)
+    }
+
+    /// Remembers a caller until the bus says that it is gone, or is gone itself.
+    fn remember(self: &Arc<Self>, name: String, subject: &Arc<Subject>, mut gone: MessageStream) {
+        if self
+            .known()
+            .insert(name.clone(), Arc::clone(subject))
+            .is_some()
+        {
+            // Two calls came at once, and the other one listens already.
+            return;
+        }
+        let callers = Arc::clone(self);
+        tokio::spawn(async move {
+            drop(gone.next().await);
+            callers.known().remove(&name);
+            callers.desk.tell(Errand::Gone(name)).await;
+        });
+    }
+}
