@@ -1,0 +1,197 @@
+//! What is told without being asked for: how often, to whom, and that it is nothing where nothing changes.
+
+use crate::bus::{JOB, MANAGER, World, changed, has_name, is_move, options, soon, told, until};
+use crate::harness::Host;
+use serde_json::json;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+use tokio_stream::StreamExt;
+use zbus::OwnedObjectPath;
+use zbus::message::Type;
+
+fn report(host: &Host, id: u32, percent: f64) {
+    let body = json!({"percent": percent});
+    host.post(&format!("/v1/jobs/{id}/progress"), &body).ok();
+}
+
+/// Starts a job that runs until it is ended.
+async fn running(world: &World) -> u32 {
+    let mut signals = world.signals().await;
+    let id = world.submit(&world.script("exec sleep 600")).await;
+    until(&mut signals, |it| is_move(it, id, "running")).await;
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_told_where_nothing_changes() {
+    let Some(world) = World::start("[progress]\ninterval = \"0s\"\n").await else {
+        return;
+    };
+    let id = running(&world).await;
+    report(&world.host, id, 50.0);
+    let manager = world.manager().await;
+    let mut signals = world.signals().await;
+    let _path: OwnedObjectPath = manager.call("GetJob", &(id,)).await.unwrap();
+    // All that is on its way has come when a job has come and gone after it.
+    let settle = async |signals: &mut zbus::MessageStream| {
+        let mark = world.submit(&world.script("true")).await;
+        until(signals, |it| {
+            changed(it, MANAGER).is_some_and(|it| it.contains_key("JobsRunning"))
+                && it.header().path().is_some()
+        })
+        .await;
+        mark
+    };
+    let _mark = settle(&mut signals).await;
+    let mut monitor = world.monitor().await;
+    // Much happens that makes no difference to anybody: the same half of a percent, and lists that are read.
+    for step in 0..200 {
+        report(&world.host, id, 50.0 + f64::from(step) * 0.001);
+        world.host.get("/v1/jobs");
+        world.host.get("/v1/operations");
+    }
+    let mark = world.submit(&world.script("true")).await;
+    let seen = until(&mut monitor, |it| is_move(it, mark, "completed")).await;
+    let of_job: Vec<String> = seen
+        .iter()
+        .filter(|it| it.message_type() == Type::Signal)
+        .filter_map(|it| Some((it, changed(it, JOB)?)))
+        .filter(|(it, _)| {
+            let header = it.header();
+            header
+                .path()
+                .is_some_and(|path| path.ends_with(&format!("/{id}")))
+        })
+        .map(|(it, _)| told(it))
+        .collect();
+    // Its end may be expected at another time than before; of how far it is, there is nothing to tell.
+    let news = of_job.iter().filter(|it| it.contains("\"Progress\""));
+    assert!(news.count() <= 1, "{of_job:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_fast_it_changes_it_is_told_once_a_second() {
+    let Some(world) = World::start("[progress]\ninterval = \"0s\"\n").await else {
+        return;
+    };
+    let id = running(&world).await;
+    let mut monitor = world.monitor().await;
+    let began = Instant::now();
+    let mut told = 0;
+    let mut step = 0_u32;
+    while told < 3 {
+        report(&world.host, id, f64::from(step % 100));
+        step += 1;
+        // What has come so far, without waiting for more.
+        while let Ok(Some(message)) =
+            tokio::time::timeout(std::time::Duration::ZERO, monitor.next()).await
+        {
+            told += u32::from(changed(&message.unwrap(), JOB).is_some());
+        }
+    }
+    // Between the first and the last of them are whole seconds, however slow this host is.
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(f64::from(told - 1) <= seconds, "{told} in {seconds} s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_tells_its_holder_alone() {
+    let config = "[sampling]\nhost_interval = \"100ms\"\nidle_interval = \"100ms\"\n";
+    let Some(world) = World::start(config).await else {
+        return;
+    };
+    let mut others = world.bus.client().await;
+    others.set_max_queued(std::num::NonZeroUsize::new(1_000).unwrap());
+    let mut monitor = world.monitor().await;
+    let manager = world.manager().await;
+    let half = options(&[("metrics_ms", 500_u32.into())]);
+    let lease: u64 = manager.call("Subscribe", &(half.clone(),)).await.unwrap();
+    let host = "io.stoked.Stoked1.Host";
+    let seen = until(&mut monitor, |it| {
+        changed(it, host).is_some_and(|it| it.contains_key("CpuPercent"))
+    })
+    .await;
+    let last = seen.last().unwrap();
+    let to = last.header().destination().unwrap().to_string();
+    assert_eq!(to, world.client.unique_name().unwrap().as_str());
+    // Nobody else may end it.
+    let other = zbus::Proxy::new(&others, crate::bus::NAME, crate::bus::ROOT, MANAGER)
+        .await
+        .unwrap();
+    assert!(
+        other
+            .call::<_, _, ()>("Unsubscribe", &(lease,))
+            .await
+            .is_err()
+    );
+    let () = manager.call("Unsubscribe", &(lease,)).await.unwrap();
+    assert!(
+        manager
+            .call::<_, _, ()>("Unsubscribe", &(lease,))
+            .await
+            .is_err()
+    );
+    for _ in 0..8 {
+        let _lease: u64 = manager.call("Subscribe", &(half.clone(),)).await.unwrap();
+    }
+    let ninth = manager.call::<_, _, u64>("Subscribe", &(half,)).await;
+    assert_eq!(crate::calls::refusal(ninth).0, "QuotaExceeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_is_stopped_hurts_nobody() {
+    let Some(world) = World::start("").await else {
+        return;
+    };
+    let mut listener = Command::new("dbus-monitor")
+        .arg("--address")
+        .arg(world.bus.address())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = crate::outside::Process::of(listener.id().into());
+    stoked::contain::identity::signal(&process.0, rustix::process::Signal::STOP).unwrap();
+    let mut signals = world.signals().await;
+    for _ in 0..50 {
+        let id = world.submit(&world.script("true")).await;
+        until(&mut signals, |it| is_move(it, id, "completed")).await;
+    }
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_comes_back_with_the_bus() {
+    let Some(mut world) = World::start("").await else {
+        return;
+    };
+    let id = running(&world).await;
+    assert!(standing(&world.host).contains("on the session bus"));
+    world.bus.stop();
+    soon(world.client.closed()).await;
+    // Without a bus all goes on.
+    assert_eq!(world.host.job(u64::from(id))["state"], "running");
+    assert!(world.bus.serve());
+    world.client = world.bus.client().await;
+    has_name(&world.client).await;
+    let manager = world.manager().await;
+    let mut signals = world.signals().await;
+    let () = manager.call("Cancel", &(id,)).await.unwrap();
+    until(&mut signals, |it| is_move(it, id, "cancelled")).await;
+}
+
+#[test]
+fn without_a_bus_all_goes_on_and_health_says_so() {
+    let host = Host::start();
+    assert!(standing(&host).contains("DBUS_SESSION_BUS_ADDRESS"));
+    assert_eq!(host.health_of("dbus")["health"], "healthy");
+    let host = Host::with_config("[dbus]\nenabled = false\n");
+    assert!(standing(&host).contains("dbus.enabled"));
+}
+
+fn standing(host: &Host) -> String {
+    host.health_of("dbus")["message"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
