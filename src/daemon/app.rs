@@ -299,6 +299,7 @@ impl Parts {
                 local: local.clone(),
                 bus: bus.clone(),
                 counts,
+                tasks: door_tasks.clone(),
                 standing: on_bus,
             };
             door_tasks.spawn(face.run(doors.clone()));

@@ -7,6 +7,8 @@ use crate::dbus::error::Error;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use zbus::fdo::DBusProxy;
 use zbus::message::{Header, Type};
 use zbus::names::UniqueName;
@@ -23,14 +25,24 @@ const BUS: &str = "org.freedesktop.DBus";
 pub(super) struct Callers {
     local: Local,
     desk: Desk,
+    tasks: TaskTracker,
+    stop: CancellationToken,
     known: Mutex<BTreeMap<String, Arc<Subject>>>,
 }
 
 impl Callers {
-    pub(super) fn new(local: Local, desk: Desk) -> Arc<Self> {
+    /// Nobody has called yet. Whoever does is listened to by a task on `tasks`, until `stop`.
+    pub(super) fn new(
+        local: Local,
+        desk: Desk,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Self {
             local,
             desk,
+            tasks,
+            stop,
             known: Mutex::default(),
         })
     }
@@ -110,8 +122,11 @@ impl Callers {
             return;
         }
         let callers = Arc::clone(self);
-        tokio::spawn(async move {
-            drop(gone.next().await);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = callers.stop.cancelled() => return,
+                _ = gone.next() => {}
+            }
             callers.known().remove(&name);
             callers.desk.tell(Errand::Gone(name)).await;
         });

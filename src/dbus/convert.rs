@@ -114,10 +114,8 @@ fn dictionary(object: Value) -> HashMap<String, Variant<'static>> {
 
 fn list(items: Vec<Value>) -> Variant<'static> {
     if !items.is_empty() && items.iter().all(Value::is_string) {
-        let texts = items.into_iter().filter_map(|item| match item {
-            Value::String(text) => Some(text),
-            _ => None,
-        });
+        let texts = items.iter().filter_map(Value::as_str);
+        let texts = texts.map(str::to_owned);
         return texts.collect::<Vec<String>>().into();
     }
     if !items.is_empty() && items.iter().all(Value::is_object) {

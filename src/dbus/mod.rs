@@ -33,6 +33,7 @@ use crate::events::{Bus, Subscription};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use zbus::Connection;
 use zbus::connection::Builder;
 use zbus::fdo::{DBusProxy, ObjectManager, RequestNameFlags, RequestNameReply};
@@ -60,6 +61,8 @@ pub struct Face {
     pub bus: Bus,
     /// How many jobs are in each state.
     pub counts: watch::Receiver<Counts>,
+    /// Where its tasks are counted.
+    pub tasks: TaskTracker,
     /// How it stands with the bus, as a sentence.
     pub standing: watch::Sender<String>,
 }
@@ -155,7 +158,12 @@ impl Face {
         // Before anything is read, so that nothing that happens meanwhile is missed.
         let events = subscribe(&self.bus);
         let (desk, errands) = Desk::new();
-        let callers = Callers::new(self.local.clone(), desk.clone());
+        let callers = Callers::new(
+            self.local.clone(),
+            desk.clone(),
+            self.tasks.clone(),
+            stop.clone(),
+        );
         let root = Root::new(
             self.local.clone(),
             itself.clone(),

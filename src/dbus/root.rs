@@ -208,11 +208,9 @@ impl Root {
         let target = format!("/v1/jobs{query}");
         let mut list: Value = self.local.get(&caller.subject, &target).await?;
         let next = list["next"].as_str().unwrap_or_default().to_owned();
-        let jobs = match list["items"].take() {
-            Value::Array(jobs) => jobs.into_iter().map(to_options).collect(),
-            _ => Vec::new(),
-        };
-        Ok((jobs, next))
+        let jobs = list["items"].as_array_mut().map(std::mem::take);
+        let jobs = jobs.unwrap_or_default().into_iter().map(to_options);
+        Ok((jobs.collect(), next))
     }
 
     #[zbus(out_args("path"))]

@@ -1,6 +1,8 @@
 //! The one task that speaks on the bus by itself: it hears what happens in the daemon, keeps the objects, and tells what
 //! has changed. Where nothing changes and nobody asked to be told, it sleeps.
 
+mod members;
+
 use crate::api::bucket::{Bucket, Rate};
 use crate::api::local::Local;
 use crate::auth::Subject;
@@ -10,31 +12,27 @@ use crate::dbus::convert::add_parameter;
 use crate::dbus::desk::{Answer, Errand};
 use crate::dbus::error::Error;
 use crate::dbus::leases::Leases;
-use crate::dbus::objects::{GpuObject, JobFace, JobObject};
+use crate::dbus::objects::JobFace;
 use crate::dbus::root::Root;
-use crate::dbus::values::{Counts, ROOT, Told, gpu_path, job_path, object_path, of_counts, of_job};
+use crate::dbus::values::{Counts, ROOT, Told, job_path, object_path, of_counts, of_job};
 use crate::events::queue::Delivery;
 use crate::events::{Bus, Subscription};
 use crate::model::event::{Event, StateBody};
 use crate::model::gpu::GpuUuid;
-use crate::model::state::StateName;
 use crate::wire::job::{JobList, JobView};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use zbus::fdo::Properties;
 use zbus::names::{BusName, InterfaceName};
 use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedObjectPath, Variant};
+use zbus::{Connection, Variant};
 
 /// Most jobs that are exported because they hold a place; there are lists for more.
 const MOST_HOLDING: usize = 1_000;
-
-/// Most jobs that are exported because one caller asked for them.
-const MOST_ASKED: usize = 64;
 
 /// How fast jobs may come, move and go, each told by a signal; what is faster is told as an overflow.
 const SIGNALS: Rate = Rate {
@@ -231,6 +229,16 @@ impl Teller {
         if &*event.kind != "removed" && moved.is_none() {
             return Ok(());
         }
+        match (self.exported.get_mut(&id), &moved) {
+            (Some(exported), Some(moved)) => {
+                // Who hears of a move and asks at once is told of no state before it.
+                let state = Told::Text(moved.state.as_str().to_owned());
+                exported.face.values().insert("State", state);
+            }
+            // Of what is forgotten there is nothing to tell to who asked for it.
+            (Some(exported), None) => exported.askers.clear(),
+            (None, _) => {}
+        }
         if is_exported != moved.as_ref().is_some_and(|it| it.state.holds_place()) {
             self.coalescer.touch(Key::Members, now);
         }
@@ -374,113 +382,6 @@ impl Teller {
         Some((id, of_job(view, told_end, now_us)))
     }
 
-    // === Which objects there are ===
-
-    async fn look_at_members(&mut self, now: Instant) -> zbus::Result<()> {
-        let mut query = String::new();
-        for state in StateName::ALL {
-            if state.holds_place() {
-                add_parameter(&mut query, "state", state.as_str());
-            }
-        }
-        let Some(holding) = self.list(&query).await else {
-            self.coalescer.touch(Key::Members, now);
-            return Ok(());
-        };
-        for exported in self.exported.values_mut() {
-            exported.holds = false;
-        }
-        for view in &holding {
-            self.export(view, None, now).await?;
-        }
-        let over: Vec<u32> = self
-            .exported
-            .iter()
-            .filter(|(_, it)| !it.holds && it.askers.is_empty())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in over {
-            if self.coalescer.is_due(&Key::Job(id)) {
-                // How it ended is told first.
-                self.coalescer.touch(Key::Members, now);
-            } else {
-                self.withdraw(id).await?;
-            }
-        }
-        self.look_at_gpus().await
-    }
-
-    async fn export(
-        &mut self,
-        view: &JobView,
-        asker: Option<String>,
-        now: Instant,
-    ) -> zbus::Result<()> {
-        let Some((id, values)) = self.values_of(view) else {
-            return Ok(());
-        };
-        if let Some(exported) = self.exported.get_mut(&id) {
-            exported.holds |= asker.is_none();
-            exported.askers.extend(asker);
-            return Ok(());
-        }
-        let face = Arc::new(JobFace {
-            name: view.name.clone(),
-            values: Mutex::new(values.clone()),
-        });
-        let object = JobObject {
-            face: Arc::clone(&face),
-            local: self.local.clone(),
-            callers: Arc::clone(&self.callers),
-        };
-        self.coalescer.begin(Key::Job(id), values, now);
-        let exported = Exported {
-            face,
-            holds: asker.is_none(),
-            askers: asker.into_iter().collect(),
-        };
-        self.exported.insert(id, exported);
-        let server = self.connection.object_server();
-        let _taken = server.at(job_path(id), object).await?;
-        Ok(())
-    }
-
-    async fn withdraw(&mut self, id: u32) -> zbus::Result<()> {
-        self.exported.remove(&id);
-        self.coalescer.forget(&Key::Job(id));
-        let server = self.connection.object_server();
-        let _gone = server.remove::<JobObject, _>(job_path(id)).await?;
-        Ok(())
-    }
-
-    async fn look_at_gpus(&mut self) -> zbus::Result<()> {
-        let newest = self.local.newest();
-        let identities = newest.gpus.iter().map(|gpu| &gpu.sample.identity);
-        let present: BTreeMap<u32, GpuUuid> = identities
-            .map(|identity| (identity.index, identity.uuid.clone()))
-            .collect();
-        if present == self.gpus {
-            return Ok(());
-        }
-        let server = self.connection.object_server();
-        for (index, uuid) in &self.gpus {
-            if present.get(index) != Some(uuid) {
-                let _gone = server.remove::<GpuObject, _>(gpu_path(*index)).await?;
-            }
-        }
-        for (index, uuid) in &present {
-            if self.gpus.get(index) != Some(uuid) {
-                let object = GpuObject {
-                    uuid: uuid.clone(),
-                    local: self.local.clone(),
-                };
-                let _taken = server.at(gpu_path(*index), object).await?;
-            }
-        }
-        self.gpus = present;
-        Ok(())
-    }
-
     // === What callers asked for ===
 
     async fn run_errand(&mut self, errand: Errand) {
@@ -529,26 +430,6 @@ impl Teller {
         }
         let why = "too many clients are connected: nothing can be kept for one more";
         Err(Error::QuotaExceeded(why.to_owned()))
-    }
-
-    async fn export_for(
-        &mut self,
-        job: &JobView,
-        caller: String,
-    ) -> Result<OwnedObjectPath, Error> {
-        self.is_there(&caller)?;
-        let id = u32::try_from(job.id);
-        let id = id.map_err(|error| Error::NotSupported(format!("job {}: {error}", job.id)))?;
-        let asked = self.exported.values();
-        let asked = asked.filter(|it| it.askers.contains(&caller)).count();
-        let is_new = !self.exported.contains_key(&id);
-        if is_new && asked >= MOST_ASKED {
-            let why =
-                format!("{MOST_ASKED} jobs are exported for one client at most; list them instead");
-            return Err(Error::QuotaExceeded(why));
-        }
-        self.export(job, Some(caller), Instant::now()).await?;
-        Ok(OwnedObjectPath::try_from(job_path(id))?)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::http::PATIENCE;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -18,6 +19,9 @@ pub(crate) const NAME: &str = "io.stoked.Stoked1";
 pub(crate) const ROOT: &str = "/io/stoked/Stoked1";
 pub(crate) const MANAGER: &str = "io.stoked.Stoked1.Manager";
 pub(crate) const JOB: &str = "io.stoked.Stoked1.Job";
+
+/// Messages that may wait until a test looks at them.
+const MOST_WAITING: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// A dictionary of anything.
 pub(crate) type Options = HashMap<String, OwnedVariant>;
@@ -142,7 +146,9 @@ impl World {
             .sender(NAME)
             .path_namespace(ROOT);
         let rule = rule.build().unwrap();
-        let stream = MessageStream::for_match_rule(rule, &self.client, None);
+        // A client whose signals are not read gets no answers either, so that this is another one.
+        let listener = self.bus.client().await;
+        let stream = MessageStream::for_match_rule(rule, &listener, Some(MOST_WAITING));
         stream.await.unwrap()
     }
 
@@ -151,7 +157,8 @@ impl World {
         let daemon = DBusProxy::new(&self.client).await.unwrap();
         let daemon = daemon.get_name_owner(NAME.try_into().unwrap()).await;
         let daemon = daemon.unwrap().to_string();
-        let connection = self.bus.client().await;
+        let mut connection = self.bus.client().await;
+        connection.set_max_queued(MOST_WAITING);
         let monitoring = MonitoringProxy::new(&connection).await.unwrap();
         let rule = MatchRule::builder().sender(daemon.as_str());
         let stream = MessageStream::from(&connection);
@@ -212,7 +219,7 @@ pub(crate) fn told(message: &Message) -> String {
 /// The first message that is as wanted, and all before it.
 pub(crate) async fn until(
     stream: &mut MessageStream,
-    wanted: impl Fn(&Message) -> bool,
+    mut wanted: impl FnMut(&Message) -> bool,
 ) -> Vec<Message> {
     let mut seen = Vec::new();
     loop {

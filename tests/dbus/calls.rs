@@ -84,8 +84,13 @@ async fn a_job_is_submitted_watched_and_ended() {
     // A job is forgotten, and its object goes although somebody asked for it.
     let removed = Ask::post(format!("/v1/jobs/{id}/remove"), &serde_json::json!({}));
     assert_eq!(world.host.send(&removed).status, 204);
-    let is_removed = |name: &'static str| move |it: &zbus::Message| told(it).starts_with(name);
-    until(&mut signals, is_removed("JobRemoved")).await;
+    let (mut forgotten, mut withdrawn) = (false, false);
+    until(&mut signals, |it| {
+        forgotten |= told(it).starts_with("JobRemoved");
+        withdrawn |= told(it).starts_with("InterfacesRemoved");
+        forgotten && withdrawn
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

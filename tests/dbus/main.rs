@@ -20,7 +20,9 @@ mod harness;
 #[expect(dead_code, reason = "other tests speak it badly, too")]
 mod http;
 #[path = "../e2e/outside.rs"]
+#[expect(dead_code, reason = "other tests ask more of processes")]
 mod outside;
+mod price;
 #[path = "../e2e/stream.rs"]
 #[expect(dead_code, reason = "other tests do more with streams")]
 mod stream;

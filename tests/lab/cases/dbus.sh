@@ -25,7 +25,8 @@ submit() { call "$1" Submit "{'command': <['sleep', '600']>, 'name': <'$2'>}" | 
 # runs JOB: waits until it does.
 runs() {
     local events="http://stoked/v1/events?channel=job/$1/state&snapshot=1"
-    curl -sN --max-time 30 --unix-socket /run/stoked/stoked.sock "$events" | grep -q -m 1 '"state":"running"' || fail "job $1 does not run"
+    grep -q -m 1 '"state":"running"' < <(curl -sN --max-time 30 --unix-socket /run/stoked/stoked.sock "$events") \
+        || fail "job $1 does not run"
 }
 
 install -m 755 target/debug/stoked target/debug/stoke /usr/bin
@@ -96,8 +97,7 @@ gdbus monitor --system --dest $NAME >/run/heard &
 monitor=$!
 job=$(submit bob hidden-name)
 gives '()' "bob ends another one" bob Cancel "$job"
-( timeout 30 tail -f /run/heard & echo $! >/run/tail; wait ) | grep -q -m 1 "JobStateChanged.*$job.*cancelled" || fail "no signal: $(cat /run/heard)"
-kill "$(cat /run/tail)" 2>/dev/null || true
+grep -q -m 1 "JobStateChanged.*$job.*cancelled" < <(timeout 30 tail -n +1 -f /run/heard) || fail "no signal: $(cat /run/heard)"
 kill $monitor
 if grep -q hidden-name /run/heard; then fail "a name was broadcast: $(cat /run/heard)"; fi
 good "signals carry no names"
