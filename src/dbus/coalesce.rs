@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn the_first_change_is_told_at_once_and_those_after_it_once_a_second() {
         let start = Instant::now();
-        let mut coalescer = Coalescer::new();
+        let mut coalescer: Coalescer<u32, u32> = Coalescer::new();
         assert_eq!(coalescer.next_due(), None);
         coalescer.touch(1, start);
         assert_eq!(coalescer.next_due(), Some(start));

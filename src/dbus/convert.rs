@@ -130,9 +130,11 @@ fn list(items: Vec<Value>) -> Variant<'static> {
 pub(super) fn to_query(filter: &Options) -> Result<String, Error> {
     let mut query = String::new();
     for (name, value) in filter {
-        let values = match json_of(value, name, DEEPEST)? {
-            Value::Array(values) => values,
-            single => vec![single],
+        let json = json_of(value, name, DEEPEST)?;
+        let values = if let Value::Array(values) = json {
+            values
+        } else {
+            vec![json]
         };
         for value in values {
             let text = match value {

@@ -92,7 +92,8 @@ impl PrivateBus {
 
     pub(crate) async fn client(&self) -> Connection {
         let address = self.address();
-        Builder::address(address.as_str()).build().await.unwrap()
+        let builder = Builder::address(address.as_str()).method_timeout(PATIENCE);
+        builder.build().await.unwrap()
     }
 }
 
