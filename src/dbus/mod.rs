@@ -147,6 +147,9 @@ impl Face {
             }
             Builder::session()
         };
+        // With something to serve from the start on, it is built only when calls are listened to: else the first ones that
+        // come could be lost.
+        let builder = builder.serve_at(ROOT, ObjectManager);
         builder.build().await.map_err(|error| error.to_string())
     }
 
@@ -176,7 +179,6 @@ impl Face {
         };
         let server = connection.object_server();
         let _taken = server.at(ROOT, root).await?;
-        let _taken = server.at(ROOT, ObjectManager).await?;
         let _taken = server.at(host_path(), host).await?;
         let mut teller = Teller::new(
             connection.clone(),
