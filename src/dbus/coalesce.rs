@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 /// Shortest time between two looks at one object, and so between two messages about it.
 pub(super) const PACE: Duration = Duration::from_secs(1);
 
+/// Looks that are put off fall on multiples of this, so that one look serves many objects.
+const GRID: Duration = Duration::from_millis(250);
+
 /// What of an object is told, by the names of its properties.
 pub(super) type Values<V> = BTreeMap<&'static str, V>;
 
 /// Which objects are to be looked at, when, and what was told of each.
 #[derive(Debug)]
 pub(super) struct Coalescer<K, V> {
+    /// From where on the grid counts.
+    start: Instant,
     told: BTreeMap<K, Values<V>>,
     looked: BTreeMap<K, Instant>,
     /// Objects that may have changed, with when they are looked at.
@@ -20,8 +25,9 @@ pub(super) struct Coalescer<K, V> {
 }
 
 impl<K: Ord + Clone, V: PartialEq + Clone> Coalescer<K, V> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(start: Instant) -> Self {
         Self {
+            start,
             told: BTreeMap::new(),
             looked: BTreeMap::new(),
             due: BTreeMap::new(),
@@ -31,8 +37,17 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Coalescer<K, V> {
     /// Something of an object may have changed.
     pub(super) fn touch(&mut self, key: K, now: Instant) {
         let free_at = self.looked.get(&key).map(|looked| *looked + PACE);
-        let at = free_at.map_or(now, |free| free.max(now));
+        let at = match free_at {
+            Some(free) if free > now => self.on_grid(free),
+            Some(_) | None => now,
+        };
         self.due.entry(key).or_insert(at);
+    }
+
+    fn on_grid(&self, at: Instant) -> Instant {
+        let passed = at.saturating_duration_since(self.start).as_nanos();
+        let steps = passed.div_ceil(GRID.as_nanos());
+        self.start + GRID * u32::try_from(steps).unwrap_or(u32::MAX)
     }
 
     /// When there is something to do next; nothing, and so no timer, where nothing has changed.
@@ -119,7 +134,7 @@ mod tests {
     #[test]
     fn the_first_change_is_told_at_once_and_those_after_it_once_a_second() {
         let start = Instant::now();
-        let mut coalescer: Coalescer<u32, u32> = Coalescer::new();
+        let mut coalescer: Coalescer<u32, u32> = Coalescer::new(start);
         assert_eq!(coalescer.next_due(), None);
         coalescer.touch(1, start);
         assert_eq!(coalescer.next_due(), Some(start));
@@ -142,7 +157,7 @@ mod tests {
     #[test]
     fn a_thousand_changes_are_one_look_a_second() {
         let start = Instant::now();
-        let mut coalescer: Coalescer<u32, u32> = Coalescer::new();
+        let mut coalescer: Coalescer<u32, u32> = Coalescer::new(start);
         let mut looks = 0;
         for step in 0..10_000 {
             let now = start + Duration::from_millis(step);
@@ -153,8 +168,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_off_is_looked_at_together() {
+        let start = Instant::now();
+        let mut coalescer: Coalescer<u32, u32> = Coalescer::new(start);
+        for key in 1..=3 {
+            let now = start + Duration::from_millis(u64::from(key) * 20);
+            coalescer.touch(key, now);
+            assert_eq!(coalescer.take_due(now), [key]);
+            coalescer.touch(key, now);
+        }
+        let next = start + PACE + GRID;
+        assert_eq!(coalescer.next_due(), Some(next));
+        assert_eq!(coalescer.take_due(next), [1, 2, 3]);
+    }
+
+    #[test]
     fn only_what_differs_is_told() {
-        let mut coalescer = Coalescer::new();
+        let mut coalescer = Coalescer::new(Instant::now());
         let first = values(&[("A", 1), ("B", 2)]);
         assert_eq!(coalescer.changes(&1, first.clone()), first);
         assert_eq!(coalescer.changes(&1, first), values(&[]));

@@ -110,7 +110,7 @@ impl Teller {
             itself,
             callers,
             counts,
-            coalescer: Coalescer::new(),
+            coalescer: Coalescer::new(now),
             exported: BTreeMap::new(),
             gpus: BTreeMap::new(),
             leases: Leases::default(),
