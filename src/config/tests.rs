@@ -74,8 +74,9 @@ fn the_shipped_file_says_the_defaults_and_every_key() {
     assert_eq!(named, every);
     // Which ones are live is said there too.
     for key in keys::KEYS {
-        let (_, leaf) = key.name.split_once('.').unwrap();
-        let before = SHIPPED.split(&format!("\n#{leaf} = ")).next().unwrap();
+        let (section, leaf) = key.name.split_once('.').unwrap();
+        let (_, section) = SHIPPED.split_once(&format!("[{section}]\n")).unwrap();
+        let before = section.split(&format!("\n#{leaf} = ")).next().unwrap();
         let paragraph = before.rsplit("\n\n").next().unwrap();
         assert_eq!(paragraph.contains("[live]"), key.live, "{}", key.name);
     }
