@@ -62,7 +62,6 @@ const HOMES: &[(&str, &str)] = &[
     ("sd_notify", "daemon/notices.rs"),
     ("tikv_jemallocator", "bin/stoked.rs"),
     ("tracing_journald", "daemon/logging.rs"),
-    ("zbus", "supervise/systemd.rs"),
     ("zstd", "store/ logs/"),
     ("toml", "config/ progress/adapters/ cli/commands/submit.rs"),
     ("zbus", "dbus/ auth/polkit.rs supervise/systemd.rs"),
