@@ -93,6 +93,7 @@ macro_rules! cases {
 }
 
 cases! {
+    "boot" crowd
     "boot" journal
     "boot-vm" limits
     "boot" services
