@@ -1,6 +1,9 @@
 //! `stoke doctor`: what is in force here, and what to do about what is not. Starts nothing.
 
+mod host;
+
 use crate::cli::Session;
+use crate::cli::commands::doctor::host::{Asker, Feature};
 use crate::cli::commands::health;
 use crate::cli::error::CliError;
 use crate::cli::output::style::{Look, Tone};
@@ -11,6 +14,7 @@ use crate::client::{Client, ClientError};
 use crate::wire::service::{API_LEVEL, Health, HealthView, VersionView};
 use serde::Serialize;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Everything that was found out.
@@ -25,6 +29,7 @@ struct Findings {
     daemon_program: String,
     state_dir: String,
     terminal: String,
+    host: Vec<Feature>,
     advice: Vec<String>,
 }
 
@@ -53,6 +58,13 @@ pub async fn run(session: &Session) -> Result<ExitCode, CliError> {
         session.tell_when_waiting(client);
         findings.ask(client).await;
     }
+    let user = std::env::var("USER").unwrap_or_default();
+    let asker = Asker {
+        root: Path::new("/"),
+        user: &user,
+        is_own_daemon: findings.daemon.as_ref().is_none_or(|it| it.mode == "user"),
+    };
+    findings.host = asker.features();
     findings.advise(session);
     if session.output.json {
         session.output.json(&findings)?;
@@ -170,6 +182,8 @@ impl Findings {
         field("Program", &self.daemon_program);
         field("State", &self.state_dir);
         field("Terminal", &self.terminal);
+        out += "\n";
+        out += &host_view(&self.host, look);
         if let Some(health) = &self.health {
             out += "\n";
             out += &health::view(health, look);
@@ -186,4 +200,26 @@ impl Findings {
         }
         out
     }
+}
+
+/// What the host has and has not, a line each, and how to get what it has not.
+fn host_view(features: &[Feature], look: &Look) -> String {
+    let mut out = String::new();
+    for feature in features {
+        let (mark, tone) = match feature.is_there {
+            true => ("✔", Tone::Good),
+            false => ("○", Tone::Waiting),
+        };
+        let name = look.paint(Tone::Faint, &format!("{:10}", feature.name));
+        out += &format!(
+            "{name} {} {}",
+            look.paint(tone, mark),
+            harmless(&feature.finding)
+        );
+        if let Some(how) = feature.how {
+            out += &format!(" ({how})");
+        }
+        out.push('\n');
+    }
+    out
 }

@@ -1,5 +1,6 @@
 """Jobs are units of their own, with the right user and place, and tell nobody what is not his."""
 
+import json
 import os
 import signal
 
@@ -113,6 +114,15 @@ class Services(lab.Case):
         found = job(number)
         self.assertEqual((found["state"], found["failure"]["class"]), ("failed", "spawn"))
         self.assertIn("/home/alice/gone", found["failure"]["message"])
+
+    def test_the_doctor_knows_what_the_host_has(self):
+        found = json.loads(sh("stoke doctor --json", "alice"))
+        there = {it["name"]: it["is_there"] for it in found["host"]}
+        self.assertTrue(there["units"] and there["journal"], there)
+        self.assertFalse(there["polkit"], "its actions are not installed here")
+        for feature in found["host"]:
+            self.assertEqual(feature["is_there"], "how" not in feature, feature)
+        self.assertIn("units", sh("stoke doctor", "alice"))
 
     def test_many_at_once_are_collected(self):
         sh("stoke group set lab --parallelism 20 || stoke groups set lab --parallelism 20", check=False)
