@@ -113,7 +113,8 @@ impl Access {
             );
         }
         let is_allowed = is_named(&self.allow_users) || is_in(&self.allow_groups);
-        if !is_allowed && !(self.allow_users.is_empty() && self.allow_groups.is_empty()) {
+        let everybody = self.allow_users.is_empty() && self.allow_groups.is_empty();
+        if !is_allowed && !everybody {
             return Some(
                 "the configuration allows it to others only (access.allow_users, access.allow_groups)",
             );

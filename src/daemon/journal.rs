@@ -45,7 +45,13 @@ fn tell_of(body: &StateBody) {
         StateName::Completed => (COMPLETED, false),
         StateName::Failed | StateName::TimedOut | StateName::Lost => (FAILED, true),
         StateName::Cancelled | StateName::Skipped => (ENDED, false),
-        _ => return,
+        StateName::Held
+        | StateName::Queued
+        | StateName::Starting
+        | StateName::Running
+        | StateName::Paused
+        | StateName::Stopping
+        | StateName::Backoff => return,
     };
     let what = sentence(body);
     let (job, attempt) = (body.job.0, body.attempt);
@@ -78,7 +84,13 @@ fn sentence(body: &StateBody) -> String {
         StateName::TimedOut => "ran too long",
         StateName::Lost => "was lost",
         StateName::Cancelled => "was cancelled",
-        _ => "was skipped",
+        StateName::Skipped => "was skipped",
+        StateName::Held
+        | StateName::Queued
+        | StateName::Starting
+        | StateName::Paused
+        | StateName::Stopping
+        | StateName::Backoff => "waits",
     };
     match why {
         Some(why) => format!("{job} {what}: {why}"),

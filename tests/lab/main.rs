@@ -3,6 +3,8 @@
 //! What a case needs is in `/lab`: the programs of this build, the units, and the cases. Where no system can be booted
 //! (no root, no Debian, no cgroup v2), the tests say so and do nothing.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
