@@ -38,6 +38,9 @@ fn laid_out() -> tempfile::TempDir {
         let to = lab.path().join(Path::new(part).file_name().unwrap());
         copy(&root().join(part), &to);
     }
+    // A client that these tests share with those of a bus without a system.
+    let proxy = root().join("tests/dbus/proxy.js");
+    fs::copy(proxy, lab.path().join("proxy.js")).unwrap();
     lab
 }
 
@@ -58,9 +61,18 @@ fn copy(from: &Path, to: &Path) {
 fn run(boot: &str, case: &str) {
     let lab = laid_out();
     let boot: PathBuf = root().join("tests/lab").join(boot);
+    let file = format!("{case}.sh");
+    let command = match lab.path().join("cases").join(&file).exists() {
+        true => vec!["bash".to_owned(), format!("/lab/cases/{file}")],
+        false => vec![
+            "python3".to_owned(),
+            "-B".to_owned(),
+            format!("/lab/cases/{case}.py"),
+        ],
+    };
     let output = Command::new(boot)
         .arg(lab.path())
-        .args(["python3", "-B", &format!("/lab/cases/{case}.py")])
+        .args(command)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -85,8 +97,9 @@ macro_rules! cases {
             let mut there: Vec<String> = fs::read_dir(root().join("tests/lab/cases"))
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .filter_map(|name| name.strip_suffix(".py").map(str::to_owned))
-                .filter(|name| name != "lab")
+                .filter_map(|name| Some(name.split_once('.')?.0.to_owned()))
+                // What they share, and what the tests of packages run.
+                .filter(|name| !matches!(name.as_str(), "lab" | "package"))
                 .collect();
             there.sort();
             assert_eq!(there, [$(stringify!($case)),*]);
@@ -96,6 +109,7 @@ macro_rules! cases {
 
 cases! {
     "boot" crowd
+    "boot" dbus
     "boot" journal
     "boot-vm" limits
     "boot" services

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# The daemon on the system bus, with polkit and several users: `tests/lab/boot . tests/lab/cases/dbus.sh`, once
-# `cargo build --bins` has built it.
+# The daemon on the system bus, with polkit and several users.
 set -euo pipefail
-cd "$(dirname "$0")/../../.."
+cd /lab
 
 NAME=io.stoked.Stoked1
 ROOT=/io/stoked/Stoked1
@@ -29,8 +28,8 @@ runs() {
         || fail "job $1 does not run"
 }
 
-install -m 755 target/debug/stoked target/debug/stoke /usr/bin
-install -D -m 755 target/debug/stoked-shim /usr/libexec/stoked/stoked-shim
+install -m 755 bin/stoked bin/stoke /usr/bin
+install -D -m 755 bin/stoked-shim /usr/libexec/stoked/stoked-shim
 install -m 644 systemd/system/* /etc/systemd/system
 install -D -m 644 systemd/sysusers.d/stoked.conf /usr/lib/sysusers.d/stoked.conf
 install -D -m 644 packaging/dbus-1/$NAME.conf /usr/share/dbus-1/system.d/$NAME.conf
@@ -123,7 +122,7 @@ good "dbus-fast reads it"
 as alice dbus-run-session -- sh -c '
     stoked --user 2>/tmp/alice.log & pid=$!
     gdbus wait --session --timeout 30 io.stoked.Stoked1
-    gjs /lab/tests/dbus/proxy.js; status=$?
+    gjs /lab/proxy.js; status=$?
     kill $pid; wait $pid; exit $status' >/tmp/gjs 2>&1 || fail "gjs: $(cat /tmp/gjs)"
 grep -q cancelled /tmp/gjs || fail "gjs: $(cat /tmp/gjs)"
 good "gjs sees it on a session bus"
