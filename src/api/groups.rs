@@ -1,5 +1,6 @@
 //! Groups: list, make, change, remove.
 
+use crate::api::audit;
 use crate::api::call::Call;
 use crate::api::problem::internal;
 use crate::api::routes::{Answer, Content, Route, schema};
@@ -107,6 +108,7 @@ async fn set(call: &Call, wanted: GroupPut) -> Answer {
     let Reply::Group(group) = call.shared.control.command(command).await? else {
         return Err(internal("a group was answered with something else"));
     };
+    audit::of_all(&call.subject, &format!("changed the group {}", group.name));
     let always = call.shared.default_group.clone();
     let (records, _) = call
         .shared
@@ -127,5 +129,9 @@ async fn remove(call: Call) -> Answer {
     let Reply::Removed = call.shared.control.command(command).await? else {
         return Err(internal("a removal was answered with something else"));
     };
+    audit::of_all(
+        &call.subject,
+        &format!("removed the group {}", call.path("name")),
+    );
     Ok(StatusCode::NO_CONTENT.into_response())
 }

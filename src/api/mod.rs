@@ -6,6 +6,8 @@ pub mod local;
 pub mod openapi;
 pub mod ports;
 
+pub mod audit;
+
 mod archive;
 pub(crate) mod bucket;
 mod call;

@@ -1,5 +1,6 @@
 //! What can be done with one job, each verb as a route of its own.
 
+use crate::api::audit;
 use crate::api::call::Call;
 use crate::api::jobs::view;
 use crate::api::problem::{internal, invalid};
@@ -200,11 +201,11 @@ async fn send_signal(mut call: Call) -> Answer {
 pub(super) async fn command(call: &Call, id: JobId, verb: Verb) -> Result<Reply, super::Failure> {
     let owner = call.shared.owner(id).await?;
     call.permit(Action::ControlJob, Some(owner))?;
-    Ok(call
-        .shared
-        .control
-        .command(Command::Job { id, verb })
-        .await?)
+    let deed = audit::deed(&verb);
+    let reply = call.shared.control.command(Command::Job { id, verb });
+    let reply = reply.await?;
+    audit::of_job(&call.subject, owner, id, deed);
+    Ok(reply)
 }
 
 async fn act(call: &Call, verb: Verb) -> Answer {

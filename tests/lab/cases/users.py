@@ -72,6 +72,9 @@ class Users(lab.Case):
         lab.reaches(number, "paused")
         sh(f"stoke cancel {number} --grace 0")
         lab.reaches(number, "cancelled")
+        sh("journalctl --sync")
+        told = sh(f"journalctl -b -o cat MESSAGE_ID=e5b104180524463cb686c569182d6e41 STOKED_JOB={number}").splitlines()
+        self.assertEqual(told, [f"carol paused job {number} of user 1000", f"root cancelled job {number} of user 1000"])
         sh("gpasswd -d carol stoked && systemctl restart stoked")
 
     def test_who_asks_is_who_the_kernel_says(self):
