@@ -29,7 +29,7 @@ build: ## build the release binaries
 test: ## format, lints and every test
 	.ci/with rust lint -- cargo fmt --check
 	.ci/with rust lint -- cargo clippy --all-targets --locked -- -D warnings
-	.ci/with rust programs -- cargo test --locked
+	.ci/with rust programs checks -- cargo test --locked
 	.ci/with python -- python3 -B -m unittest discover -s examples -p 'test_*.py'
 	.ci/with python -- python3 -B -m unittest discover -s benches -p 'test_*.py'
 
