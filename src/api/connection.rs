@@ -249,10 +249,13 @@ fn check_head(request: &Request<Body>, shared: &Shared) -> Result<(), Failure> {
 
 /// Says why a connection gets no further, and closes it.
 ///
-/// What the client sends meanwhile is read and dropped for a moment: a socket that is closed with
-/// unread data in it tells its other end of a broken pipe instead of the reason.
+/// It is told once it has asked: a client may take what comes before that for nonsense, and not for an answer. What it sends
+/// meanwhile is read and dropped for a moment: a socket that is closed with unread data in it tells its other end of a
+/// broken pipe instead of the reason.
 async fn refuse(mut stream: UnixStream, problem: Box<Problem>) {
     let words = last_words(&problem);
+    // One that asks for nothing is told all the same.
+    let _asked = tokio::time::timeout(REFUSED_READ_TIME, stream.readable()).await;
     let linger = async {
         stream.write_all(&words).await?;
         stream.shutdown().await?;
