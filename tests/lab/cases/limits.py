@@ -24,7 +24,8 @@ class Limits(lab.Case):
         self.assertEqual((found["state"], found["failure"]["class"]), ("failed", "oom"), found)
         self.assertEqual(lab.processes("sleep 98765"), [])
         self.assertEqual(found["limits"], {"memory_max_bytes": 64 << 20})
-        self.assertLessEqual(found["attempts"][0]["usage"]["memory_peak_bytes"], 64 << 20)
+        # The kernel counts a handful of pages for each CPU ahead, and takes them back where the limit says no.
+        self.assertLess(found["attempts"][0]["usage"]["memory_peak_bytes"], 66 << 20)
         until(lambda: unit(found["id"]) in lab.units(), False, "the unit")
 
     def test_what_stays_inside_the_limit_goes_well(self):
