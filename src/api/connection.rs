@@ -17,13 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use std::convert::Infallible;
 use std::fs::File;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tower::ServiceExt;
 
@@ -255,7 +256,7 @@ fn check_head(request: &Request<Body>, shared: &Shared) -> Result<(), Failure> {
 async fn refuse(mut stream: UnixStream, problem: Box<Problem>) {
     let words = last_words(&problem);
     // One that asks for nothing is told all the same.
-    let _asked = tokio::time::timeout(REFUSED_READ_TIME, stream.readable()).await;
+    let _asked = tokio::time::timeout(REFUSED_READ_TIME, says_something(&stream)).await;
     let linger = async {
         stream.write_all(&words).await?;
         stream.shutdown().await?;
@@ -266,6 +267,21 @@ async fn refuse(mut stream: UnixStream, problem: Box<Problem>) {
     };
     // It was told, or does not listen: either way it is closed now.
     drop(tokio::time::timeout(REFUSED_READ_TIME, linger).await);
+}
+
+/// Ends when there is something to read, or the end of it: that a socket is called readable is a hint alone.
+async fn says_something(stream: &UnixStream) -> std::io::Result<()> {
+    loop {
+        stream.readable().await?;
+        let look = || {
+            let seen = rustix::net::recv(stream, &mut [0_u8; 1], RecvFlags::PEEK);
+            seen.map(drop).map_err(std::io::Error::from)
+        };
+        match stream.try_io(Interest::READABLE, look) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            looked => return looked,
+        }
+    }
 }
 
 /// It is our turn as long as this lives: from the head of a request to the end of its answer.

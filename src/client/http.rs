@@ -5,6 +5,7 @@ use crate::wire::error::{Problem, ProblemKind};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::CONNECTION;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -263,13 +264,16 @@ impl Http {
                 }
             };
             let status = response.status();
+            // It may be a moment until the connection is closed, in which another request would be lost.
+            let closes = response.headers().get(CONNECTION);
+            let closes = closes.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"close"));
             let body = whole(response).await.map_err(Failed::Unknown)?;
-            Ok((status, body))
+            Ok((status, body, closes))
         };
-        let (status, body) = tokio::time::timeout(PATIENCE, asking)
+        let (status, body, closes) = tokio::time::timeout(PATIENCE, asking)
             .await
             .map_err(|_| Failed::Unknown(ClientError::Silent { after: PATIENCE }))??;
-        if !sender.is_closed() {
+        if !closes && !sender.is_closed() {
             self.keep(sender);
         }
         if status.is_success() {
