@@ -314,7 +314,8 @@ fn find_shim() -> Result<PathBuf> {
         dir.join("stoked-shim"),
         dir.join("../libexec/stoked/stoked-shim"),
     ];
-    match places.iter().find_map(|place| place.canonicalize().ok()) {
+    let mut found = places.iter().filter(|place| place.is_file());
+    match found.find_map(|place| place.canonicalize().ok()) {
         Some(place) => Ok(place),
         None => bail!(
             "failed to find stoked-shim, looked at {} and {}: install stoked completely",
