@@ -107,9 +107,7 @@ impl Local {
             let title = format!("user {uid} has no primary group that this host knows");
             Problem::new(ProblemKind::NotPermitted, title).hint("use the socket")
         })?;
-        let peer = Credentials { uid, gid, pid };
-        let welcomed = connection::welcome(peer, &self.shared).await;
-        welcomed.map_err(|Failure(problem)| problem)
+        self.welcome(Credentials { uid, gid, pid }).await
     }
 
     /// The same once more for somebody who was known before: what the host says of him may have changed.
@@ -117,11 +115,15 @@ impl Local {
     /// # Errors
     /// He may not speak to this daemon.
     pub async fn again(&self, subject: &Subject) -> Result<Arc<Subject>, Refused> {
-        let peer = Credentials {
+        self.welcome(Credentials {
             uid: subject.uid,
             gid: subject.gid,
             pid: subject.pid,
-        };
+        })
+        .await
+    }
+
+    async fn welcome(&self, peer: Credentials) -> Result<Arc<Subject>, Refused> {
         let welcomed = connection::welcome(peer, &self.shared).await;
         welcomed.map_err(|Failure(problem)| problem)
     }

@@ -132,7 +132,7 @@ impl Parts {
         }
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
-        let context = launch_context(&settings, &dirs, policy.mode, open_files).await;
+        let context = launch_context(&settings, &dirs, mode, open_files).await;
         let hastener = match &context.containing {
             Containing::Cgroup(base) => Hastener::start(base.clone()),
             Containing::Services(_) | Containing::Tree { .. } | Containing::Nothing { .. } => None,

@@ -32,6 +32,10 @@ class Survival(lab.Case):
         self.assertEqual(done.returncode, 23, done.stderr)
         self.assertEqual(job(number)["attempt"], 1)
 
+    def another_ends_with(self, status):
+        later = submit("alice", f"exit {status}")
+        self.assertEqual(sh(f"stoke wait {later}", "alice", check=False).returncode, status)
+
     def test_a_restart_leaves_jobs_alone(self):
         number, path = self.gate("restart")
         before = lab.daemon()
@@ -63,15 +67,13 @@ class Survival(lab.Case):
     def test_systemd_may_be_replaced_under_it(self):
         number, path = self.gate("reexec")
         sh("systemctl daemon-reexec")
-        later = submit("alice", "exit 4")
-        self.assertEqual(sh(f"stoke wait {later}", "alice", check=False).returncode, 4)
+        self.another_ends_with(4)
         self.let_go(number, path)
 
     def test_the_system_bus_may_be_restarted(self):
         number, path = self.gate("bus")
         sh("systemctl kill -s KILL dbus.service; systemctl start dbus.service")
-        later = submit("alice", "exit 5")
-        self.assertEqual(sh(f"stoke wait {later}", "alice", check=False).returncode, 5)
+        self.another_ends_with(5)
         self.let_go(number, path)
 
     def test_clients_wait_while_it_restarts(self):
