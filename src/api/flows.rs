@@ -140,14 +140,14 @@ async fn show(call: Call) -> Answer {
         .shared
         .read(move |archive| {
             let page = archive.jobs(&filter, None, limit)?;
-            Ok((archive.flow(&wanted)?, page, archive.groups()?))
+            Ok((archive.flow(&wanted)?, page, archive.gates()?))
         })
         .await?;
-    let (Some(record), page, groups) = found else {
+    let (Some(record), page, gates) = found else {
         return Err(unknown(&key.name));
     };
     let record = told(&call.shared, record);
-    let jobs = page.items.iter().map(|job| view(&call, job, &groups));
+    let jobs = page.items.iter().map(|job| view(&call, job, &gates));
     let shown = FlowView {
         jobs: jobs.collect(),
         next: page.next.map(|id| id.to_string()),

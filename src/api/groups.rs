@@ -86,8 +86,8 @@ async fn put(mut call: Call) -> Answer {
 async fn pause(call: Call, paused: bool) -> Answer {
     // A verb acts on what is there; only PUT makes a group.
     let name = call.path("name").to_owned();
-    let groups = call.shared.read(Reader::groups).await?;
-    if name != DEFAULT_GROUP && !groups.iter().any(|group| group.name == name) {
+    let gates = call.shared.read(Reader::gates).await?;
+    if name != DEFAULT_GROUP && gates.group(&name).is_none() {
         let name = super::call::harmless(&name);
         return Err(super::problem::not_found(format_args!("group \"{name}\"")));
     }

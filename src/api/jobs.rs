@@ -11,7 +11,7 @@ use crate::auth::{Action, Subject};
 use crate::control::command::{Command, Draft, Reply, Submission};
 use crate::model::change::{Environment, IdempotencyKey};
 use crate::model::event::ProgressBody;
-use crate::model::group::Group;
+use crate::model::group::Gates;
 use crate::model::id::{EnvId, JobId};
 use crate::model::job::{Job, Owner};
 use crate::model::progress::Progress;
@@ -276,20 +276,23 @@ async fn list(call: Call) -> Answer {
     }
     let before = call.value("cursor", "a cursor: use `next` of the page before")?;
     let before = before.map(JobId);
-    let (page, groups) = call
+    let (page, gates) = call
         .shared
         .read(move |archive| {
             let page = archive.jobs(&filter, before, limit)?;
             let waits = page.items.iter().any(|job| job.state == JobState::Queued);
-            let groups = if waits { archive.groups()? } else { Vec::new() };
-            Ok((page, groups))
+            let gates = match waits {
+                true => archive.gates()?,
+                false => Gates::default(),
+            };
+            Ok((page, gates))
         })
         .await?;
     let next = page.next.map(|id| id.to_string());
     let items = page
         .items
         .iter()
-        .map(|job| view(&call, job, &groups))
+        .map(|job| view(&call, job, &gates))
         .collect();
     let list = JobList {
         items,
@@ -375,7 +378,7 @@ fn states(name: &str) -> Result<Vec<StateName>, Failure> {
 }
 
 /// A job as the caller sees it, with its newest progress and the true reason why it waits.
-pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
+pub(super) fn view(call: &Call, job: &Job, gates: &Gates) -> JobView {
     let goes_on = matches!(job.state, JobState::Running { .. });
     let now_wall_ms = now_ms();
     let progress = newest_progress(&call.shared, job).map(|told| as_of(told, goes_on, now_wall_ms));
@@ -385,7 +388,7 @@ pub(super) fn view(call: &Call, job: &Job, groups: &[Group]) -> JobView {
         usage: attempt
             .and_then(|it| gauges.jobs.get(&it.id))
             .map(|it| &**it),
-        group: groups.iter().find(|group| group.name == job.spec.group),
+        gates: Some(gates),
         progress: progress.as_ref(),
         now_wall_ms,
     };
@@ -425,15 +428,14 @@ async fn show(call: Call) -> Answer {
                 Some(env) if sees.is_allowed() => archive.environment_names(env)?,
                 Some(_) | None => None,
             };
-            let groups = archive.groups()?;
-            Ok(Some((record, names.unwrap_or_default(), groups)))
+            Ok(Some((record, names.unwrap_or_default(), archive.gates()?)))
         })
         .await?;
-    let Some((record, names, groups)) = found else {
+    let Some((record, names, gates)) = found else {
         return Err(not_found(format_args!("job {id}")));
     };
     let JobHistory { job, attempts, .. } = record;
-    let mut shown = view(&call, &job, &groups);
+    let mut shown = view(&call, &job, &gates);
     let audience = call.audience(job.owner.uid);
     shown.env_names = names;
     shown.attempts = attempts

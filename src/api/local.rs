@@ -18,7 +18,8 @@ use crate::model::sample::Snapshot;
 use crate::wire::error::{Problem, ProblemKind};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, header};
+pub use axum::http::Method;
+use axum::http::{Request, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -141,17 +142,18 @@ impl Local {
         read_json(&answer)
     }
 
-    /// The answer to a `POST` of `body`; nothing where the answer is empty.
+    /// The answer to a request that changes something; nothing where the answer is empty.
     ///
     /// # Errors
     /// The problem that a client of the socket would be told.
-    pub async fn post(
+    pub async fn change(
         &self,
         subject: &Arc<Subject>,
+        method: Method,
         target: &str,
         body: Option<&Value>,
     ) -> Result<Option<Value>, Refused> {
-        let answer = self.request(subject, Method::POST, target, body).await?;
+        let answer = self.request(subject, method, target, body).await?;
         if answer.is_empty() {
             return Ok(None);
         }

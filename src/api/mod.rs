@@ -13,6 +13,7 @@ pub(crate) mod bucket;
 mod call;
 mod compare;
 mod connection;
+mod drain;
 mod events;
 mod flows;
 mod groups;

@@ -5,6 +5,7 @@ use crate::api::jobs::view;
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::model::gpu::GpuCondition;
+use crate::model::group::Gates;
 use crate::model::id::JobId;
 use crate::model::sample::Snapshot;
 use crate::model::state::StateName;
@@ -129,7 +130,7 @@ fn active(call: &Call, page: &Page) -> Vec<OperationView> {
             .collect::<Vec<_>>()
     };
     let jobs = page.items.iter().map(|job| {
-        let shown = view(call, job, &[]);
+        let shown = view(call, job, &Gates::default());
         OperationView {
             summary: sentence::of(&shown, &broken(job.id)),
             job: shown,

@@ -5,8 +5,8 @@ use crate::api::Shared;
 use crate::api::call::{Call, Param};
 use crate::api::problem::{Failure, nearest};
 use crate::api::{
-    archive, compare, events, flows, groups, jobs, logs, metrics, operations, phases, progress,
-    series, service, verbs,
+    archive, compare, drain, events, flows, groups, jobs, logs, metrics, operations, phases,
+    progress, series, service, verbs,
 };
 use crate::wire::error::{Problem, ProblemKind};
 use axum::Router;
@@ -141,6 +141,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(series::routes());
     table.extend(flows::routes());
     table.extend(groups::routes());
+    table.extend(drain::routes());
     table.extend(operations::routes());
     table.extend(metrics::routes());
     table.extend(compare::routes());

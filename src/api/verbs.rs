@@ -9,6 +9,7 @@ use crate::api::service::json;
 use crate::api::submit::{check_edit, signal};
 use crate::auth::Action;
 use crate::control::command::{Command, Reply, SignalTarget, Verb};
+use crate::model::group::Gates;
 use crate::model::id::JobId;
 use crate::model::state::JobState;
 use crate::store::Reader;
@@ -212,15 +213,18 @@ async fn act(call: &Call, verb: Verb) -> Answer {
     let id = call.job_id()?;
     match command(call, id, verb).await? {
         Reply::Job(job) => {
-            let groups = if job.state == JobState::Queued {
-                call.shared.read(Reader::groups).await?
+            let gates = if job.state == JobState::Queued {
+                call.shared.read(Reader::gates).await?
             } else {
-                Vec::new()
+                Gates::default()
             };
-            json(StatusCode::OK, &view(call, &job, &groups))
+            json(StatusCode::OK, &view(call, &job, &gates))
         }
         Reply::Removed => Ok(StatusCode::NO_CONTENT.into_response()),
-        other @ (Reply::Submitted { .. } | Reply::Group(_)) => {
+        other @ (Reply::Submitted { .. }
+        | Reply::Group(_)
+        | Reply::Draining(_)
+        | Reply::GoingDown { .. }) => {
             Err(internal(format_args!("a verb was answered with {other:?}")))
         }
     }

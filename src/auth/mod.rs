@@ -156,11 +156,13 @@ pub enum Action {
     ControlJob,
     /// Change what all jobs share: groups and their limits.
     Administer,
+    /// Keep everything from starting.
+    Drain,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connect,
         Self::Submit,
         Self::SeeJob,
@@ -168,6 +170,7 @@ impl Action {
         Self::ReadEnvironment,
         Self::ControlJob,
         Self::Administer,
+        Self::Drain,
     ];
 }
 
@@ -226,8 +229,8 @@ pub fn decide(subject: &Subject, action: Action, owner: Option<u32>, policy: &Po
         Action::ReadJob | Action::ControlJob if owns || administers => Decision::Allow,
         Action::ReadJob => Decision::Deny("only its owner and administrators may read it"),
         Action::ControlJob => Decision::Deny("only its owner and administrators may control it"),
-        Action::Administer if administers => Decision::Allow,
-        Action::Administer => {
+        Action::Administer | Action::Drain if administers => Decision::Allow,
+        Action::Administer | Action::Drain => {
             Decision::Deny("only root and members of the group that administers may do this")
         }
     }
@@ -260,22 +263,27 @@ mod tests {
             })
         };
         let rows = [
-            // who                     connect submit see read env control administer
-            ("owner", subject(1000, false), "yyyyyy-", "yyyyyyy"),
+            // who                     connect submit see read env control administer drain
+            ("owner", subject(1000, false), "yyyyyy--", "yyyyyyyy"),
             (
                 "owner in the group",
                 subject(1000, true),
-                "yyyyyyy",
-                "yyyyyyy",
+                "yyyyyyyy",
+                "yyyyyyyy",
             ),
-            ("somebody else", subject(1001, false), "yyy----", "-------"),
+            (
+                "somebody else",
+                subject(1001, false),
+                "yyy-----",
+                "--------",
+            ),
             (
                 "member of the group",
                 subject(1001, true),
-                "yyyy-yy",
-                "-------",
+                "yyyy-yyy",
+                "--------",
             ),
-            ("root", subject(0, false), "yyyy-yy", "y-yy-yy"),
+            ("root", subject(0, false), "yyyy-yyy", "y-yy-yyy"),
         ];
         for (who, subject, system, user) in rows {
             assert_eq!(

@@ -24,6 +24,7 @@ pub fn privilege(action: Action) -> Option<&'static str> {
         Action::ControlJob => Some("io.stoked.Stoked1.manage-others"),
         Action::ReadJob => Some("io.stoked.Stoked1.read-others"),
         Action::Administer => Some("io.stoked.Stoked1.set-limits"),
+        Action::Drain => Some("io.stoked.Stoked1.drain"),
         Action::Connect | Action::Submit | Action::SeeJob | Action::ReadEnvironment => None,
     }
 }

@@ -81,6 +81,9 @@ fn why(job: &JobView) -> String {
                 "job {id} waits: group {group} is paused (`stoke groups {group} --resume` lets it go on)"
             )
         }
+        (_, Some("Draining")) => {
+            format!("job {id} waits: the host is drained (`stoke drain --undo` ends this)")
+        }
         (state, Some(reason)) => format!("job {id} is {state}: {}", words_of(reason)),
         (state, None) => format!("job {id} is {state}"),
     }

@@ -15,7 +15,7 @@ use crate::wire::group::{GroupList, GroupView};
 use crate::wire::job::{JobList, JobView, Submitted};
 use crate::wire::progress::{ProgressHistory, ProgressReport};
 use crate::wire::request::{GroupPut, JobBatch, JobEdit, JobSubmit, SignalRequest, StopRequest};
-use crate::wire::service::{HealthView, VersionView};
+use crate::wire::service::{DrainPut, DrainView, HealthView, VersionView};
 use hyper::Method;
 use hyper::body::Bytes;
 use hyper::header::HeaderName;
@@ -255,6 +255,28 @@ impl Client {
     pub async fn remove_group(&self, name: &str) -> Result<(), ClientError> {
         let target = format!("/v1/groups/{}", encode(name));
         self.send(Method::DELETE, target, None, false).await
+    }
+
+    /// Whether the host is drained, and how many jobs still run.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn drain(&self) -> Result<DrainView, ClientError> {
+        self.get("/v1/drain").await
+    }
+
+    /// Keeps everything from starting, or lets it start again.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn set_drain(&self, what: DrainPut) -> Result<(), ClientError> {
+        self.send(
+            Method::PUT,
+            "/v1/drain".to_owned(),
+            Some(json(&what)?),
+            true,
+        )
+        .await
     }
 
     /// What the archive holds.

@@ -2,7 +2,8 @@
 
 use crate::config::{
     AccessSettings, ApiSettings, ContainmentChoice, DaemonSettings, DbusSettings, EventSettings,
-    JobSettings, ProgressSettings, RetentionSettings, SamplingSettings, Settings, StoreSettings,
+    JobSettings, OnStop, ProgressSettings, RetentionSettings, SamplingSettings, Settings,
+    StoreSettings,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -200,6 +201,7 @@ impl Settings {
                 log_limit_bytes: 256 << 20,
                 journal: false,
                 containment: ContainmentChoice::Auto,
+                on_stop: OnStop::Continue,
                 stop_signal: rustix::process::Signal::TERM.as_raw(),
                 session_variables: session_variables(),
             },

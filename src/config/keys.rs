@@ -1,7 +1,7 @@
 //! Every key there is, in one table: its name, the field it sets, and whether it can be applied live.
 
 use crate::config::values::{Field, text};
-use crate::config::{ContainmentChoice, Settings};
+use crate::config::{ContainmentChoice, OnStop, Settings};
 use std::collections::BTreeMap;
 
 /// One key.
@@ -68,6 +68,7 @@ pub(super) const KEYS: &[Key] = &[
     live("jobs.containment", |s| {
         Field::Containment(&mut s.jobs.containment)
     }),
+    live("jobs.on_stop", |s| Field::OnStop(&mut s.jobs.on_stop)),
     live("jobs.stop_signal", |s| {
         Field::Signal(&mut s.jobs.stop_signal)
     }),
@@ -235,6 +236,13 @@ pub(super) const CONTAINMENTS: [(&str, ContainmentChoice); 4] = [
     ("service", ContainmentChoice::Service),
     ("cgroup", ContainmentChoice::Cgroup),
     ("tree", ContainmentChoice::Tree),
+];
+
+/// The choices of `jobs.on_stop`.
+pub(super) const ENDS: [(&str, OnStop); 3] = [
+    ("continue", OnStop::Continue),
+    ("cancel", OnStop::Cancel),
+    ("requeue", OnStop::Requeue),
 ];
 
 /// The key called `name`.

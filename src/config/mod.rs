@@ -69,11 +69,24 @@ pub struct JobSettings {
     pub journal: bool,
     /// What keeps the processes of an attempt together.
     pub containment: ContainmentChoice,
+    /// What becomes of running jobs when somebody stops the daemon.
+    pub on_stop: OnStop,
     /// Number of the signal that asks a job to end.
     pub stop_signal: i32,
     /// Variables the client does not send, because they mean something in its session only. A name that
     /// ends in `*` stands for every name that begins so.
     pub session_variables: Vec<String>,
+}
+
+/// What becomes of running jobs when somebody stops the daemon, and does not only start it anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// They go on, and the next daemon adopts them.
+    Continue,
+    /// They end, and are cancelled.
+    Cancel,
+    /// They end, and begin again with the next daemon.
+    Requeue,
 }
 
 /// What keeps the processes of an attempt together.

@@ -1,7 +1,7 @@
 //! Values: how a time, a size, a signal are written in a file, and what is said where they are not.
 
-use crate::config::ContainmentChoice;
-use crate::config::keys::CONTAINMENTS;
+use crate::config::keys::{CONTAINMENTS, ENDS};
+use crate::config::{ContainmentChoice, OnStop};
 use jiff::SignedDuration;
 use rustix::process::Signal;
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub(super) enum Field<'a> {
     Signal(&'a mut i32),
     /// One of the ways of containment.
     Containment(&'a mut ContainmentChoice),
+    /// What becomes of jobs with the daemon.
+    OnStop(&'a mut OnStop),
     /// Yes or no.
     Flag(&'a mut bool),
     /// A list of names.
@@ -106,6 +108,12 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             let found = CONTAINMENTS.iter().find(|(name, _)| *name == text);
             *choice = found.ok_or_else(|| not(value, wanted))?.1;
         }
+        Field::OnStop(choice) => {
+            let wanted = "\"continue\", \"cancel\" or \"requeue\"";
+            let text = string(value, wanted)?;
+            let found = ENDS.iter().find(|(name, _)| *name == text);
+            *choice = found.ok_or_else(|| not(value, wanted))?.1;
+        }
         Field::Flag(flag) => {
             *flag = value.as_bool().ok_or_else(|| not(value, "true or false"))?;
         }
@@ -140,6 +148,10 @@ pub(super) fn text(field: &Field<'_>) -> String {
             .find(|(_, known)| known.as_raw() == **signal)
             .map_or_else(|| signal.to_string(), |(name, _)| quoted(name)),
         Field::Containment(choice) => CONTAINMENTS
+            .iter()
+            .find(|(_, known)| known == *choice)
+            .map_or_else(String::new, |(name, _)| quoted(name)),
+        Field::OnStop(choice) => ENDS
             .iter()
             .find(|(_, known)| known == *choice)
             .map_or_else(String::new, |(name, _)| quoted(name)),

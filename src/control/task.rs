@@ -287,7 +287,11 @@ fn brings_work(command: &Command) -> bool {
     match command {
         Command::Submit(_) => true,
         Command::Job { verb, .. } => matches!(verb, Verb::Retry | Verb::Restart { .. }),
-        Command::SetGroup { .. } | Command::RemoveGroup { .. } | Command::Expire { .. } => false,
+        Command::SetGroup { .. }
+        | Command::RemoveGroup { .. }
+        | Command::Drain { .. }
+        | Command::GoDown { .. }
+        | Command::Expire { .. } => false,
     }
 }
 

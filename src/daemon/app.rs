@@ -9,7 +9,7 @@ use crate::contain::identity;
 use crate::control::{self, Handle};
 use crate::daemon::adapters::Shelf;
 use crate::daemon::archiving::{self, Archivist, Bells, Rules};
-use crate::daemon::census::Census;
+use crate::daemon::census::{Census, Overview};
 use crate::daemon::clock::{self, Alarm};
 use crate::daemon::dirs::Dirs;
 use crate::daemon::effects::{Adapters, HostFacts};
@@ -22,9 +22,10 @@ use crate::daemon::measuring::{self, Measuring, Owners, SamplerGauges};
 use crate::daemon::notices;
 use crate::daemon::recovery::{live_attempts, open_store, recall_progress, recover_strays};
 use crate::daemon::reports;
+use crate::daemon::stop;
 use crate::daemon::tuning::{
-    default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms, rules,
-    samples_retention, stop_policy,
+    containing, default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms,
+    rules, samples_retention, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::dbus;
@@ -34,6 +35,7 @@ use crate::events::{Bus, BusOptions};
 use crate::logs::watch::Watcher;
 use crate::model::group::{DEFAULT_GROUP, Group};
 use crate::model::spec::StopPolicy;
+use crate::model::state::StopCause;
 use crate::sampling::files::Roots;
 use crate::sampling::gpu::links::{self, GpuLinks};
 use crate::sampling::senses::HostSenses;
@@ -97,6 +99,7 @@ pub(super) struct App {
     feeds: Arc<Feeds>,
     shelf: Arc<Shelf>,
     stopping: watch::Sender<StopPolicy>,
+    overview: watch::Receiver<Overview>,
 }
 
 impl Parts {
@@ -132,7 +135,8 @@ impl Parts {
         }
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
-        let context = launch_context(&settings, &dirs, mode, open_files).await;
+        let containing = containing(&settings, &dirs, mode).await;
+        let context = launch_context(&settings, &dirs, containing, open_files);
         let hastener = match &context.containing {
             Containing::Cgroup(base) => Hastener::start(base.clone()),
             Containing::Services(_) | Containing::Tree { .. } | Containing::Nothing { .. } => None,
@@ -210,9 +214,9 @@ impl Parts {
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
         let (flow_feed, flow_teller) = flows(&recovered.live, store.reader(), bus.clone());
-        let census = Census::of(&recovered.live);
-        let counts = census.follow();
-        door_tasks.spawn(until(&doors, notices::describe(counts.clone())));
+        let census = Census::of(&recovered.live, recovered.gates.draining);
+        let overview = census.follow();
+        door_tasks.spawn(until(&doors, notices::describe(overview.clone())));
         door_tasks.spawn(until(&doors, notices::live(control.clone())));
         let adapters = Adapters {
             store: store.clone(),
@@ -298,7 +302,7 @@ impl Parts {
             let face = dbus::Face {
                 local: local.clone(),
                 bus: bus.clone(),
-                counts,
+                overview: overview.clone(),
                 tasks: door_tasks.clone(),
                 standing: on_bus,
             };
@@ -318,6 +322,7 @@ impl Parts {
             feeds,
             shelf,
             stopping,
+            overview,
             doors,
             core,
             door_tasks,
@@ -360,8 +365,14 @@ impl App {
         if old.sampling != new.sampling {
             self.sampler.set_rules(measuring::rules(&new.sampling));
         }
-        let open_files = self.launcher.context().open_files;
-        let context = launch_context(new, &self.dirs, self.mode, open_files).await;
+        let before = self.launcher.context();
+        let is_other = old.jobs.containment != new.jobs.containment;
+        // What was found once is not looked for again: it may not answer just now, and need not.
+        let containing = match &before.containing {
+            found if !is_other && !matches!(found, Containing::Nothing { .. }) => found.clone(),
+            _ => containing(new, &self.dirs, self.mode).await,
+        };
+        let context = launch_context(new, &self.dirs, containing, before.open_files);
         self.launcher.set_context(context);
         let changed = new
             .groups
@@ -404,6 +415,16 @@ impl App {
         // Whether it returned or panicked, nothing decides any more.
         drop((&mut self.engine).await);
         "nothing can be decided any more, see above; running jobs go on, start stoked again"
+    }
+
+    /// Whose daemon it is.
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Ends what runs, and waits for it.
+    pub(super) async fn end_jobs(&self, cause: StopCause) {
+        stop::end_jobs(&self.control, self.overview.clone(), cause).await;
     }
 
     /// Closes the doors, finishes what was asked, and leaves the jobs to their shims.

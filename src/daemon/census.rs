@@ -1,12 +1,12 @@
-//! How many jobs are in which state, counted from what happens to them and never by a look at all of them.
+//! How many jobs are in which state and whether any starts, known from what happens and never by a look at all of them.
 
-use crate::model::event::Event;
+use crate::model::event::{Channel, DrainBody, Event};
 use crate::model::job::Job;
 use crate::model::state::StateName;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-pub(super) use crate::dbus::Counts;
+pub(super) use crate::dbus::Overview;
 
 /// As much of what happened to a job as counts.
 #[derive(Deserialize)]
@@ -19,28 +19,40 @@ struct Move {
 /// The count, and who follows it.
 #[derive(Debug)]
 pub(super) struct Census {
-    counts: watch::Sender<Counts>,
+    overview: watch::Sender<Overview>,
+    /// Where it is told whether the host is drained.
+    drain: String,
 }
 
 impl Census {
     /// A count that begins with the jobs there are.
-    pub(super) fn of(live: &[Job]) -> Self {
-        let mut counts = Counts::new();
+    pub(super) fn of(live: &[Job], draining: bool) -> Self {
+        let mut overview = Overview {
+            draining,
+            ..Overview::default()
+        };
         for job in live {
-            *counts.entry(job.state.name()).or_default() += 1;
+            *overview.counts.entry(job.state.name()).or_default() += 1;
         }
         Self {
-            counts: watch::Sender::new(counts),
+            overview: watch::Sender::new(overview),
+            drain: Channel::drain().to_string(),
         }
     }
 
     /// The count as it goes on.
-    pub(super) fn follow(&self) -> watch::Receiver<Counts> {
-        self.counts.subscribe()
+    pub(super) fn follow(&self) -> watch::Receiver<Overview> {
+        self.overview.subscribe()
     }
 
     /// Counts what has happened.
     pub(super) fn take(&self, events: &[Event]) {
+        let drains = events.iter().filter(|event| *event.channel == *self.drain);
+        let drains = drains.filter_map(|event| serde_json::from_str::<DrainBody>(&event.body).ok());
+        if let Some(body) = drains.last() {
+            let draining = body.draining;
+            self.overview.send_modify(|it| it.draining = draining);
+        }
         let moves = events
             .iter()
             .filter(|event| event.seq.is_some() && event.channel.ends_with("/state"))
@@ -52,7 +64,7 @@ impl Census {
         if moves.is_empty() {
             return;
         }
-        self.counts.send_modify(|counts| {
+        self.overview.send_modify(|Overview { counts, .. }| {
             for Move { state, from } in moves {
                 if let Some(from) = from.filter(|it| !it.is_final()) {
                     let left = counts.entry(from).or_default();
@@ -68,8 +80,10 @@ impl Census {
 }
 
 /// What there is to do, in a line for people.
-pub(super) fn sentence(counts: &Counts) -> String {
-    let of = |states: &[StateName]| -> u64 { states.iter().filter_map(|it| counts.get(it)).sum() };
+pub(super) fn sentence(overview: &Overview) -> String {
+    let of = |states: &[StateName]| -> u64 {
+        states.iter().filter_map(|it| overview.counts.get(it)).sum()
+    };
     let parts = [
         (of(&[StateName::Starting, StateName::Running]), "running"),
         (of(&[StateName::Paused]), "paused"),
@@ -81,16 +95,22 @@ pub(super) fn sentence(counts: &Counts) -> String {
     let parts: Vec<String> = parts
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    match parts.is_empty() {
+    let jobs = match parts.is_empty() {
         true => "No jobs".to_owned(),
         false => format!("Jobs: {}", parts.join(", ")),
+    };
+    match overview.draining {
+        true => format!("Drained, nothing starts. {jobs}"),
+        false => jobs,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::change::Change;
     use crate::model::id::{JobId, Seq};
+    use crate::model::time::Stamp;
 
     fn moved(state: &str, from: Option<&str>) -> Event {
         let body = match from {
@@ -110,7 +130,7 @@ mod tests {
 
     #[test]
     fn jobs_are_counted_as_they_come_and_go() {
-        let census = Census::of(&[]);
+        let census = Census::of(&[], false);
         let sentence = || sentence(&census.follow().borrow());
         assert_eq!(sentence(), "No jobs");
         census.take(&[moved("queued", None), moved("queued", None)]);
@@ -125,6 +145,12 @@ mod tests {
         ]);
         assert_eq!(sentence(), "No jobs");
         census.take(&[moved("queued", Some("completed"))]);
+        assert_eq!(sentence(), "Jobs: 1 waiting");
+        let at = Stamp::default();
+        let drained = |draining| Change::DrainSet { draining, at }.event().unwrap();
+        census.take(&[drained(false), drained(true)]);
+        assert_eq!(sentence(), "Drained, nothing starts. Jobs: 1 waiting");
+        census.take(&[drained(false)]);
         assert_eq!(sentence(), "Jobs: 1 waiting");
     }
 }

@@ -61,7 +61,7 @@ impl HostFacts {
             boot_id: self.boot_id.clone(),
             next_job: recovered.next_job,
             live: recovered.live,
-            groups: recovered.groups,
+            gates: recovered.gates,
             default_parallelism: self.default_parallelism,
             pace_ms: self.pace_ms,
         }

@@ -22,6 +22,7 @@ mod measuring;
 mod notices;
 mod recovery;
 mod reports;
+mod stop;
 mod strays;
 mod tuning;
 mod upkeep;
@@ -176,6 +177,17 @@ async fn serve(args: &Args, sources: &Sources, parts: Parts) -> Result<()> {
                 }
                 notices::ready();
             }
+        }
+    }
+    if let Some(cause) = stop::cause(settings.jobs.on_stop)
+        && stop::is_for_good(app.mode()).await
+    {
+        tracing::info!("going down; jobs end first, as the configuration says (jobs.on_stop)");
+        tokio::select! {
+            () = app.end_jobs(cause) => {}
+            // Whoever says so twice does not want to wait.
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     }
     tracing::info!("going down; running jobs go on");

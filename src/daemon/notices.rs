@@ -2,7 +2,7 @@
 //! does (`sd_notify(3)`). Nothing happens where nobody wants to know.
 
 use crate::control::Handle;
-use crate::daemon::census::{Counts, sentence};
+use crate::daemon::census::{Overview, sentence};
 use sd_notify::NotifyState;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,6 +31,15 @@ pub(super) fn stopping() {
     ]);
 }
 
+/// It waits for jobs that end with it, and may take so much longer.
+pub(super) fn wait_for_jobs(more: Duration) {
+    let more = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
+    tell(&[
+        NotifyState::ExtendTimeoutUsec(more),
+        NotifyState::Status("Going down; jobs end first"),
+    ]);
+}
+
 /// Says that it lives, for as long as it decides: twice in the time after which the manager gives it up.
 pub(super) async fn live(control: Handle) {
     let Some(within) = sd_notify::watchdog_enabled() else {
@@ -45,19 +54,19 @@ pub(super) async fn live(control: Handle) {
 }
 
 /// Says what it does, whenever that changes.
-pub(super) async fn describe(mut counts: watch::Receiver<Counts>) {
+pub(super) async fn describe(mut overview: watch::Receiver<Overview>) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
     let mut last = String::new();
     loop {
-        let now = sentence(&counts.borrow_and_update());
+        let now = sentence(&overview.borrow_and_update());
         if now != last {
             tell(&[NotifyState::Status(&now)]);
             last = now;
             tokio::time::sleep(STATUS_PACE).await;
         }
-        if counts.changed().await.is_err() {
+        if overview.changed().await.is_err() {
             return;
         }
     }

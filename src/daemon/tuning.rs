@@ -26,10 +26,10 @@ const MANAGER_ANSWERS: Duration = Duration::from_secs(2);
 const OWN_UNIT: &str = "stoked.service";
 
 /// What all launches have in common.
-pub(super) async fn launch_context(
+pub(super) fn launch_context(
     settings: &Settings,
     dirs: &Dirs,
-    mode: Mode,
+    containing: Containing,
     open_files: Option<u64>,
 ) -> LaunchContext {
     LaunchContext {
@@ -39,14 +39,14 @@ pub(super) async fn launch_context(
         socket: dirs.socket(),
         log_limit_bytes: settings.jobs.log_limit_bytes,
         journal: settings.jobs.journal,
-        containing: containing(settings, dirs, mode).await,
+        containing,
         open_files,
         uid: rustix::process::geteuid().as_raw(),
     }
 }
 
 /// The best there is of what the configuration allows.
-async fn containing(settings: &Settings, dirs: &Dirs, mode: Mode) -> Containing {
+pub(super) async fn containing(settings: &Settings, dirs: &Dirs, mode: Mode) -> Containing {
     use ContainmentChoice as Choice;
     let choice = settings.jobs.containment;
     // One daemon per state directory, so its name tells daemons of one host apart.
@@ -73,20 +73,38 @@ async fn containing(settings: &Settings, dirs: &Dirs, mode: Mode) -> Containing 
 }
 
 /// Whether a service manager started this daemon as a unit of its own.
-fn is_installed() -> bool {
+pub(super) fn is_installed() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some() && std::env::var_os("INVOCATION_ID").is_some()
 }
 
-/// The service manager that goes with the daemon, if it answers.
-async fn services(dirs: &Dirs, mode: Mode, instance: &str) -> Result<Services, String> {
-    let (whose, usual_state) = match mode {
-        Mode::System => (Whose::Host, Some(SYSTEM_STATE_DIR.into())),
-        Mode::User { uid } => (Whose::User, usual_state(uid).await),
+/// The service manager that goes with the daemon, if there is one.
+///
+/// # Errors
+/// With a sentence, where there is none.
+pub(super) fn service_manager(mode: Mode) -> Result<Systemd, String> {
+    let whose = match mode {
+        Mode::System => Whose::Host,
+        Mode::User { .. } => Whose::User,
     };
     let runtime_dir = Surroundings::of_process().xdg_runtime_dir;
-    let manager = Systemd::find(whose, runtime_dir.as_deref())?;
+    Systemd::find(whose, runtime_dir.as_deref())
+}
+
+/// The service manager, if it answers.
+async fn services(dirs: &Dirs, mode: Mode, instance: &str) -> Result<Services, String> {
+    let manager = service_manager(mode)?;
     let version = tokio::time::timeout(MANAGER_ANSWERS, manager.version()).await;
-    version.unwrap_or_else(|_| Err(format!("{} does not answer", manager.name())))?;
+    let version = version.unwrap_or_else(|_| Err(format!("{} does not answer", manager.name())));
+    // One that started this daemon is there, however much else it has to do now: starts try again.
+    if let Err(why) = version
+        && !is_installed()
+    {
+        return Err(why);
+    }
+    let usual_state = match mode {
+        Mode::System => Some(SYSTEM_STATE_DIR.into()),
+        Mode::User { uid } => usual_state(uid).await,
+    };
     let is_usual = usual_state.is_some_and(|usual| usual == dirs.state);
     Ok(Services {
         manager: Arc::new(manager),

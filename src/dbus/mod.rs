@@ -18,7 +18,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use values::Counts;
+pub use values::Overview;
 
 use crate::api::local::Local;
 use crate::dbus::callers::Callers;
@@ -59,8 +59,8 @@ pub struct Face {
     pub local: Local,
     /// Where events come from.
     pub bus: Bus,
-    /// How many jobs are in each state.
-    pub counts: watch::Receiver<Counts>,
+    /// How it stands with all jobs together.
+    pub overview: watch::Receiver<Overview>,
     /// Where its tasks are counted.
     pub tasks: TaskTracker,
     /// How it stands with the bus, as a sentence.
@@ -171,7 +171,7 @@ impl Face {
             self.local.clone(),
             itself.clone(),
             callers.clone(),
-            self.counts.clone(),
+            self.overview.clone(),
             desk,
         );
         let host = HostObject {
@@ -185,7 +185,7 @@ impl Face {
             self.local.clone(),
             itself,
             callers,
-            self.counts.clone(),
+            self.overview.clone(),
         );
         teller.begin().await?;
         self.claim(&connection).await?;

@@ -1,21 +1,23 @@
 //! `io.stoked.Stoked1.Manager`: what can be asked. It decides nothing: every call is a request of the API, as its caller
 //! would send it over the socket.
 
-use crate::api::local::{Local, LogPlace, Refused};
+mod options;
+
+use crate::api::local::{Local, LogPlace, Method, Refused};
 use crate::auth::{Action, Subject, polkit};
 use crate::dbus::callers::Callers;
 use crate::dbus::convert::{Options, add_parameter, to_json, to_options, to_query};
 use crate::dbus::desk::{Desk, Errand};
 use crate::dbus::error::Error;
 use crate::dbus::summary::summary;
-use crate::dbus::values::{Counts, job_path, of_counts, pick};
+use crate::dbus::values::{Overview, of_overview, pick};
 use crate::logs::Stream;
 use crate::model::id::JobId;
 use crate::wire::error::ProblemKind;
 use crate::wire::job::JobView;
 use crate::wire::service::{Health, HealthView};
-use serde::Deserialize;
-use serde_json::Value;
+use options::{LeaseOptions, LogOptions, path_of, read, short};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -38,7 +40,7 @@ pub(super) struct Root {
     /// The daemon as a caller of its own, for what is nobody's question.
     itself: Arc<Subject>,
     callers: Arc<Callers>,
-    counts: watch::Receiver<Counts>,
+    overview: watch::Receiver<Overview>,
     desk: Desk,
     calls: Semaphore,
 }
@@ -64,14 +66,14 @@ impl Root {
         local: Local,
         itself: Arc<Subject>,
         callers: Arc<Callers>,
-        counts: watch::Receiver<Counts>,
+        overview: watch::Receiver<Overview>,
         desk: Desk,
     ) -> Self {
         Self {
             local,
             itself,
             callers,
-            counts,
+            overview,
             desk,
             calls: Semaphore::new(MOST_CALLS),
         }
@@ -119,50 +121,30 @@ impl Root {
     /// Does something with a job.
     async fn act(&self, caller: Caller<'_>, id: u32, verb: &str) -> Result<(), Error> {
         let target = format!("/v1/jobs/{id}/{verb}");
-        if let Err(refused) = self.local.post(&caller.subject, &target, None).await {
-            let raised = self.raise(&caller, Action::ControlJob, refused).await?;
-            self.local.post(&raised, &target, None).await?;
+        self.change(&caller, Action::ControlJob, Method::POST, &target, None)
+            .await
+    }
+
+    /// Changes something, where need be with what the host lets the caller do once.
+    async fn change(
+        &self,
+        caller: &Caller<'_>,
+        action: Action,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<(), Error> {
+        let once = |subject| self.local.change(subject, method.clone(), target, body);
+        if let Err(refused) = once(&caller.subject).await {
+            let raised = self.raise(caller, action, refused).await?;
+            once(&raised).await?;
         }
         Ok(())
     }
 
     fn count(&self, name: &str) -> fdo::Result<u32> {
-        pick::<u32>(&of_counts(&self.counts.borrow()), name)
+        pick::<u32>(&of_overview(&self.overview.borrow()), name)
     }
-}
-
-/// What `OpenLog` may be told.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct LogOptions {
-    stream: Option<String>,
-    attempt: Option<u32>,
-    offset: u64,
-}
-
-/// What `Subscribe` may be told.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct LeaseOptions {
-    metrics_ms: Option<u64>,
-}
-
-fn read<T: for<'de> Deserialize<'de>>(options: &Options) -> Result<T, Error> {
-    let options = to_json(options)?;
-    T::deserialize(options).map_err(|error| Error::InvalidSpec(format!("the options: {error}")))
-}
-
-fn path_of(id: u32) -> Result<OwnedObjectPath, Error> {
-    Ok(OwnedObjectPath::try_from(job_path(id))?)
-}
-
-/// A number of a job as this interface tells it.
-fn short(id: u64) -> Result<u32, Error> {
-    u32::try_from(id).map_err(|_large| {
-        Error::NotSupported(format!(
-            "job {id} has a number too large for D-Bus; use the socket"
-        ))
-    })
 }
 
 #[zbus::interface(name = "io.stoked.Stoked1.Manager", introspection_docs = false)]
@@ -180,7 +162,9 @@ impl Root {
             let why = "jobs: one call submits one job; the socket takes several at once";
             return Err(Error::InvalidSpec(why.to_owned()));
         }
-        let posted = self.local.post(&caller.subject, "/v1/jobs", Some(&spec));
+        let posted = self
+            .local
+            .change(&caller.subject, Method::POST, "/v1/jobs", Some(&spec));
         let answer = posted.await?.unwrap_or_default();
         let id = answer["ids"][0].as_u64();
         let id = id.ok_or_else(|| Error::Failed("the job has no number".to_owned()))?;
@@ -312,6 +296,19 @@ impl Root {
         self.act(caller, id, "retry").await
     }
 
+    async fn drain(
+        &self,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] message: Header<'_>,
+        draining: bool,
+    ) -> Result<(), Error> {
+        let caller = self.enter(connection, message).await?;
+        let body = json!({"draining": draining});
+        let body = Some(&body);
+        self.change(&caller, Action::Drain, Method::PUT, "/v1/drain", body)
+            .await
+    }
+
     #[zbus(out_args("json"))]
     async fn summary(
         &self,
@@ -319,8 +316,8 @@ impl Root {
         #[zbus(header)] message: Header<'_>,
     ) -> Result<String, Error> {
         let caller = self.enter(connection, message).await?;
-        let counts = self.counts.borrow().clone();
-        Ok(summary(&self.local, &caller.subject, counts).await?)
+        let overview = self.overview.borrow().clone();
+        Ok(summary(&self.local, &caller.subject, overview).await?)
     }
 
     #[zbus(out_args("file"))]
@@ -412,6 +409,11 @@ impl Root {
             Health::Unhealthy => "unhealthy",
         };
         Ok(word.to_owned())
+    }
+
+    #[zbus(property)]
+    fn draining(&self) -> bool {
+        self.overview.borrow().draining
     }
 
     #[zbus(property)]

@@ -3,7 +3,7 @@
 use crate::api::local::{Local, Refused};
 use crate::auth::Subject;
 use crate::dbus::convert::add_parameter;
-use crate::dbus::values::Counts;
+use crate::dbus::values::Overview;
 use crate::model::metric::Metric;
 use crate::model::sample::GpuState;
 use crate::model::state::StateName;
@@ -19,7 +19,7 @@ const MOST_JOBS: usize = 20;
 pub(super) async fn summary(
     local: &Local,
     subject: &Arc<Subject>,
-    counts: Counts,
+    overview: Overview,
 ) -> Result<String, Refused> {
     let health: HealthView = local.get(subject, "/v1/health").await?;
     let mut query = String::new();
@@ -32,13 +32,15 @@ pub(super) async fn summary(
     }
     let mine: JobList = local.get(subject, &format!("/v1/jobs{query}")).await?;
     let newest = local.glance();
-    let jobs: Map<String, Value> = counts
+    let jobs: Map<String, Value> = overview
+        .counts
         .into_iter()
         .map(|(state, count)| (state.as_str().to_owned(), count.into()))
         .collect();
     let summary = json!({
         "version": local.version(),
         "health": health.health,
+        "draining": overview.draining,
         "jobs": jobs,
         "gpus": newest.gpus.iter().map(|gpu| gpu_of(gpu)).collect::<Vec<_>>(),
         "mine": mine.items.iter().map(job_of).collect::<Vec<_>>(),

@@ -14,7 +14,7 @@ use crate::dbus::error::Error;
 use crate::dbus::leases::Leases;
 use crate::dbus::objects::JobFace;
 use crate::dbus::root::Root;
-use crate::dbus::values::{Counts, ROOT, Told, job_path, object_path, of_counts, of_job};
+use crate::dbus::values::{Overview, ROOT, Told, job_path, object_path, of_job, of_overview};
 use crate::events::queue::Delivery;
 use crate::events::{Bus, Subscription};
 use crate::model::event::{Event, StateBody};
@@ -49,8 +49,8 @@ pub(super) const JOB: &str = "io.stoked.Stoked1.Job";
 /// What is looked at when something of it may have changed, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// The counts by state.
-    Counts,
+    /// What is known of all jobs together.
+    Overview,
     /// An exported job.
     Job(u32),
     /// Which objects there are.
@@ -83,7 +83,7 @@ pub(super) struct Teller {
     local: Local,
     itself: Arc<Subject>,
     callers: Arc<Callers>,
-    counts: watch::Receiver<Counts>,
+    overview: watch::Receiver<Overview>,
     coalescer: Coalescer<Key, Told>,
     exported: BTreeMap<u32, Exported>,
     gpus: BTreeMap<u32, GpuUuid>,
@@ -100,7 +100,7 @@ impl Teller {
         local: Local,
         itself: Arc<Subject>,
         callers: Arc<Callers>,
-        counts: watch::Receiver<Counts>,
+        overview: watch::Receiver<Overview>,
     ) -> Self {
         let now = Instant::now();
         let first = Duration::from_secs(1);
@@ -109,7 +109,7 @@ impl Teller {
             local,
             itself,
             callers,
-            counts,
+            overview,
             coalescer: Coalescer::new(now),
             exported: BTreeMap::new(),
             gpus: BTreeMap::new(),
@@ -119,8 +119,8 @@ impl Teller {
             next_devices: Some((now + first, first)),
         };
         // What is there when it begins is known to who asks for it then.
-        let counts = of_counts(&teller.counts.borrow_and_update());
-        let _known = teller.coalescer.changes(&Key::Counts, counts);
+        let overview = of_overview(&teller.overview.borrow_and_update());
+        let _known = teller.coalescer.changes(&Key::Overview, overview);
         teller
     }
 
@@ -138,7 +138,7 @@ impl Teller {
         stop: CancellationToken,
     ) -> Ended {
         let connection = self.connection.clone();
-        let mut counts = self.counts.clone();
+        let mut overview = self.overview.clone();
         let mut closed = std::pin::pin!(connection.closed());
         loop {
             let due = self.next_due();
@@ -162,8 +162,8 @@ impl Teller {
                         return ended;
                     }
                 }
-                changed = counts.changed() => match changed {
-                    Ok(()) => self.coalescer.touch(Key::Counts, Instant::now()),
+                changed = overview.changed() => match changed {
+                    Ok(()) => self.coalescer.touch(Key::Overview, Instant::now()),
                     Err(_) => return Ended::Stopped,
                 },
                 () = wake => {}
@@ -288,12 +288,12 @@ impl Teller {
             .iter()
             .filter_map(|key| match key {
                 Key::Job(id) => Some(*id),
-                Key::Counts | Key::Members | Key::Overflow => None,
+                Key::Overview | Key::Members | Key::Overflow => None,
             })
             .collect();
-        if due.contains(&Key::Counts) {
-            let counts = of_counts(&self.counts.borrow_and_update());
-            let changed = self.coalescer.changes(&Key::Counts, counts);
+        if due.contains(&Key::Overview) {
+            let overview = of_overview(&self.overview.borrow_and_update());
+            let changed = self.coalescer.changes(&Key::Overview, overview);
             let interface = "io.stoked.Stoked1.Manager";
             tell(&self.connection, ROOT, interface, &changed, None).await?;
         }

@@ -1,6 +1,6 @@
 //! What is told fits what is said of it in the shipped description of the interfaces.
 
-use super::values::{Told, of_counts, of_job};
+use super::values::{Overview, Told, of_job, of_overview};
 use super::*;
 use crate::dbus::coalesce::Values;
 use std::path::Path;
@@ -37,10 +37,10 @@ fn are_properties(values: &Values<Told>, of: &str) {
 }
 
 #[test]
-fn counts_are_properties() {
-    let counts = of_counts(&Counts::new());
-    assert_eq!(counts.len(), 7, "{counts:?}");
-    are_properties(&counts, "Manager");
+fn what_is_known_of_all_jobs_is_properties() {
+    let values = of_overview(&Overview::default());
+    assert_eq!(values.len(), 8, "{values:?}");
+    are_properties(&values, "Manager");
 }
 
 #[test]

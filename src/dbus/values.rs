@@ -11,8 +11,14 @@ use crate::wire::job::JobView;
 use std::collections::BTreeMap;
 use zbus::{ObjectPath, Variant, fdo};
 
-/// How many jobs are in each state that is not final.
-pub type Counts = BTreeMap<StateName, u64>;
+/// What everybody may know of all jobs together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// How many are in each state that is not final.
+    pub counts: BTreeMap<StateName, u64>,
+    /// Whether no job starts any more.
+    pub draining: bool,
+}
 
 /// Where everything is.
 pub(super) const ROOT: &str = "/io/stoked/Stoked1";
@@ -102,15 +108,16 @@ fn count_name(state: StateName) -> Option<&'static str> {
     })
 }
 
-/// How many jobs are in each state, those without any too.
-pub(super) fn of_counts(counts: &Counts) -> Values<Told> {
+/// How many jobs are in each state, those without any too, and whether any starts.
+pub(super) fn of_overview(overview: &Overview) -> Values<Told> {
     let states = StateName::ALL.into_iter();
     let counted = states.filter_map(|state| {
-        let count = counts.get(&state).copied().unwrap_or(0);
+        let count = overview.counts.get(&state).copied().unwrap_or(0);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Some((count_name(state)?, Told::Number(count)))
     });
-    counted.collect()
+    let draining = ("Draining", Told::Flag(overview.draining));
+    counted.chain([draining]).collect()
 }
 
 /// A job as everybody may see it, but its name; `told_end_us` is what was told of its end before.

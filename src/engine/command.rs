@@ -7,7 +7,8 @@ use crate::model::job::{Job, Owner};
 use crate::model::progress::{Excess, Observation};
 use crate::model::retry::RetryPolicy;
 use crate::model::spec::JobSpec;
-use crate::model::state::{HeldFor, StateName};
+use crate::model::state::{HeldFor, StateName, StopCause};
+use crate::model::time::Stamp;
 use crate::model::transition::Illegal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +38,16 @@ pub enum Command {
     RemoveGroup {
         /// Its name.
         name: String,
+    },
+    /// Keeps everything from starting that has not, or lets it start again.
+    Drain {
+        /// Whether nothing new starts.
+        draining: bool,
+    },
+    /// The daemon goes down, and what runs with it: nothing starts any more, and all that holds a place is asked to end.
+    GoDown {
+        /// To be over, or to begin again with the next daemon.
+        cause: StopCause,
     },
     /// Forgets finished jobs that are too old, each with its owner. Those that live again stay.
     Expire {
@@ -179,6 +190,13 @@ pub enum Reply {
     Removed,
     /// The group as it is now.
     Group(Group),
+    /// The host is drained, or is not.
+    Draining(bool),
+    /// What runs was asked to end; what does not is killed by then, on the boot clock.
+    GoingDown {
+        /// When the last of it is killed; now where nothing runs.
+        killed_by: Stamp,
+    },
 }
 
 /// Why the engine does not do what was asked. Nothing has changed.

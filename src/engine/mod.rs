@@ -27,7 +27,7 @@ use crate::engine::timers::{Due, Timers};
 use crate::model::attempt::Attempt;
 use crate::model::change::Change;
 use crate::model::failure::{Failure, FailureClass};
-use crate::model::group::Group;
+use crate::model::group::Gates;
 use crate::model::id::JobId;
 use crate::model::job::Job;
 use crate::model::state::{JobState, StateName};
@@ -76,9 +76,13 @@ impl Engine {
         self.jobs.get(&id)
     }
 
-    /// The groups, by name.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.queue.groups()
+    /// The groups, by name, and whether the host is drained.
+    #[must_use]
+    pub fn gates(&self) -> Gates {
+        Gates {
+            groups: self.queue.groups().cloned().collect(),
+            draining: self.queue.is_draining(),
+        }
     }
 
     /// How many jobs of a group hold a place.

@@ -73,7 +73,11 @@ impl Engine {
                     }
                 }
             }
-            Command::SetGroup { .. } | Command::RemoveGroup { .. } | Command::Expire { .. } => {}
+            Command::SetGroup { .. }
+            | Command::RemoveGroup { .. }
+            | Command::Drain { .. }
+            | Command::GoDown { .. }
+            | Command::Expire { .. } => {}
         }
         needs
     }

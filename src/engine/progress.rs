@@ -234,8 +234,12 @@ impl Engine {
         }
     }
 
-    /// Takes over what `before` knew of attempts that are still present: their progress is in no row yet.
+    /// Takes over what `before` knew and no row says: the progress of attempts that are still present, and that nothing
+    /// is to start.
     pub fn inherit(&mut self, before: Self, now: Stamp) {
+        if before.queue.is_closed() {
+            self.queue.close();
+        }
         for (id, mut watched) in before.watched {
             if self.present(watched.attempt).is_none() || self.watched.contains_key(&id) {
                 continue;

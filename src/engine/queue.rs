@@ -27,6 +27,10 @@ pub(super) struct Queue {
     lanes: BTreeMap<String, Lane>,
     /// Groups in which something changed since the last look.
     stale: BTreeSet<String>,
+    /// Whether nothing starts, whatever its group.
+    draining: bool,
+    /// The same for as long as this daemon lives.
+    closed: bool,
 }
 
 impl Queue {
@@ -103,8 +107,32 @@ impl Queue {
         }
     }
 
+    /// Whether nothing starts.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Keeps everything from starting, or lets it.
+    pub(super) fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Lets nothing start any more.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether that was said.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// The job that starts next, if any may. Call until it says `None`; claim each in between.
     pub(super) fn next(&mut self) -> Option<JobId> {
+        if self.draining || self.closed {
+            // What becomes stale meanwhile stays so until something may start again.
+            return None;
+        }
         while let Some(name) = self.stale.first() {
             if let Some(Lane {
                 group,

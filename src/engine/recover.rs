@@ -6,7 +6,7 @@ use crate::engine::queue::Queue;
 use crate::engine::reports::ask_to_end;
 use crate::engine::step::{Action, Step};
 use crate::engine::timers::Timers;
-use crate::model::group::{DEFAULT_GROUP, Group};
+use crate::model::group::{DEFAULT_GROUP, Gates, Group};
 use crate::model::id::JobId;
 use crate::model::job::Job;
 use crate::model::state::JobState;
@@ -23,8 +23,8 @@ pub struct Recovery {
     pub next_job: JobId,
     /// Every job that is not final, with its newest attempt.
     pub live: Vec<Job>,
-    /// The stored groups.
-    pub groups: Vec<Group>,
+    /// The stored groups, and whether the host is drained.
+    pub gates: Gates,
     /// Limit of the default group, where it is not stored.
     pub default_parallelism: u32,
     /// Shortest time between two events of one job's progress, milliseconds.
@@ -53,7 +53,8 @@ impl Engine {
             parallelism: recovery.default_parallelism,
             paused: false,
         });
-        for group in recovery.groups {
+        engine.queue.set_draining(recovery.gates.draining);
+        for group in recovery.gates.groups {
             engine.queue.set_group(group);
         }
         for mut job in recovery.live {

@@ -38,6 +38,8 @@ impl Engine {
                 paused,
             } => Ok(self.put_group(name, parallelism, paused, now, &mut step)),
             Command::RemoveGroup { name } => self.remove_group(&name, now, &mut step),
+            Command::Drain { draining } => Ok(self.drain(draining, now, &mut step)),
+            Command::GoDown { cause } => Ok(self.go_down(cause, now, &mut step)),
             Command::Expire { jobs } => Ok(self.expire(jobs, now, &mut step)),
         };
         self.settle(now, &mut step);
@@ -349,6 +351,33 @@ impl Engine {
             });
         }
         Reply::Group(group)
+    }
+
+    fn drain(&mut self, draining: bool, now: Stamp, step: &mut Step) -> Reply {
+        if self.queue.is_draining() != draining {
+            self.queue.set_draining(draining);
+            let at = now;
+            step.changes.push(Change::DrainSet { draining, at });
+        }
+        Reply::Draining(draining)
+    }
+
+    fn go_down(&mut self, cause: StopCause, now: Stamp, step: &mut Step) -> Reply {
+        self.queue.close();
+        let active = self.jobs.values().filter(|job| job.state.holds_place());
+        for job in active.cloned().collect::<Vec<_>>() {
+            // What ends already for good ends as was asked for before.
+            let _ends = self.end(&job, cause, None, now, step);
+        }
+        let deadlines = self.jobs.values().filter_map(|job| {
+            if let JobState::Stopping { kill_at, .. } = &job.state {
+                Some(*kill_at)
+            } else {
+                None
+            }
+        });
+        let killed_by = deadlines.max_by_key(|at| at.boot_ms).unwrap_or(now);
+        Reply::GoingDown { killed_by }
     }
 
     /// Whether they are where they are expected is the store's to know: the month that they were in is not read.

@@ -109,6 +109,13 @@ pub enum Change {
         /// When.
         at: Stamp,
     },
+    /// The host is drained from now on, or is not any more.
+    DrainSet {
+        /// Whether nothing new starts.
+        draining: bool,
+        /// When.
+        at: Stamp,
+    },
     /// A submission carried a key; a repetition will be answered with the same jobs.
     KeyUsed {
         /// The key.

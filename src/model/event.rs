@@ -36,6 +36,16 @@ impl Channel {
         }
     }
 
+    /// The channel that tells whether the host is drained.
+    #[must_use]
+    pub fn drain() -> Self {
+        Self {
+            entity: "daemon",
+            id: "self".to_owned(),
+            topic: "drain",
+        }
+    }
+
     /// The channel of a group's state.
     #[must_use]
     pub fn group(name: &str) -> Self {
@@ -220,6 +230,13 @@ fn final_error(job: &Job) -> Option<String> {
         .filter(|words| !words.is_empty())
 }
 
+/// The body of a `daemon/self/drain` event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainBody {
+    /// Whether nothing new starts.
+    pub draining: bool,
+}
+
 /// The body of a `job/N/progress` event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProgressBody {
@@ -317,7 +334,8 @@ impl Change {
             | Self::JobExpired { .. }
             | Self::GpuFailed { .. }
             | Self::GroupSet { .. }
-            | Self::GroupRemoved { .. } => true,
+            | Self::GroupRemoved { .. }
+            | Self::DrainSet { .. } => true,
             Self::EnvironmentSeen { .. }
             | Self::Tallied { .. }
             | Self::DependencyMet { .. }
@@ -371,6 +389,16 @@ impl Change {
                 at.wall_ms,
                 true,
                 json(&serde_json::json!({ "name": name })),
+            )),
+            Self::DrainSet { draining, at } => Some(draft(
+                Channel::drain(),
+                "drain",
+                None,
+                at.wall_ms,
+                false,
+                json(&DrainBody {
+                    draining: *draining,
+                }),
             )),
             Self::GpuFailed { fault } => Some(draft(
                 fault.channel(),

@@ -1,4 +1,4 @@
-//! A named queue with a parallelism limit.
+//! A named queue with a parallelism limit, and what keeps jobs from starting.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,4 +21,21 @@ pub struct Group {
     pub parallelism: u32,
     /// Whether it starts nothing new; what runs goes on.
     pub paused: bool,
+}
+
+/// What decides which waiting jobs may start at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// Every group.
+    pub groups: Vec<Group>,
+    /// Whether the host is drained: nothing new starts, whatever its group; what runs goes on.
+    pub draining: bool,
+}
+
+impl Gates {
+    /// The group called `name`.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
 }

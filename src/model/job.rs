@@ -1,7 +1,7 @@
 //! A job: its spec, its owner, its state and its present attempt.
 
 use crate::model::attempt::Attempt;
-use crate::model::group::Group;
+use crate::model::group::Gates;
 use crate::model::id::{AttemptId, JobId};
 use crate::model::spec::JobSpec;
 use crate::model::state::JobState;
@@ -61,6 +61,8 @@ pub enum QueueReason {
     GroupLimit,
     /// Its group is paused.
     GroupPaused,
+    /// The host is drained.
+    Draining,
     /// Too many of its kind failed lately.
     BreakerOpen,
     /// More urgent jobs come first.
@@ -79,6 +81,7 @@ impl QueueReason {
             Self::NotBefore => "NotBefore",
             Self::GroupLimit => "GroupLimit",
             Self::GroupPaused => "GroupPaused",
+            Self::Draining => "Draining",
             Self::BreakerOpen => "BreakerOpen",
             Self::Priority => "Priority",
         }
@@ -126,19 +129,21 @@ impl Job {
         }
     }
 
-    /// Why it is not running, where it is queued. `group` is the group it waits in.
+    /// Why it is not running, where it is queued; without `gates`, as far as that lies in the job itself.
     ///
-    /// Derived, never stored: a change of the group would otherwise touch every job in it.
+    /// Derived, never stored: a change of its group would otherwise touch every job in it.
     #[must_use]
-    pub fn queue_reason(&self, group: Option<&Group>, now_wall_ms: i64) -> Option<QueueReason> {
+    pub fn queue_reason(&self, gates: Option<&Gates>, now_wall_ms: i64) -> Option<QueueReason> {
         if self.state != JobState::Queued {
             return None;
         }
         let early = self.spec.not_before_ms.is_some_and(|at| at > now_wall_ms);
-        Some(match group {
+        let is_paused = |gates: &Gates| gates.group(&self.spec.group).is_some_and(|it| it.paused);
+        Some(match gates {
             _ if self.unmet > 0 => QueueReason::Dependency,
             _ if early => QueueReason::NotBefore,
-            Some(group) if group.paused => QueueReason::GroupPaused,
+            Some(gates) if gates.draining => QueueReason::Draining,
+            Some(gates) if is_paused(gates) => QueueReason::GroupPaused,
             Some(_) | None => QueueReason::GroupLimit,
         })
     }

@@ -4,6 +4,7 @@
 use crate::model::attempt::Attempt;
 use crate::model::change::{Change, Environment, IdempotencyKey};
 use crate::model::event::Event;
+use crate::model::group::Group;
 use crate::model::id::{EnvId, JobId, Seq};
 use crate::model::job::Job;
 use crate::model::spec::JobSpec;
@@ -49,25 +50,40 @@ pub(crate) fn apply(connection: &Connection, change: &Change) -> rusqlite::Resul
                 return Ok(None);
             }
         }
-        Change::GroupSet { group, .. } => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO groups (name, parallelism, paused) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (name) DO UPDATE SET parallelism = ?2, paused = ?3",
-                )?
-                .execute(params![group.name, group.parallelism, group.paused])?;
-        }
+        Change::GroupSet { group, .. } => set_group(connection, group)?,
         Change::GroupRemoved { name, .. } => {
             connection
                 .prepare_cached("DELETE FROM groups WHERE name = ?1")?
                 .execute([name])?;
         }
+        Change::DrainSet { draining, .. } => set_draining(connection, *draining)?,
         Change::KeyUsed { key, ids, at } => key_used(connection, key, ids, *at)?,
     }
     match change.event() {
         Some(event) => append(connection, event).map(Some),
         None => Ok(None),
     }
+}
+
+/// Makes or changes a group.
+pub(crate) fn set_group(connection: &Connection, group: &Group) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO groups (name, parallelism, paused) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (name) DO UPDATE SET parallelism = ?2, paused = ?3",
+        )?
+        .execute(params![group.name, group.parallelism, group.paused])?;
+    Ok(())
+}
+
+/// Writes whether the host is drained.
+pub(crate) fn set_draining(connection: &Connection, draining: bool) -> rusqlite::Result<()> {
+    let statement = match draining {
+        true => "INSERT OR IGNORE INTO meta (key, value) VALUES ('draining', '')",
+        false => "DELETE FROM meta WHERE key = 'draining'",
+    };
+    connection.prepare_cached(statement)?.execute([])?;
+    Ok(())
 }
 
 /// Writes a whole job that is not there yet.

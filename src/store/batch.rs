@@ -101,6 +101,7 @@ fn may_be_archived(change: &Change) -> Option<JobId> {
         | Change::JobExpired { .. }
         | Change::GroupSet { .. }
         | Change::GroupRemoved { .. }
+        | Change::DrainSet { .. }
         | Change::KeyUsed { .. }
         | Change::GpuFailed { .. } => None,
     }

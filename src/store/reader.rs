@@ -6,7 +6,7 @@
 use crate::model::attempt::Attempt;
 use crate::model::change::Environment;
 use crate::model::event::Event;
-use crate::model::group::Group;
+use crate::model::group::{Gates, Group};
 use crate::model::id::{EnvId, JobId, Seq};
 use crate::model::job::Job;
 use crate::model::progress::SameRuns;
@@ -233,12 +233,12 @@ impl Reader {
         Ok(content.map(|content| content.into_keys().collect()))
     }
 
-    /// Every group, by name.
+    /// Every group, by name, and whether the host is drained.
     ///
     /// # Errors
     /// [`StoreError`] where the database cannot be read.
-    pub fn groups(&self) -> Result<Vec<Group>, StoreError> {
-        self.read(rows::groups)
+    pub fn gates(&self) -> Result<Gates, StoreError> {
+        self.read(rows::gates)
     }
 
     /// Every group with how much is in it, by name; `always` is among them also before it was ever stored.
@@ -263,7 +263,7 @@ impl Reader {
                     *waiting += count;
                 }
             }
-            let mut groups = rows::groups(connection)?;
+            let mut groups = rows::gates(connection)?.groups;
             if let Err(place) = groups.binary_search_by(|group| group.name.cmp(&always.name)) {
                 groups.insert(place, always.clone());
             }

@@ -1,6 +1,6 @@
 //! What the daemon starts from: everything that is not finished, and where the numbers stand.
 
-use crate::model::group::Group;
+use crate::model::group::Gates;
 use crate::model::id::{JobId, Seq};
 use crate::model::job::{Job, Owner};
 use crate::store::rows;
@@ -21,8 +21,8 @@ pub struct Recovered {
     pub next_job: JobId,
     /// Every job that is not finished, oldest first, each with its newest attempt.
     pub live: Vec<Job>,
-    /// Every group, by name.
-    pub groups: Vec<Group>,
+    /// Every group, by name, and whether the host is drained.
+    pub gates: Gates,
 }
 
 /// Reads it. Costs as much as there are live jobs, however long the history is.
@@ -34,7 +34,7 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Recovered> {
         oldest: rows::oldest(connection)?,
         next_job: JobId(last_job.saturating_add(1)),
         live: live(connection)?,
-        groups: rows::groups(connection)?,
+        gates: rows::gates(connection)?,
     })
 }
 

@@ -4,7 +4,7 @@
 
 use crate::model::attempt::{Attempt, Process};
 use crate::model::event::{Event, present_kind};
-use crate::model::group::Group;
+use crate::model::group::{Gates, Group};
 use crate::model::id::{AttemptId, JobId, Seq};
 use crate::model::job::{Job, Owner};
 use crate::model::state::JobState;
@@ -228,7 +228,7 @@ pub(crate) fn find_job(connection: &Connection, id: JobId) -> rusqlite::Result<O
 }
 
 /// Every group, by name.
-pub(crate) fn groups(connection: &Connection) -> rusqlite::Result<Vec<Group>> {
+fn groups(connection: &Connection) -> rusqlite::Result<Vec<Group>> {
     connection
         .prepare_cached("SELECT name, parallelism, paused FROM groups ORDER BY name")?
         .query_map([], |row| {
@@ -239,6 +239,16 @@ pub(crate) fn groups(connection: &Connection) -> rusqlite::Result<Vec<Group>> {
             })
         })?
         .collect()
+}
+
+/// Every group, and whether the host is drained.
+pub(crate) fn gates(connection: &Connection) -> rusqlite::Result<Gates> {
+    Ok(Gates {
+        groups: groups(connection)?,
+        draining: connection
+            .prepare_cached("SELECT 1 FROM meta WHERE key = 'draining'")?
+            .exists([])?,
+    })
 }
 
 /// The newest event's number, 0 before the first; stays when the events are trimmed.

@@ -5,7 +5,7 @@
 
 use crate::model::attempt::Attempt;
 use crate::model::change::Environment;
-use crate::model::group::Group;
+use crate::model::group::Gates;
 use crate::model::id::{EnvId, JobId};
 use crate::model::job::Job;
 use crate::model::state::{HeldFor, JobState};
@@ -23,7 +23,7 @@ pub(crate) struct Saved {
     /// The largest job number that was seen anywhere: numbers are never used twice.
     pub(crate) last_job: JobId,
     environments: BTreeMap<EnvId, Environment>,
-    groups: Vec<Group>,
+    gates: Gates,
     jobs: Vec<(Job, Vec<Attempt>)>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn read(path: &Path) -> Saved {
     let ids = job_ids(&connection);
     let last = rows::last_number(&connection, "jobs").unwrap_or_default();
     saved.last_job = JobId(last).max(ids.last().copied().unwrap_or_default());
-    saved.groups = rows::groups(&connection).unwrap_or_default();
+    saved.gates = rows::gates(&connection).unwrap_or_default();
     saved.environments = environments(&connection);
     for id in ids {
         let Ok(Some(job)) = rows::find_job(&connection, id) else {
@@ -67,12 +67,10 @@ pub(crate) fn write(
         for (id, content) in &saved.environments {
             apply::environment_seen(&transaction, id, content)?;
         }
-        for group in &saved.groups {
-            transaction.execute(
-                "INSERT INTO groups (name, parallelism, paused) VALUES (?1, ?2, ?3)",
-                (&group.name, group.parallelism, group.paused),
-            )?;
+        for group in &saved.gates.groups {
+            apply::set_group(&transaction, group)?;
         }
+        apply::set_draining(&transaction, saved.gates.draining)?;
         for (job, attempts) in &saved.jobs {
             // A job whose environment is gone cannot be kept as what it was.
             if apply::add(&transaction, job).is_err() {

@@ -1,7 +1,8 @@
 -- The newest schema. A fresh database is made from this file; an older one gets there through
 -- migrations/*.sql, and a test holds that both ways end at the same place.
 
--- epoch: identity of this database, first half of every cursor. created_ms: when it was made.
+-- epoch: identity of this database, first half of every cursor. created_ms: when it was made. draining: there while the
+-- host is drained.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL

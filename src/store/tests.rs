@@ -298,7 +298,22 @@ fn groups_are_set_counted_and_removed() {
     let expected = [(StateName::Queued, 2), (StateName::Starting, 1)];
     assert_eq!(counts, expected.into_iter().collect());
     store.close();
-    assert_eq!(open(directory.path()).recovered.groups, [kept]);
+    assert_eq!(open(directory.path()).recovered.gates.groups, [kept]);
+}
+
+#[test]
+fn that_the_host_is_drained_outlives_the_daemon() {
+    let directory = TempDir::new().unwrap();
+    for draining in [true, true, false] {
+        let store = open(directory.path()).store;
+        let at = at(1);
+        let events = wait(store.commit(vec![Change::DrainSet { draining, at }])).unwrap();
+        assert_eq!(&*events[0].channel, "daemon/self/drain");
+        assert_eq!(store.reader().gates().unwrap().draining, draining);
+        store.close();
+        let gates = open(directory.path()).recovered.gates;
+        assert_eq!(gates.draining, draining);
+    }
 }
 
 /// The jobs that are stored as waiting for `id`.

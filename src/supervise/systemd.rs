@@ -46,8 +46,30 @@ trait Manager {
         aux: &[(&str, &[(&str, Variant<'_>)])],
     ) -> zbus::Result<OwnedObjectPath>;
 
+    #[zbus(name = "GetUnitByPID")]
+    fn get_unit_by_pid(&self, pid: u32) -> zbus::Result<OwnedObjectPath>;
+
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> zbus::Result<String>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Unit",
+    default_service = "org.freedesktop.systemd1"
+)]
+trait ManagedUnit {
+    /// What is being done with it: the number of a job of the manager, 0 for none, and its object.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Job",
+    default_service = "org.freedesktop.systemd1"
+)]
+trait ManagerJob {
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn job_type(&self) -> zbus::Result<String>;
 }
 
 /// Whose services a manager manages.
@@ -119,6 +141,28 @@ impl Systemd {
             .map_err(|error| self.unreachable(&error))?;
         let version = manager.version().await;
         version.map_err(|error| self.unreachable(&error))
+    }
+
+    /// Whether the unit of a process is being stopped, and not to be started again.
+    ///
+    /// # Errors
+    /// With a sentence, where it does not answer.
+    pub async fn stops(&self, pid: u32) -> Result<bool, String> {
+        let asked = async {
+            let manager = self.manager().await?;
+            let bus = manager.inner().connection();
+            let unit = manager.get_unit_by_pid(pid).await?;
+            let unit = ManagedUnitProxy::builder(bus).path(unit).build().await?;
+            let (number, job) = unit.job().await?;
+            if number == 0 {
+                // Nobody asked the manager: a signal came, and it will start the unit again.
+                return Ok(false);
+            }
+            let job = ManagerJobProxy::builder(bus).path(job).build().await?;
+            Ok(job.job_type().await? == "stop")
+        };
+        let asked: zbus::Result<bool> = asked.await;
+        asked.map_err(|error| self.unreachable(&error))
     }
 
     /// Starts a shim in a unit, with `stdin` as its standard input. That it was accepted says nothing of the shim yet.

@@ -4,7 +4,7 @@
 use crate::model::attempt::{Attempt, Usage};
 use crate::model::event::{Event, ProgressBody, StateBody};
 use crate::model::failure::{Exit, Failure};
-use crate::model::group::Group;
+use crate::model::group::{Gates, Group};
 use crate::model::job::Job;
 use crate::model::limits::{Limits, write_numbers};
 use crate::model::progress::{
@@ -51,8 +51,8 @@ pub fn timestamp(wall_ms: i64) -> jiff::Timestamp {
 /// What is not in the job itself, and shown with it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings<'a> {
-    /// The group it waits in.
-    pub group: Option<&'a Group>,
+    /// What it may wait for besides other jobs and its time.
+    pub gates: Option<&'a Gates>,
     /// Its newest progress, where that is newer than the stored one.
     pub progress: Option<&'a Progress>,
     /// What its present attempt uses.
@@ -158,7 +158,7 @@ fn reason(job: &Job, around: Surroundings<'_>) -> Option<&'static str> {
             HeldFor::Approval => "Approval",
         });
     }
-    job.queue_reason(around.group, around.now_wall_ms)
+    job.queue_reason(around.gates, around.now_wall_ms)
         .map(|reason| reason.as_str())
 }
 

@@ -1,4 +1,4 @@
-//! What the daemon says about itself: version and health.
+//! What the daemon says about itself: version, health, and whether it starts anything.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,4 +54,21 @@ pub struct HealthView {
     pub health: Health,
     /// The components.
     pub components: Vec<ComponentView>,
+}
+
+/// Whether the host is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrainView {
+    /// Whether nothing new starts; what runs goes on.
+    pub draining: bool,
+    /// Jobs that hold a place still.
+    pub active: u64,
+}
+
+/// Body of `PUT /v1/drain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainPut {
+    /// Whether nothing new shall start.
+    pub draining: bool,
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod chance;
 #[cfg(test)]
+mod down;
+#[cfg(test)]
 mod eta;
 #[cfg(test)]
 mod found;

@@ -3,7 +3,7 @@
 use crate::reference::{End, Lane, Plain, Reference, Wish};
 use crate::rig::{Rig, START, spec};
 use proptest::prelude::*;
-use stoked::engine::command::{Dependency, Draft, Edit, Verb};
+use stoked::engine::command::{Command, Dependency, Draft, Edit, Verb};
 use stoked::engine::input::Input;
 use stoked::engine::step::Action;
 use stoked::model::failure::{Ending, Failure, FailureClass};
@@ -39,6 +39,7 @@ enum Op {
     Pass(u64),
     Jump(i64),
     Lane(usize, u32, bool),
+    Drain(bool),
     Crash,
 }
 
@@ -94,6 +95,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (-60..60i64).prop_map(Op::Jump),
         1 => (0..2usize, 0..4u32, prop::bool::weighted(0.2))
             .prop_map(|(lane, places, paused)| Op::Lane(lane, places, paused)),
+        1 => prop::bool::weighted(0.3).prop_map(Op::Drain),
         1 => Just(Op::Crash),
     ]
 }
@@ -152,6 +154,11 @@ impl Pair {
                     paused: *paused,
                 };
                 self.rig.group(LANES[*lane], *places, *paused);
+            }
+            Op::Drain(draining) => {
+                let draining = *draining;
+                self.plain.draining = draining;
+                self.rig.ask(Command::Drain { draining }).unwrap();
             }
             Op::Crash => self.rig.restart(),
         }
@@ -261,12 +268,8 @@ impl Pair {
             let unmet = usize::try_from(job.unmet).unwrap();
             assert_eq!(unmet, self.plain.unmet(id), "job {id} after {op:?}");
         }
-        let group = self
-            .rig
-            .engine
-            .groups()
-            .find(|it| it.name == LANES[plain.lane]);
-        let reason = job.queue_reason(group, self.rig.now.wall_ms);
+        let gates = self.rig.engine.gates();
+        let reason = job.queue_reason(Some(&gates), self.rig.now.wall_ms);
         assert_eq!(reason, self.reason(id), "job {id} after {op:?}");
     }
 
@@ -277,6 +280,8 @@ impl Pair {
                 QueueReason::Dependency
             } else if self.plain.early(id) {
                 QueueReason::NotBefore
+            } else if self.plain.draining {
+                QueueReason::Draining
             } else if self.plain.lanes[plain.lane].paused {
                 QueueReason::GroupPaused
             } else {

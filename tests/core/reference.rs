@@ -111,6 +111,8 @@ impl Plain {
 pub(crate) struct Reference {
     pub(crate) jobs: Vec<Plain>,
     pub(crate) lanes: Vec<Lane>,
+    /// Nothing starts.
+    pub(crate) draining: bool,
     pub(crate) now: Stamp,
     /// Attempts that were started since somebody looked.
     pub(crate) launched: Vec<usize>,
@@ -280,7 +282,7 @@ impl Reference {
         }
         for lane in 0..self.lanes.len() {
             let Lane { places, paused } = self.lanes[lane];
-            while !paused && self.taken(lane) < places as usize {
+            while !paused && !self.draining && self.taken(lane) < places as usize {
                 let next = (0..self.jobs.len())
                     .filter(|id| self.jobs[*id].lane == lane && self.may_start(*id))
                     .min_by_key(|id| (self.jobs[*id].rank, *id));

@@ -12,7 +12,7 @@ use stoked::model::attempt::Process;
 use stoked::model::change::Change;
 use stoked::model::event::ProgressBody;
 use stoked::model::failure::{Ending, Exit};
-use stoked::model::group::Group;
+use stoked::model::group::{Gates, Group};
 use stoked::model::id::{AttemptId, JobId};
 use stoked::model::job::{Job, Owner};
 use stoked::model::spec::JobSpec;
@@ -33,6 +33,7 @@ pub(crate) struct Rig {
     /// Every job as it was last stored; `None` where it was removed.
     rows: BTreeMap<JobId, Option<Arc<Job>>>,
     groups: BTreeMap<String, Group>,
+    draining: bool,
     /// The actions of the last call.
     pub(crate) actions: Vec<Action>,
     /// All progress that was ever told.
@@ -48,6 +49,7 @@ impl Rig {
             boot_id: "boot".to_owned(),
             rows: BTreeMap::new(),
             groups: BTreeMap::new(),
+            draining: false,
             actions: Vec::new(),
             told: Vec::new(),
         };
@@ -77,6 +79,7 @@ impl Rig {
                 Change::GroupRemoved { name, .. } => {
                     self.groups.remove(&name);
                 }
+                Change::DrainSet { draining, .. } => self.draining = draining,
                 Change::EnvironmentSeen { .. }
                 | Change::Tallied { .. }
                 | Change::GpuFailed { .. }
@@ -224,7 +227,10 @@ impl Rig {
         let live = self.rows.values().flatten();
         let live = live.filter(|job| !job.state.is_final());
         rows.live = live.map(|job| (**job).clone()).collect();
-        rows.groups = self.groups.values().cloned().collect();
+        rows.gates = Gates {
+            groups: self.groups.values().cloned().collect(),
+            draining: self.draining,
+        };
         let (engine, step) = Engine::recover(rows, self.now);
         self.engine = engine;
         self.follow(step);
@@ -243,7 +249,7 @@ fn recovery(boot_id: &str, next_job: u64) -> Recovery {
         boot_id: boot_id.to_owned(),
         next_job: JobId(next_job),
         live: Vec::new(),
-        groups: Vec::new(),
+        gates: Gates::default(),
         default_parallelism: 1,
         pace_ms: 50,
     }

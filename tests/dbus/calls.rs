@@ -1,6 +1,6 @@
 //! What can be asked over the bus, and how it is answered where it cannot.
 
-use crate::bus::{JOB, MANAGER, Options, ROOT, World, is_move, options, told, until};
+use crate::bus::{JOB, MANAGER, Options, ROOT, World, changed, is_move, options, told, until};
 use crate::http::Ask;
 use std::io::Read;
 use zbus::{OwnedFd, OwnedObjectPath, Variant};
@@ -187,6 +187,30 @@ async fn files_of_output_are_opened_for_reading() {
     assert_eq!(name, "InvalidSpec");
     let (name, text) = refusal(open(&[("steam", "stdout".into())]).await);
     assert_eq!(name, "InvalidSpec", "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_is_drained_and_that_is_told() {
+    let Some(world) = World::start("").await else {
+        return;
+    };
+    let mut signals = world.signals().await;
+    let manager = world.manager().await;
+    for draining in [true, false] {
+        manager
+            .call::<_, _, ()>("Drain", &(draining,))
+            .await
+            .unwrap();
+        let is_told = |message: &zbus::Message| {
+            let values = changed(message, MANAGER).unwrap_or_default();
+            values.contains_key("Draining")
+        };
+        until(&mut signals, is_told).await;
+        let now: bool = manager.get_property("Draining").await.unwrap();
+        assert_eq!(now, draining);
+        let line: String = manager.call("Summary", &()).await.unwrap();
+        assert!(line.contains(&format!("\"draining\":{draining}")), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

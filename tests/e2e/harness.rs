@@ -203,12 +203,18 @@ impl Host {
         daemon.scribe.join().unwrap();
     }
 
-    /// SIGTERM for the daemon; returns when it is gone.
-    pub(crate) fn stop(&mut self) {
-        let mut daemon = self.daemon.take().unwrap();
+    /// SIGTERM for the daemon.
+    pub(crate) fn terminate(&self) -> Process {
+        let daemon = self.daemon.as_ref().unwrap();
         let process = Process::of(daemon.child.id().into());
         stoked::contain::identity::signal(&process.0, rustix::process::Signal::TERM).unwrap();
-        process.ends();
+        process
+    }
+
+    /// SIGTERM for the daemon; returns when it is gone.
+    pub(crate) fn stop(&mut self) {
+        self.terminate().ends();
+        let mut daemon = self.daemon.take().unwrap();
         let status = daemon.child.wait().unwrap();
         daemon.scribe.join().unwrap();
         assert!(status.success(), "{status}: {}", self.said());

@@ -138,11 +138,14 @@ async fn groups(shared: &Visit, filter: &Filter) -> io::Result<Vec<Arc<Event>>> 
     if !filter.reaches("group") {
         return Ok(Vec::new());
     }
-    let groups = shared
-        .read(Reader::groups)
+    let gates = shared
+        .read(Reader::gates)
         .await
         .map_err(|failure| io::Error::other(failure.0.title))?;
-    let events = groups.iter().map(|group| Arc::new(group_event(group)));
+    let events = gates
+        .groups
+        .iter()
+        .map(|group| Arc::new(group_event(group)));
     Ok(events.filter(|event| filter.admits(event)).collect())
 }
 

@@ -93,7 +93,7 @@ fn job(
     let progress = told.map(|told| as_of(told, goes_on, at_ms));
     let around = Surroundings {
         usage: None,
-        group: None,
+        gates: None,
         progress: progress.as_ref(),
         now_wall_ms: at_ms,
     };

@@ -73,7 +73,7 @@ fn recovery(recovered: Recovered) -> Recovery {
         boot_id: "boot".to_owned(),
         next_job: recovered.next_job,
         live: recovered.live,
-        groups: recovered.groups,
+        gates: recovered.gates,
         default_parallelism: 4,
         // Nothing wakes this engine up, so it holds nothing back.
         pace_ms: 0,
@@ -298,11 +298,21 @@ impl Daemon {
 
     /// A request as if `subject` had sent it, without a socket.
     pub(super) async fn call_as(&self, subject: Subject, method: &str, path: &str) -> Answered {
+        self.pass(subject, method, path, Body::empty()).await
+    }
+
+    /// The same with something to put.
+    pub(super) async fn put_as(&self, subject: Subject, path: &str, body: Value) -> Answered {
+        self.pass(subject, "PUT", path, Body::from(body.to_string()))
+            .await
+    }
+
+    async fn pass(&self, subject: Subject, method: &str, path: &str, body: Body) -> Answered {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .extension(Arc::new(subject))
-            .body(Body::empty())
+            .body(body)
             .unwrap();
         let response = soon(router(Arc::clone(&self.shared)).oneshot(request))
             .await

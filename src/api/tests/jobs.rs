@@ -428,6 +428,35 @@ async fn groups_are_made_paused_and_removed() {
 }
 
 #[tokio::test]
+async fn only_who_administers_drains_the_host_and_all_see_why_nothing_starts() {
+    let daemon = Daemon::with(quick_limits(), Mode::System, 64);
+    let drain = |uid, draining: bool| {
+        let body = json!({ "draining": draining });
+        daemon.put_as(subject(uid), "/v1/drain", body)
+    };
+    let refused = drain(1000, true).await.problem();
+    assert!(refused.is(ProblemKind::NotPermitted), "{refused:?}");
+    let told = drain(0, true).await.json();
+    assert_eq!(told, json!({"draining": true, "active": 0}));
+    let job = daemon
+        .submit_of(1000, JobSpec::new(vec!["a".into()], "/"))
+        .await;
+    let path = format!("/v1/jobs/{job}");
+    let seen = daemon.call_as(subject(1001), "GET", &path).await.json();
+    assert_eq!(
+        (&seen["state"], &seen["reason"]),
+        (&json!("queued"), &json!("Draining"))
+    );
+    let told = drain(0, false).await.json();
+    assert_eq!(told, json!({"draining": false, "active": 1}));
+    let nonsense = daemon
+        .put_as(subject(0), "/v1/drain", json!({}))
+        .await
+        .problem();
+    assert!(nonsense.is(ProblemKind::InvalidRequest), "{nonsense:?}");
+}
+
+#[tokio::test]
 async fn strangers_see_names_and_states_only() {
     let daemon = Daemon::with(quick_limits(), Mode::System, 64);
     let mut spec = JobSpec::new(vec!["train".into(), "secret".into()], "/home/secret");

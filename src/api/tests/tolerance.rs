@@ -32,7 +32,7 @@ use crate::wire::request::{
     GroupPut, JobBatch, JobEdit, JobSubmit, RetrySubmit, SignalRequest, StopRequest,
 };
 use crate::wire::series::{Series, SeriesData, SeriesInfo, SeriesList, SeriesPoint};
-use crate::wire::service::{ComponentView, HealthView, VersionView};
+use crate::wire::service::{ComponentView, DrainPut, DrainView, HealthView, VersionView};
 use crate::wire::usage::{JobGpuView, OperationView, UsageView};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -61,7 +61,7 @@ macro_rules! readers {
 fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     let answers = readers! {
         ArchiveFault ArchiveMonth ArchiveRestored ArchiveRun ArchiveSamples ArchiveVerified ArchiveView
-        AttemptGpu AttemptGpuUsage AttemptUsage AttemptView Bye Comparison ComponentView CoreView CpuView DiskView DisksView EventView ExitView
+        AttemptGpu AttemptGpuUsage AttemptUsage AttemptView Bye Comparison ComponentView CoreView CpuView DiskView DisksView DrainView EventView ExitView
         FailureView FilesystemView FilesystemsView FlowCountsView FlowList FlowView Gap GpuFigure GpuList
         GpuProcessView GpuView GroupList GroupView HealthView Hello HostView JobGpuView JobList JobView LimitsView LogPiece
         MeasuredOfMemory MetricSpread NetworkView NetworksView OperationView OperationsView OwnerView PhaseList
@@ -71,7 +71,7 @@ fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     };
     let requests = readers! {
         ArchiveNow ArchiveRestore ArchiveVerify
-        GroupPut JobBatch JobEdit JobSubmit LimitsSubmit ProgressReport RetrySubmit SignalRequest StepSubmit StopRequest
+        DrainPut GroupPut JobBatch JobEdit JobSubmit LimitsSubmit ProgressReport RetrySubmit SignalRequest StepSubmit StopRequest
     };
     [answers, requests]
 }

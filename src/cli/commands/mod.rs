@@ -5,6 +5,7 @@ pub mod archive;
 pub mod cancel;
 pub mod compare;
 pub mod doctor;
+pub mod drain;
 pub mod edit;
 pub mod flows;
 pub mod generate;
@@ -83,6 +84,8 @@ pub enum Command {
     Flows(flows::FlowsArgs),
     /// List groups, or change one
     Groups(groups::GroupsArgs),
+    /// Let no job start any more, so that the host can be taken down
+    Drain(drain::DrainArgs),
     /// Show the GPUs: how busy they are, and with whose work
     Gpus(gpus::GpusArgs),
     /// Show how busy the host is, and with what
@@ -133,6 +136,7 @@ pub async fn dispatch(command: Command, session: &Session) -> Result<ExitCode, C
         Command::Progress(args) => progress::run(session, args).await,
         Command::Flows(args) => flows::run(session, args).await,
         Command::Groups(args) => groups::run(session, args).await,
+        Command::Drain(args) => drain::run(session, args).await,
         Command::Gpus(args) => gpus::run(session, args).await,
         Command::Host => host::run(session).await,
         Command::Series(args) => series::run(session, args).await,

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::event::GpuFigures;
 use crate::model::failure::{Ending, FailureClass};
 use crate::model::gpu::GpuUuid;
-use crate::model::group::DEFAULT_GROUP;
+use crate::model::group::{DEFAULT_GROUP, Gates, Group};
 use crate::model::id::{AttemptId, JobId, Seq};
 use crate::model::job::Owner;
 use crate::model::spec::JobSpec;
@@ -123,8 +123,12 @@ fn the_reason_of_a_waiting_job_is_true() {
         parallelism: 1,
         paused: true,
     };
+    let gates = Gates {
+        groups: vec![paused],
+        draining: false,
+    };
     let around = Surroundings {
-        group: Some(&paused),
+        gates: Some(&gates),
         now_wall_ms: 5_000,
         ..Surroundings::default()
     };
@@ -150,11 +154,20 @@ fn the_reason_of_a_waiting_job_is_true() {
     ] {
         job.state = state;
         job.unmet = unmet;
-        assert_eq!(
-            job_view(&job, Audience::Owner, around).reason.as_deref(),
-            wanted
-        );
+        let view = job_view(&job, Audience::Owner, around);
+        assert_eq!(view.reason.as_deref(), wanted);
     }
+    job.state = JobState::Queued;
+    let drained = Gates {
+        draining: true,
+        ..gates.clone()
+    };
+    let around = Surroundings {
+        gates: Some(&drained),
+        ..around
+    };
+    let view = job_view(&job, Audience::Owner, around);
+    assert_eq!(view.reason.as_deref(), Some("Draining"));
 }
 
 fn event(kind: &str, uid: Option<u32>, body: String) -> Event {

@@ -51,13 +51,12 @@ fn rows(engine: &Engine, store: &Store, host: &Host) {
 
 /// Groups are as stored, places are counted right, and none stays free while a job could start.
 fn groups(engine: &Engine, store: &Store, now: Stamp) {
-    let stored: Vec<&Group> = store.groups.values().collect();
-    let held: Vec<&Group> = engine.groups().collect();
-    assert_eq!(held, stored, "groups");
-    for group in held {
+    let held = engine.gates();
+    assert_eq!(held, store.gates(), "groups");
+    for group in &held.groups {
         let taken = store.taken(&group.name);
         assert_eq!(engine.places_taken(&group.name), taken, "{}", group.name);
-        if group.paused || taken >= group.parallelism {
+        if held.draining || group.paused || taken >= group.parallelism {
             continue;
         }
         let idle = store
@@ -76,20 +75,20 @@ fn queued(job: &Job, engine: &Engine, store: &Store, now: Stamp) {
     if job.state != JobState::Queued {
         return;
     }
-    let group = engine
-        .groups()
-        .find(|group| group.name == job.spec.group)
-        .expect("every job has a group");
+    let gates = engine.gates();
+    let group = gates.group(&job.spec.group).expect("every job has a group");
     let truth = if unmet > 0 {
         QueueReason::Dependency
     } else if job.spec.not_before_ms.is_some_and(|at| at > now.wall_ms) {
         QueueReason::NotBefore
+    } else if gates.draining {
+        QueueReason::Draining
     } else if group.paused {
         QueueReason::GroupPaused
     } else {
         QueueReason::GroupLimit
     };
-    let said = job.queue_reason(Some(group), now.wall_ms);
+    let said = job.queue_reason(Some(&gates), now.wall_ms);
     assert_eq!(said, Some(truth), "job {} says why it waits", job.id);
 }
 
@@ -138,14 +137,15 @@ fn wakeup(engine: &Engine, store: &Store, now: Stamp) {
     let next = engine.next_wakeup(now);
     let mut earliest = None;
     let mut needed = None;
+    let gates = engine.gates();
     for job in engine.live() {
         let Some(at) = due(job, store, now) else {
             continue;
         };
-        let group = engine.groups().find(|group| group.name == job.spec.group);
-        let full = group.is_none_or(|group| {
-            group.paused || engine.places_taken(&group.name) >= group.parallelism
-        });
+        let full = gates.draining
+            || gates.group(&job.spec.group).is_none_or(|group| {
+                group.paused || engine.places_taken(&group.name) >= group.parallelism
+            });
         earliest = min(earliest, at);
         // Without a free place its time may come unseen: nothing could follow from it.
         if job.state != JobState::Queued || !full {
@@ -269,13 +269,13 @@ fn ending(job: &Job, host: &Host) {
 pub(crate) fn stuck(engine: &Engine) -> Vec<Arc<Job>> {
     let mut excused: Vec<_> = Vec::new();
     let mut rest: Vec<Arc<Job>> = engine.live().cloned().collect();
+    let gates = engine.gates();
     loop {
         let before = rest.len();
         rest.retain(|job| {
             let waits = job.spec.after_ok.iter().any(|id| excused.contains(id));
-            let closed = engine.groups().any(|group| {
-                group.name == job.spec.group && (group.paused || group.parallelism == 0)
-            });
+            let group = gates.group(&job.spec.group);
+            let closed = gates.draining || group.is_some_and(|it| it.paused || it.parallelism == 0);
             let held = matches!(job.state, JobState::Held { .. });
             let fine = held || (job.state == JobState::Queued && (waits || closed));
             if fine {

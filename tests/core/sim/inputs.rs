@@ -31,7 +31,10 @@ pub(crate) fn command(chance: &mut Chance, store: &Store, now: Stamp) -> Command
         36..38 => Command::RemoveGroup {
             name: group(chance),
         },
-        38..44 => Command::Job {
+        38 => Command::Drain {
+            draining: chance.hits(400),
+        },
+        39..44 => Command::Job {
             id: target(chance, store),
             verb: Verb::Cancel {
                 grace_ms: grace(chance),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stoked::engine::needs::{Cold, Needs};
 use stoked::model::change::Change;
-use stoked::model::group::Group;
+use stoked::model::group::{Gates, Group};
 use stoked::model::id::JobId;
 use stoked::model::job::Job;
 use stoked::model::state::{JobState, StateName};
@@ -17,6 +17,7 @@ pub(crate) struct Store {
     pub(crate) done: BTreeMap<JobId, Arc<Job>>,
     pub(crate) removed: BTreeSet<JobId>,
     pub(crate) groups: BTreeMap<String, Group>,
+    pub(crate) draining: bool,
     keys: BTreeMap<(u32, String), (String, Vec<JobId>)>,
     /// The highest number ever given.
     pub(crate) newest: JobId,
@@ -25,6 +26,14 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// What decides which jobs may start at all.
+    pub(crate) fn gates(&self) -> Gates {
+        Gates {
+            groups: self.groups.values().cloned().collect(),
+            draining: self.draining,
+        }
+    }
+
     /// Commits one fact.
     pub(crate) fn apply(&mut self, change: &Change, now: Stamp) {
         match change {
@@ -68,6 +77,10 @@ impl Store {
                 let member = self.live.values().find(|job| job.spec.group == *name);
                 assert!(member.is_none(), "group {name} still has {member:?}");
                 assert!(self.groups.remove(name).is_some());
+            }
+            Change::DrainSet { draining, .. } => {
+                assert_ne!(self.draining, *draining, "nothing changed for the host");
+                self.draining = *draining;
             }
             Change::Tallied { .. } | Change::GpuFailed { .. } => {}
             Change::KeyUsed { key, ids, .. } => {
@@ -124,6 +137,7 @@ impl Store {
         let group = &job.spec.group;
         let limits = self.groups.get(group).expect("a claim is in a group");
         let taken = self.taken(group);
+        assert!(!self.draining, "job {id} claimed on a drained host");
         assert!(!limits.paused, "job {id} claimed in a paused group");
         assert!(
             taken < limits.parallelism,

@@ -456,7 +456,7 @@ fn rows(store: &Store, host: &Host) -> Recovery {
         boot_id: host.boot_id.clone(),
         next_job: JobId(store.newest.0 + 1),
         live: store.live.values().map(|job| (**job).clone()).collect(),
-        groups: store.groups.values().cloned().collect(),
+        gates: store.gates(),
         default_parallelism: DEFAULT_PARALLELISM,
         pace_ms: PACE_MS,
     }

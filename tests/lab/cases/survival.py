@@ -17,6 +17,14 @@ def restarted(before):
           True, "another daemon")
 
 
+def configure(text):
+    """Another configuration, read again by the daemon that runs."""
+    os.makedirs("/etc/stoked", exist_ok=True)
+    with open("/etc/stoked/stoked.toml", "w", encoding="utf-8") as file:
+        file.write(text)
+    sh("systemctl reload stoked")
+
+
 class Survival(lab.Case):
     def gate(self, name):
         """A job that runs until it is let go, and then ends with 23."""
@@ -99,6 +107,26 @@ class Survival(lab.Case):
         os.remove("/run/systemd/system/stoked.service.d/watchdog.conf")
         sh("systemctl daemon-reload && systemctl restart stoked")
 
+    def test_jobs_end_with_the_daemon_that_is_stopped_and_not_with_one_that_starts_again(self):
+        for policy, state in (("cancel", "cancelled"), ("requeue", "running")):
+            configure(f'jobs.on_stop = "{policy}"\n')
+            number, path = self.gate(policy)
+            before = lab.daemon()
+            sh("systemctl restart stoked")
+            self.assertNotEqual(lab.daemon(), before)
+            before = lab.daemon()
+            sh("systemctl kill -s TERM stoked")
+            restarted(before)
+            self.assertEqual((job(number)["state"], job(number)["attempt"]), ("running", 1))
+            sh("systemctl stop stoked.socket stoked.service")
+            self.assertEqual(lab.processes(path), [])
+            sh("systemctl start stoked.socket stoked.service")
+            lab.reaches(number, state)
+            self.assertEqual(job(number)["attempt"], 1 if policy == "cancel" else 2)
+            sh(f"stoke cancel --grace 0 {number}", check=False)
+        os.remove("/etc/stoked/stoked.toml")
+        sh("systemctl reload stoked")
+
     def test_it_says_what_it_does(self):
         number, path = self.gate("status")
         until(lambda: "running" in show("stoked.service", "StatusText")["StatusText"], True, "the status")
@@ -106,10 +134,7 @@ class Survival(lab.Case):
         until(lambda: show("stoked.service", "StatusText")["StatusText"], "No jobs", "the status")
 
     def test_a_reload_is_told_and_takes_effect(self):
-        os.makedirs("/etc/stoked", exist_ok=True)
-        with open("/etc/stoked/stoked.toml", "w", encoding="utf-8") as file:
-            file.write("[groups.lab]\nparallelism = 7\n")
-        sh("systemctl reload stoked")
+        configure("[groups.lab]\nparallelism = 7\n")
         # It says when it is done, which may be after the command.
         until(lambda: show("stoked.service", "ActiveState")["ActiveState"], "active", "the state")
         until(lambda: '"lab"' in sh("stoke groups --json"), True, "the group")
