@@ -121,7 +121,7 @@ impl Parts {
         let boot_id = identity::boot_id().context("failed to read the boot id of this host")?;
         let (store, mut recovered) = open_store(&settings, &dirs)?;
         recover_strays(&store, &mut recovered, &dirs).await?;
-        reports::clear(&dirs.reports(), &live_attempts(&recovered));
+        let left_reports = reports::left_behind(&dirs.reports(), &live_attempts(&recovered));
         let bus = Bus::new(BusOptions {
             epoch: recovered.epoch.clone(),
             head: recovered.head,
@@ -130,6 +130,10 @@ impl Parts {
         });
         let core_tasks = TaskTracker::new();
         let door_tasks = TaskTracker::new();
+        if !left_reports.is_empty() {
+            core_tasks
+                .spawn_blocking(move || left_reports.iter().for_each(|it| reports::remove(it)));
+        }
         if shelf.has_files() {
             shelf.begin(&core_tasks);
         }

@@ -1,11 +1,13 @@
 //! Directories in which jobs of other users leave their progress: the state directory is closed to them.
 
+use crate::logs::retain;
 use crate::model::id::AttemptId;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everybody may pass through to a directory of their own, nobody may look around.
 const PASSABLE: u32 = 0o711;
@@ -25,23 +27,21 @@ pub(super) fn make_room(reports: &Path) -> io::Result<()> {
 
 /// Removes the directory of an attempt, whatever its owner put there; follows no link.
 pub(super) fn remove(dir: &Path) {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(%error, dir = %dir.display(), "a directory for reports stays behind");
-        }
-        _ => {}
+    if let Err(error) = retain::remove(dir) {
+        tracing::warn!(%error, dir = %dir.display(), "a directory for reports stays behind");
     }
 }
 
-/// Removes the directories of attempts that are not live: the daemon was killed before it could.
-pub(super) fn clear(reports: &Path, live: &BTreeSet<AttemptId>) {
-    for entry in std::fs::read_dir(reports).into_iter().flatten().flatten() {
-        let name = entry.file_name();
+/// The directories of attempts that are not live: the daemon was killed before it could remove them. To remove them may
+/// take long: their owners put there what they like.
+pub(super) fn left_behind(reports: &Path, live: &BTreeSet<AttemptId>) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(reports).into_iter().flatten().flatten();
+    let is_left = |name: &OsStr| {
         let attempt = name.to_str().and_then(|name| name.parse().ok());
-        if attempt.is_some_and(|attempt| !live.contains(&attempt)) {
-            remove(&entry.path());
-        }
-    }
+        attempt.is_some_and(|attempt| !live.contains(&attempt))
+    };
+    let left = entries.filter(|entry| is_left(&entry.file_name()));
+    left.map(|entry| entry.path()).collect()
 }
 
 #[cfg(test)]
@@ -66,8 +66,11 @@ mod tests {
             std::fs::create_dir(dir(name)).unwrap();
         }
         std::fs::write(dir("8.1").join("progress.json"), "{}").unwrap();
-        clear(root.path(), &BTreeSet::from(["7.1".parse().unwrap()]));
+        let live = BTreeSet::from(["7.1".parse().unwrap()]);
+        let left = left_behind(root.path(), &live);
+        assert_eq!(left, [dir("8.1")]);
+        remove(&left[0]);
         assert!(dir("7.1").exists() && dir("strange").exists() && !dir("8.1").exists());
-        clear(&dir("missing"), &BTreeSet::new());
+        assert_eq!(left_behind(&dir("missing"), &live), [PathBuf::new(); 0]);
     }
 }

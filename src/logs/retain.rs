@@ -1,8 +1,10 @@
 //! Upkeep of log directories: how much they hold, and removing them.
 //!
-//! The owner of a job may have put anything into its log directory. Whatever it is, nothing
-//! outside is touched: every step is relative to an open directory and follows no link.
+//! The owner of a job may have put anything into a directory of it. Whatever it is, nothing
+//! outside is touched: every step is relative to an open directory and follows no link. Nor does it
+//! cost more the deeper it is: few directories are open at any time, and no call is inside another.
 
+use std::ffi::CStr;
 use std::io;
 use std::path::Path;
 
@@ -13,10 +15,13 @@ use rustix::io::Errno;
 use crate::logs::packed::{self, Packed, Saved};
 use crate::logs::segment::{self, Kind, Listing};
 
-/// Directories inside each other at most. A log directory has none; each costs an open file here.
-const DEEPEST: u32 = 32;
+/// What is unlinked or moved in one directory at most: somebody may go on filling what is being emptied.
+const MOST_STEPS: u32 = 1 << 20;
 
-/// Removes the log of an attempt. That there is none is success.
+/// Removes the log of an attempt, or whatever else a job could write to. That there is none is success.
+///
+/// # Errors
+/// Where something of it cannot be removed; the rest may be gone then.
 pub fn remove(dir: &Path) -> io::Result<()> {
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     let Some(name) = dir.file_name() else {
@@ -30,7 +35,7 @@ pub fn remove(dir: &Path) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,
     };
-    empty(&inside, DEEPEST)?;
+    empty(&inside, MOST_STEPS)?;
     Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
 }
 
@@ -104,27 +109,95 @@ fn open_inside(dir: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, 
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
-/// Unlinks everything in `dir`, going at most `deeper` directories down.
-fn empty(dir: &OwnedFd, deeper: u32) -> io::Result<()> {
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(Errno::ISDIR) => {
-                let Some(deeper) = deeper.checked_sub(1) else {
-                    return Err(Errno::NAMETOOLONG.into());
-                };
-                empty(&open_inside(dir, name)?, deeper)?;
-                rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
+/// Unlinks everything in `dir`, in `steps` steps at most. What a directory in it has in turn comes up beside it first,
+/// so that no depth takes more open directories, or more of the stack.
+fn empty(dir: &OwnedFd, steps: u32) -> io::Result<()> {
+    let mut left = Steps {
+        left: steps,
+        lifted: 0,
+    };
+    loop {
+        let mut seen = false;
+        for entry in Dir::read_from(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if is_itself(name) {
+                continue;
             }
-            Err(error) => return Err(error.into()),
+            seen = true;
+            left.take()?;
+            if unlink(dir, name)? {
+                continue;
+            }
+            match open_inside(dir, name) {
+                Ok(inside) => left.lift(&inside, dir)?,
+                // Another one took its place, or it is gone: the next look tells.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !seen {
+            return Ok(());
         }
     }
-    Ok(())
+}
+
+/// How much may still be done, and how many directories came up so far.
+struct Steps {
+    left: u32,
+    lifted: u32,
+}
+
+impl Steps {
+    fn take(&mut self) -> io::Result<()> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Err(io::Error::other(
+                "it is being filled as fast as it is emptied",
+            ));
+        };
+        self.left = left;
+        Ok(())
+    }
+
+    /// Unlinks the files of `from`, and moves its directories to `to`.
+    fn lift(&mut self, from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+        for entry in Dir::read_from(from)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if is_itself(name) {
+                continue;
+            }
+            self.take()?;
+            while !unlink(from, name)? {
+                self.take()?;
+                self.lifted = self.lifted.wrapping_add(1);
+                match rustix::fs::renameat(from, name, to, format!("lifted.{}", self.lifted)) {
+                    Ok(()) | Err(Errno::NOENT) => break,
+                    // That name is taken.
+                    Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Unlinks what is no directory. That it is gone is success; false: it is one.
+fn unlink(dir: &OwnedFd, name: &CStr) -> io::Result<bool> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::ISDIR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_itself(name: &CStr) -> bool {
+    name == c"." || name == c".."
 }
 
 #[cfg(test)]
@@ -152,6 +225,40 @@ mod tests {
         assert_eq!(fs::read(outside.join("kept")).unwrap(), b"kept");
         remove(&dir).unwrap();
         assert_eq!(size_bytes(&dir).unwrap(), 0);
+    }
+
+    /// Directories in each other, by way of the one that is open: their path would be too long for any call.
+    fn nest(dir: &Path, depth: u32) {
+        let mut at = segment::open_directory(dir).unwrap();
+        for _ in 0..depth {
+            rustix::fs::mkdirat(&at, c"d", Mode::RWXU).unwrap();
+            at = open_inside(&at, c"d").unwrap();
+        }
+        rustix::fs::symlinkat("/", &at, c"deepest").unwrap();
+    }
+
+    #[test]
+    fn no_depth_is_too_deep_for_a_small_stack_and_few_descriptors() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("42.1");
+        fs::create_dir_all(dir.join("lifted.2/d")).unwrap();
+        fs::write(dir.join("lifted.1"), "a name that is taken").unwrap();
+        nest(&dir, 300);
+        let removed = std::thread::Builder::new()
+            .stack_size(64 << 10)
+            .spawn(move || remove(&dir).map(|()| dir.exists()));
+        assert!(!removed.unwrap().join().unwrap().unwrap());
+    }
+
+    #[test]
+    fn who_fills_what_is_being_emptied_is_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        let dir = segment::open_directory(root.path()).unwrap();
+        assert!(empty(&dir, 2).is_err());
+        empty(&dir, 1).unwrap();
     }
 
     #[test]
