@@ -1,6 +1,6 @@
 //! Where things live: sockets, state, configuration. One set of rules for the daemon and its clients.
 //!
-//! Everything but [`Surroundings::of_process`] and [`check_private`] is a pure function of what was
+//! Everything but [`Surroundings::of_process`], [`check_private`] and [`is_trusted`] is a pure function of what was
 //! read from the environment once.
 
 use std::io;
@@ -29,7 +29,7 @@ pub struct Surroundings {
     pub uid: u32,
     /// Home directory: `$HOME`, else what the user database says.
     pub home: Option<PathBuf>,
-    /// `$XDG_RUNTIME_DIR`.
+    /// `$XDG_RUNTIME_DIR`, unless it is somebody else's: see [`is_trusted`].
     pub xdg_runtime_dir: Option<PathBuf>,
     /// `$XDG_STATE_HOME`.
     pub xdg_state_home: Option<PathBuf>,
@@ -73,7 +73,8 @@ impl Surroundings {
     #[must_use]
     pub fn of_process() -> Self {
         let uid = rustix::process::geteuid().as_raw();
-        let xdg_runtime_dir = absolute_variable("XDG_RUNTIME_DIR");
+        let xdg_runtime_dir =
+            absolute_variable("XDG_RUNTIME_DIR").filter(|dir| is_trusted(dir, uid));
         Self {
             uid,
             home: absolute_variable("HOME").or_else(|| home_of(uid)),
@@ -188,6 +189,18 @@ pub fn check_private(path: &Path, uid: u32) -> io::Result<()> {
     ))
 }
 
+/// Whether nobody else than `uid` can put anything into this directory. The base directory specification asks for that, and
+/// `su` and `sudo -E` break it: root would talk to whatever daemon a user plays there, and send it the environment of jobs.
+///
+/// One that does not exist is nobody's yet.
+#[must_use]
+pub fn is_trusted(dir: &Path, uid: u32) -> bool {
+    use rustix::fs::{FileType, stat};
+    let Ok(stat) = stat(dir) else { return true };
+    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    is_directory && stat.st_uid == uid && stat.st_mode & 0o022 == 0
+}
+
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
         .filter(|value| !value.is_empty())
@@ -219,6 +232,20 @@ mod tests {
             home: Some("/home/ann".into()),
             ..Surroundings::default()
         }
+    }
+
+    #[test]
+    fn a_runtime_dir_of_somebody_else_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        let mode = |mode| {
+            std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(0o755);
+        assert!(is_trusted(root.path(), own) && !is_trusted(root.path(), own + 1));
+        mode(0o777);
+        assert!(!is_trusted(root.path(), own));
+        assert!(is_trusted(&root.path().join("missing"), own));
     }
 
     #[test]
