@@ -59,6 +59,11 @@ impl Connections {
         self.add(stream, Lines::new(MAX_FRAME_BYTES)).ok()
     }
 
+    /// Whether there is a daemon that has taken all it was sent.
+    pub(super) fn is_read(&self) -> bool {
+        self.open.last().is_some_and(|open| open.unsent.is_empty())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }

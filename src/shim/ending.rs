@@ -23,6 +23,9 @@ const RESWEEP: Duration = Duration::from_millis(50);
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// How long an outsider that holds an output open may keep the attempt from ending.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How often the job is listened to after its end: more than waits in any socket, and not for ever, as an outsider may
+/// go on.
+const LAST_WORDS: u32 = 32;
 /// How long a daemon may take to commit the exit before the shim makes it durable itself.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
 /// How long to wait before trying again to write an exit record to a full disk.
@@ -194,7 +197,11 @@ impl Shim {
 
     fn record_exit(&mut self) {
         let mut buffer = [0; 4096];
-        self.pass_notifications(&mut buffer);
+        for _ in 0..LAST_WORDS {
+            if !self.pass_notifications(&mut buffer) {
+                break;
+            }
+        }
         let Phase::Ending(ending) = std::mem::replace(&mut self.phase, Phase::Done) else {
             return;
         };

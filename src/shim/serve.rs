@@ -149,6 +149,7 @@ impl Shim {
             for (source, flags) in ready {
                 self.serve(source, flags, &mut buffer);
             }
+            self.notify.iter_mut().for_each(Notify::wake);
             self.advance();
         }
         Ok(())
@@ -197,8 +198,8 @@ impl Shim {
         if let Some(listener) = &self.listener {
             add(Source::Listener, listener.as_fd(), PollFlags::IN);
         }
-        if let Some(notify) = &self.notify {
-            add(Source::Notify, notify.fd(), PollFlags::IN);
+        if let Some(fd) = self.notify.as_ref().and_then(Notify::polled) {
+            add(Source::Notify, fd, PollFlags::IN);
         }
         if let Phase::Starting(start) = &self.phase {
             add(Source::Start, start.fd(), PollFlags::IN);
@@ -220,11 +221,13 @@ impl Shim {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let deadline = match &self.phase {
+        let of_phase = match &self.phase {
             Phase::Ending(ending) => ending.deadline(),
             Phase::Exited(exited) => exited.deadline(),
             Phase::Starting(_) | Phase::Running | Phase::Done => None,
-        }?;
+        };
+        let rest = self.notify.as_ref().and_then(Notify::deadline);
+        let deadline = of_phase.into_iter().chain(rest).min()?;
         // One millisecond more, so that a deadline has passed for sure when poll returns.
         let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Some(identity::timespec(left))
@@ -236,6 +239,7 @@ impl Shim {
             Source::Connection(id) => {
                 if flags.contains(PollFlags::OUT) {
                     self.connections.flush(id);
+                    self.pass_kept();
                 }
                 if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
                     for frame in self.connections.receive(id, buffer) {
@@ -252,7 +256,9 @@ impl Shim {
                     self.tell_facts(id);
                 }
             }
-            Source::Notify => self.pass_notifications(buffer),
+            Source::Notify => {
+                self.pass_notifications(buffer);
+            }
             Source::Start => self.receive_start(),
             Source::Output(stream) => {
                 if flags.contains(PollFlags::OUT) {
@@ -343,25 +349,29 @@ impl Shim {
         if self.frozen {
             self.connections.send(id, &FromShim::Frozen {});
         }
-        for frame in self.notify.iter_mut().flat_map(Notify::take_kept) {
-            self.connections.send(id, &frame);
-        }
+        self.pass_kept();
         if let Phase::Exited(exited) = &self.phase {
             self.connections.send(id, exited.frame());
         }
     }
 
-    pub(super) fn pass_notifications(&mut self, buffer: &mut [u8]) {
+    /// Pass on what the job says. Whether it may have said more.
+    pub(super) fn pass_notifications(&mut self, buffer: &mut [u8]) -> bool {
+        let notify = self.notify.as_mut();
+        let has_more = notify.is_some_and(|notify| notify.receive(buffer));
+        self.pass_kept();
+        has_more
+    }
+
+    /// Send on what was kept, as far as it is taken.
+    fn pass_kept(&mut self) {
         let Some(notify) = &mut self.notify else {
             return;
         };
-        while let Some((pid, text)) = notify.receive(buffer) {
-            let frame = FromShim::Notify { text, pid };
-            if !self.connections.send_all(&frame)
-                && let FromShim::Notify { text, pid } = frame
-            {
-                notify.keep(pid, text);
-            }
+        while self.connections.is_read()
+            && let Some(frame) = notify.next_kept()
+        {
+            self.connections.send_all(&frame);
         }
     }
 

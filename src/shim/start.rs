@@ -1,9 +1,8 @@
 //! The shim's side of a start: outputs, cgroup, and the process that will become the command.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, lchown};
+use std::os::unix::fs::lchown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -23,6 +22,7 @@ use super::EXEC;
 use super::exec::{Report, Setup};
 use super::launch::Launch;
 use super::lookup::failed;
+use super::notify::make_private;
 use super::output::{Output, winsize};
 
 /// How long the starting process may leave the launch unread.
@@ -131,10 +131,7 @@ fn make_report_dir(launch: &Launch) -> io::Result<()> {
     let (Some(dir), Some(user)) = (&launch.report_dir, &launch.user) else {
         return Ok(());
     };
-    match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made?,
-    }
+    make_private(dir)?;
     lchown(dir, Some(user.uid), Some(user.gid))
 }
 
