@@ -10,7 +10,7 @@ use crate::wire::error::{Problem, ProblemKind};
 use crate::wire::service::API_LEVEL;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, Request};
+use axum::http::{HeaderValue, Request, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -225,7 +225,14 @@ pub(super) async fn answer(
             let Ok(response) = router.oneshot(request).await;
             response
         }
-        Err(refused) => refused.into_response(),
+        Err(refused) => {
+            let mut response = refused.into_response();
+            // What else the client has sent meanwhile is not looked at: to refuse a request takes time too, which a flood
+            // of them would take from others.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+            response
+        }
     };
     let headers = response.headers_mut();
     headers.insert("stoked-api", HeaderValue::from(API_LEVEL));

@@ -108,11 +108,14 @@ macro_rules! cases {
 }
 
 cases! {
+    "boot" attacks
     "boot" crowd
     "boot" dbus
+    "boot" floods
     "boot" journal
     "boot-vm" limits
     "boot" services
+    "boot" spies
     "boot" survival
     "boot" users
 }

@@ -159,6 +159,20 @@ fn notifications_reach_the_daemon_at_once_or_later() {
 }
 
 #[test]
+fn a_flood_of_notifications_does_not_starve_the_control_frames() {
+    let script =
+        format!("{SEND}for i in range(3): os.fork()\nwhile True: s.sendto(b'STATUS=more',a)\n");
+    let mut attempt = Attempt::new(&["python3", "-c", &script]);
+    attempt.record.notify = true;
+    let (mut shim, mut daemon, _) = attempt.start();
+    daemon.until(|frame| matches!(frame, FromShim::Notify { .. }).then_some(()));
+    daemon.send(&ToShim::Kill);
+    assert_eq!(daemon.exited().signal, Some(9));
+    daemon.send(&ToShim::AckExit);
+    shim.ends();
+}
+
+#[test]
 fn another_user_has_a_notify_socket_it_can_reach() {
     if !rustix::process::getuid().is_root() {
         println!("skipped: needs root");
