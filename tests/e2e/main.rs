@@ -11,6 +11,7 @@ mod archive;
 mod away;
 mod bad_input;
 mod bad_jobs;
+mod bar;
 mod drain;
 mod ends;
 mod expiry;

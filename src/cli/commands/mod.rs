@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod archive;
+pub mod bar;
 pub mod cancel;
 pub mod compare;
 pub mod doctor;
@@ -98,6 +99,8 @@ pub enum Command {
     Adapters(adapters::AdaptersArgs),
     /// Show the archive of finished jobs, fill it now, or get jobs back from it
     Archive(archive::ArchiveArgs),
+    /// Print one line for each change, for a bar of a desktop
+    Bar(bar::BarArgs),
     /// Say how the daemon is, part by part
     Health,
     /// Say what this host supports, and which daemon would be used
@@ -143,6 +146,7 @@ pub async fn dispatch(command: Command, session: &Session) -> Result<ExitCode, C
         Command::Compare(args) => compare::run(session, args).await,
         Command::Adapters(args) => adapters::run(session, args),
         Command::Archive(args) => archive::run(session, args).await,
+        Command::Bar(args) => bar::run(session, args).await,
         Command::Health => health::run(session).await,
         Command::Doctor => doctor::run(session).await,
         Command::Completions(args) => generate::completions(session, &args),

@@ -1,6 +1,7 @@
 //! The one place where anything is written: what a terminal may show, in which colours, and as what.
 
 pub mod archive;
+pub mod bar;
 pub mod comparison;
 pub mod detail;
 pub mod flow;
