@@ -85,6 +85,16 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Coalescer<K, V> {
         changed
     }
 
+    /// Somebody may have been shown another value of a property than the one that was told: it is told at the next look,
+    /// also where it is as before by then.
+    pub(super) fn unsettle(&mut self, key: &K, name: &str, shown: &V) {
+        if let Some(told) = self.told.get_mut(key)
+            && told.get(name) != Some(shown)
+        {
+            told.remove(name);
+        }
+    }
+
     /// An object that is there from now on, with what was told of it together with that.
     pub(super) fn begin(&mut self, key: K, values: Values<V>, now: Instant) {
         self.looked.insert(key.clone(), now);
@@ -193,6 +203,17 @@ mod tests {
         assert_eq!(coalescer.told(&1, "B"), Some(&3));
         coalescer.forget(&1);
         assert_eq!(coalescer.told(&1, "B"), None);
+    }
+
+    #[test]
+    fn what_was_shown_in_between_is_set_right() {
+        let mut coalescer = Coalescer::new(Instant::now());
+        let usual = values(&[("A", 1), ("B", 2)]);
+        coalescer.changes(&1, usual.clone());
+        coalescer.unsettle(&1, "A", &1);
+        assert_eq!(coalescer.changes(&1, usual.clone()), values(&[]));
+        coalescer.unsettle(&1, "A", &0);
+        assert_eq!(coalescer.changes(&1, usual), values(&[("A", 1)]));
     }
 
     #[test]

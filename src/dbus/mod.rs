@@ -6,6 +6,7 @@
 mod callers;
 mod coalesce;
 mod convert;
+mod counted;
 mod desk;
 mod error;
 mod leases;
@@ -22,6 +23,7 @@ pub use values::Overview;
 
 use crate::api::local::Local;
 use crate::dbus::callers::Callers;
+use crate::dbus::counted::Counted;
 use crate::dbus::desk::Desk;
 use crate::dbus::objects::HostObject;
 use crate::dbus::root::Root;
@@ -30,6 +32,7 @@ use crate::dbus::values::{ROOT, host_path};
 use crate::events::pattern::{Filter, Pattern};
 use crate::events::queue::QueueOptions;
 use crate::events::{Bus, Subscription};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -167,11 +170,12 @@ impl Face {
             self.tasks.clone(),
             stop.clone(),
         );
+        let counted = Arc::new(Counted::new(self.overview.clone()));
         let root = Root::new(
             self.local.clone(),
             itself.clone(),
             callers.clone(),
-            self.overview.clone(),
+            Arc::clone(&counted),
             desk,
         );
         let host = HostObject {
@@ -185,6 +189,7 @@ impl Face {
             self.local.clone(),
             itself,
             callers,
+            counted,
             self.overview.clone(),
         );
         teller.begin().await?;

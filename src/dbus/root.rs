@@ -7,10 +7,10 @@ use crate::api::local::{Local, LogPlace, Method, Refused};
 use crate::auth::{Action, Subject, polkit};
 use crate::dbus::callers::Callers;
 use crate::dbus::convert::{Options, add_parameter, to_json, to_options, to_query};
+use crate::dbus::counted::Counted;
 use crate::dbus::desk::{Desk, Errand};
 use crate::dbus::error::Error;
 use crate::dbus::summary::summary;
-use crate::dbus::values::{Overview, of_overview, pick};
 use crate::logs::Stream;
 use crate::model::id::JobId;
 use crate::wire::error::ProblemKind;
@@ -20,7 +20,7 @@ use options::{LeaseOptions, LogOptions, path_of, read, short};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedFd, OwnedObjectPath, fdo};
@@ -40,7 +40,7 @@ pub(super) struct Root {
     /// The daemon as a caller of its own, for what is nobody's question.
     itself: Arc<Subject>,
     callers: Arc<Callers>,
-    overview: watch::Receiver<Overview>,
+    counted: Arc<Counted>,
     desk: Desk,
     calls: Semaphore,
 }
@@ -66,14 +66,14 @@ impl Root {
         local: Local,
         itself: Arc<Subject>,
         callers: Arc<Callers>,
-        overview: watch::Receiver<Overview>,
+        counted: Arc<Counted>,
         desk: Desk,
     ) -> Self {
         Self {
             local,
             itself,
             callers,
-            overview,
+            counted,
             desk,
             calls: Semaphore::new(MOST_CALLS),
         }
@@ -142,8 +142,8 @@ impl Root {
         Ok(())
     }
 
-    fn count(&self, name: &str) -> fdo::Result<u32> {
-        pick::<u32>(&of_overview(&self.overview.borrow()), name)
+    fn count(&self, name: &'static str) -> fdo::Result<u32> {
+        self.counted.read(name)
     }
 }
 
@@ -316,7 +316,7 @@ impl Root {
         #[zbus(header)] message: Header<'_>,
     ) -> Result<String, Error> {
         let caller = self.enter(connection, message).await?;
-        let overview = self.overview.borrow().clone();
+        let overview = self.counted.now();
         Ok(summary(&self.local, &caller.subject, overview).await?)
     }
 
@@ -412,8 +412,8 @@ impl Root {
     }
 
     #[zbus(property)]
-    fn draining(&self) -> bool {
-        self.overview.borrow().draining
+    fn draining(&self) -> fdo::Result<bool> {
+        self.counted.read("Draining")
     }
 
     #[zbus(property)]

@@ -9,12 +9,13 @@ use crate::auth::Subject;
 use crate::dbus::callers::Callers;
 use crate::dbus::coalesce::{Coalescer, Values};
 use crate::dbus::convert::add_parameter;
+use crate::dbus::counted::Counted;
 use crate::dbus::desk::{Answer, Errand};
 use crate::dbus::error::Error;
 use crate::dbus::leases::Leases;
 use crate::dbus::objects::JobFace;
 use crate::dbus::root::Root;
-use crate::dbus::values::{Overview, ROOT, Told, job_path, object_path, of_job, of_overview};
+use crate::dbus::values::{Overview, ROOT, Told, job_path, object_path, of_job};
 use crate::events::queue::Delivery;
 use crate::events::{Bus, Subscription};
 use crate::model::event::{Event, StateBody};
@@ -83,6 +84,8 @@ pub(super) struct Teller {
     local: Local,
     itself: Arc<Subject>,
     callers: Arc<Callers>,
+    counted: Arc<Counted>,
+    /// Says that it changed.
     overview: watch::Receiver<Overview>,
     coalescer: Coalescer<Key, Told>,
     exported: BTreeMap<u32, Exported>,
@@ -100,6 +103,7 @@ impl Teller {
         local: Local,
         itself: Arc<Subject>,
         callers: Arc<Callers>,
+        counted: Arc<Counted>,
         overview: watch::Receiver<Overview>,
     ) -> Self {
         let now = Instant::now();
@@ -109,6 +113,7 @@ impl Teller {
             local,
             itself,
             callers,
+            counted,
             overview,
             coalescer: Coalescer::new(now),
             exported: BTreeMap::new(),
@@ -119,8 +124,9 @@ impl Teller {
             next_devices: Some((now + first, first)),
         };
         // What is there when it begins is known to who asks for it then.
-        let overview = of_overview(&teller.overview.borrow_and_update());
-        let _known = teller.coalescer.changes(&Key::Overview, overview);
+        teller.overview.mark_unchanged();
+        let (values, _) = teller.counted.look();
+        let _known = teller.coalescer.changes(&Key::Overview, values);
         teller
     }
 
@@ -233,6 +239,8 @@ impl Teller {
             (Some(exported), Some(moved)) => {
                 // Who hears of a move and asks at once is told of no state before it.
                 let state = Told::Text(moved.state.as_str().to_owned());
+                let key = Key::Job(id);
+                self.coalescer.unsettle(&key, "State", &state);
                 exported.face.values().insert("State", state);
             }
             // Of what is forgotten there is nothing to tell to who asked for it.
@@ -292,8 +300,11 @@ impl Teller {
             })
             .collect();
         if due.contains(&Key::Overview) {
-            let overview = of_overview(&self.overview.borrow_and_update());
-            let changed = self.coalescer.changes(&Key::Overview, overview);
+            let (values, read) = self.counted.look();
+            for (name, shown) in read {
+                self.coalescer.unsettle(&Key::Overview, name, &shown);
+            }
+            let changed = self.coalescer.changes(&Key::Overview, values);
             let interface = "io.stoked.Stoked1.Manager";
             tell(&self.connection, ROOT, interface, &changed, None).await?;
         }

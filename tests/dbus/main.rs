@@ -22,6 +22,7 @@ mod http;
 #[path = "../e2e/outside.rs"]
 #[expect(dead_code, reason = "other tests ask more of processes")]
 mod outside;
+mod panel;
 mod price;
 #[path = "../e2e/stream.rs"]
 #[expect(dead_code, reason = "other tests do more with streams")]

@@ -68,6 +68,29 @@ async fn nothing_is_told_where_nothing_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_between_two_tellings_is_set_right() {
+    let Some(world) = World::start("").await else {
+        return;
+    };
+    let mut signals = world.signals().await;
+    let manager = world.manager().await;
+    let mut spec = world.script("true");
+    spec.extend(options(&[("hold", true.into())]));
+    let held = |it: &zbus::Message| {
+        let counted = changed(it, MANAGER).and_then(|mut it| it.remove("JobsHeld"));
+        counted.and_then(|count| u32::try_from(count).ok())
+    };
+    let first = world.submit(&spec).await;
+    until(&mut signals, |it| held(it) == Some(1)).await;
+    // It goes and another one comes, faster than that is told; but somebody saw that there was none.
+    let () = manager.call("Cancel", &(first,)).await.unwrap();
+    let seen: u32 = manager.get_property("JobsHeld").await.unwrap();
+    assert_eq!(seen, 0);
+    world.submit(&spec).await;
+    until(&mut signals, |it| held(it) == Some(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn however_fast_it_changes_it_is_told_once_a_second() {
     let Some(world) = World::start("[progress]\ninterval = \"0s\"\n").await else {
         return;

@@ -6,7 +6,7 @@ use crate::harness::{Host, say_skipped};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-fn here(name: &str) -> std::path::PathBuf {
+pub(crate) fn here(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
@@ -21,7 +21,7 @@ fn python() -> Option<&'static str> {
     })
 }
 
-fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("command -v {program} >/dev/null")]);
     command.status().is_ok_and(|status| status.success())
