@@ -42,7 +42,7 @@ impl Reader {
     /// Returns when he is gone. A file has no other side that could go.
     pub async fn gone(self) {
         if self.goes.await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
