@@ -1,10 +1,11 @@
 //! One request, read and checked: who asks, for what, with which parameters and which body.
 //! Whatever is not known is refused by name, with what was probably meant.
 
+use crate::api::Shared;
 use crate::api::problem::{Failure, internal, invalid, nearest, not_found};
 use crate::api::query::Query;
-use crate::api::{Shared, Visit};
-use crate::auth::{Action, Decision, Subject, decide};
+use crate::api::visit::Visit;
+use crate::auth::{Action, Subject};
 use crate::control::CommandError;
 use crate::model::id::JobId;
 use crate::wire::convert::Audience;
@@ -63,9 +64,11 @@ impl Call {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let query = Query::read(&parts.uri, params)?;
-        let uid = subject.uid;
         Ok(Self {
-            shared: Visit { shared, uid },
+            shared: Visit {
+                shared,
+                subject: Arc::clone(&subject),
+            },
             subject,
             headers: parts.headers,
             path,
@@ -95,12 +98,12 @@ impl Call {
 
     /// Refuses what the caller may not do; `owner` is the user of the job it is about.
     pub(crate) fn permit(&self, action: Action, owner: Option<u32>) -> Result<(), Failure> {
-        permit(&self.subject, action, owner, &self.shared)
+        self.shared.permit(action, owner)
     }
 
     /// How much of a job of `owner` the caller sees.
     pub(crate) fn audience(&self, owner: u32) -> Audience {
-        audience(&self.subject, owner, &self.shared)
+        self.shared.audience(owner)
     }
 
     /// The body, whole, and the place it takes while it is worked on.
@@ -168,31 +171,6 @@ impl Call {
         Err(problem
             .hint("send the header Content-Type: application/json")
             .into())
-    }
-}
-
-/// Refuses what somebody may not do; `owner` is the user of the job it is about.
-pub(super) fn permit(
-    subject: &Subject,
-    action: Action,
-    owner: Option<u32>,
-    shared: &Shared,
-) -> Result<(), Failure> {
-    match decide(subject, action, owner, &shared.policy) {
-        Decision::Allow => Ok(()),
-        Decision::Deny(why) => {
-            let problem = Problem::new(ProblemKind::NotPermitted, "you may not do this");
-            Err(problem.detail(why).into())
-        }
-    }
-}
-
-/// How much of a job of `owner` somebody sees.
-pub(crate) fn audience(subject: &Subject, owner: u32, shared: &Shared) -> Audience {
-    if decide(subject, Action::ReadJob, Some(owner), &shared.policy).is_allowed() {
-        Audience::Owner
-    } else {
-        Audience::Anybody
     }
 }
 

@@ -6,6 +6,7 @@ use crate::api::jobs::view;
 use crate::api::problem::{Failure, invalid, not_found};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
+use crate::auth::Action;
 use crate::model::flow::FlowKey;
 use crate::model::id::JobId;
 use crate::store::{FlowRecord, JobFilter};
@@ -103,6 +104,14 @@ async fn list(call: Call) -> Answer {
         Some(Err(_)) => Some(u32::MAX),
         Some(Ok(uid)) => Some(uid),
     };
+    let own = call.subject.uid;
+    let uid = match uid {
+        _ if call.shared.may(Action::SeeUse, None) => uid,
+        None => Some(own),
+        Some(uid) if uid == own => Some(own),
+        // Of what he may not see there is none.
+        Some(_) => Some(u32::MAX),
+    };
     let page = call
         .shared
         .read(move |archive| archive.flows(uid, before, limit))
@@ -168,12 +177,13 @@ async fn key(call: &Call) -> Result<FlowKey, Failure> {
         .shared
         .read(move |archive| archive.flow_owners(&wanted))
         .await?;
+    // Of flows that the caller may not see there is none.
+    let is_seen = |uid: &u32| call.shared.may(Action::SeeUse, Some(*uid));
+    let owners: Vec<u32> = owners.into_iter().filter(is_seen).collect();
     let uid = match owner(call).await? {
         Some(Ok(uid)) => Some(uid),
-        Some(Err(user)) => {
-            let (user, name) = (harmless(&user), harmless(&name));
-            return Err(not_found(format_args!("flow \"{name}\" of {user}")));
-        }
+        // The same as where that user has none of that name: who has jobs at all is not for everybody to know.
+        Some(Err(_)) => return Err(unknown(&name)),
         None => None,
     };
     let own = call.subject.uid;

@@ -3,10 +3,11 @@
 use crate::api::Shared;
 use crate::api::call::{Call, Param, harmless, parse};
 use crate::api::now_ms;
-use crate::api::problem::{Failure, internal, invalid, nearest, not_found};
+use crate::api::problem::{Failure, internal, invalid, nearest};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::api::submit::{Checked, Place, check, fingerprint};
+use crate::api::visit::Visit;
 use crate::auth::{Action, Subject};
 use crate::control::command::{Command, Draft, Reply, Submission};
 use crate::model::change::{Environment, IdempotencyKey};
@@ -73,7 +74,7 @@ const LIST: &[Param] = &[
     several("kind", "Kinds"),
     several(
         "label",
-        "KEY=VALUE, or KEY for any value; all must be there",
+        "KEY=VALUE, or KEY for any value; all must be there. Of others they are told to administrators alone",
     ),
     text("flow", "A flow"),
     text("name", "A name, exactly"),
@@ -169,7 +170,7 @@ fn read_submission(
     bytes: &Bytes,
     key: Option<String>,
     subject: &Subject,
-    shared: &Shared,
+    shared: &Visit,
 ) -> Result<Submission, Failure> {
     let stop_policy = *shared.stop_policy.borrow();
     let most = shared.limits.jobs_per_request;
@@ -190,11 +191,12 @@ fn read_submission(
             key,
             fingerprint: fingerprint(bytes),
         }),
+        sees_others: shared.may(Action::SeeJob, None),
     })
 }
 
 /// Refuses limits where nobody would keep them.
-fn can_limit(shared: &Shared) -> Result<(), Failure> {
+pub(super) fn can_limit(shared: &Shared) -> Result<(), Failure> {
     shared.health.can_limit().map_err(|why| {
         let why = format!(
             "{why}, which limit nothing: limits take a daemon whose jobs are units of systemd"
@@ -268,7 +270,8 @@ fn check_all(
 }
 
 async fn list(call: Call) -> Answer {
-    let filter = filter(&call)?;
+    let mut filter = filter(&call)?;
+    call.shared.narrow(&mut filter);
     let wanted = "a number from 1 to 1000";
     let limit = call.value("limit", wanted)?.unwrap_or(DEFAULT_PAGE);
     if !(1..=LARGEST_PAGE).contains(&limit) {
@@ -414,27 +417,16 @@ pub(super) fn as_of((told_ms, progress): (i64, Progress), goes_on: bool, at_ms: 
 
 async fn show(call: Call) -> Answer {
     let id = call.job_id()?;
-    let subject = Arc::clone(&call.subject);
-    let policy = call.shared.policy.clone();
-    let found = call
+    let JobHistory { job, attempts, .. } = call.shared.job(id).await?;
+    let sees = call
         .shared
-        .read(move |archive| {
-            let Some(record) = archive.job(id)? else {
-                return Ok(None);
-            };
-            let owner = Some(record.job.owner.uid);
-            let sees = crate::auth::decide(&subject, Action::ReadEnvironment, owner, &policy);
-            let names = match &record.job.spec.env {
-                Some(env) if sees.is_allowed() => archive.environment_names(env)?,
-                Some(_) | None => None,
-            };
-            Ok(Some((record, names.unwrap_or_default(), archive.gates()?)))
-        })
-        .await?;
-    let Some((record, names, gates)) = found else {
-        return Err(not_found(format_args!("job {id}")));
-    };
-    let JobHistory { job, attempts, .. } = record;
+        .may(Action::ReadEnvironment, Some(job.owner.uid));
+    let env = job.spec.env.clone().filter(|_| sees);
+    let read = call.shared.read(move |archive| {
+        let names = env.map(|env| archive.environment_names(&env)).transpose()?;
+        Ok((names.flatten().unwrap_or_default(), archive.gates()?))
+    });
+    let (names, gates) = read.await?;
     let mut shown = view(&call, &job, &gates);
     let audience = call.audience(job.owner.uid);
     shown.env_names = names;

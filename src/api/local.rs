@@ -1,14 +1,14 @@
 //! A door onto the API inside the daemon, for its other faces: what comes through it takes the same way through the same
 //! routes, access checks and limits as what comes through the socket.
 
-use crate::api::call::permit;
 use crate::api::connection;
 use crate::api::limits::Limits;
 use crate::api::logs::missing_attempt;
 use crate::api::ports::{Gauges, Look};
 use crate::api::problem::{Failure, internal};
 use crate::api::routes;
-use crate::api::{Api, Shared, Visit};
+use crate::api::visit::Visit;
+use crate::api::{Api, Shared};
 use crate::auth::peer::{self, Credentials};
 use crate::auth::{Action, Policy, Subject};
 use crate::logs::Stream;
@@ -205,11 +205,11 @@ impl Local {
     ) -> Result<OwnedFd, Failure> {
         let visit = Visit {
             shared: Arc::clone(&self.shared),
-            uid: subject.uid,
+            subject: Arc::clone(subject),
         };
         let id = place.job;
         let owner = visit.owner(id).await?;
-        permit(subject, Action::ReadJob, Some(owner), &self.shared)?;
+        visit.permit(Action::ReadJob, Some(owner))?;
         let attempts = visit.job(id).await?.attempts;
         let newest = attempts.iter().map(|it| it.id.attempt).max().unwrap_or(1);
         let attempt = place.attempt.unwrap_or(newest);

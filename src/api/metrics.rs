@@ -8,6 +8,7 @@ use crate::api::call::Call;
 use crate::api::metrics::exposition::{Dialect, Exposition};
 use crate::api::routes::{Answer, Content, Route};
 use crate::api::service::with_type;
+use crate::auth::Action;
 use crate::model::entity::Entity;
 use crate::model::gpu::GpuCondition;
 use crate::model::metric::{Metric, Motion, Readings};
@@ -60,10 +61,13 @@ struct Stored {
 
 async fn metrics(call: Call) -> Answer {
     let holding = StateName::ALL.into_iter().filter(|it| it.holds_place());
-    let filter = JobFilter {
+    let mut filter = JobFilter {
         states: holding.collect(),
         ..JobFilter::default()
     };
+    if !call.shared.may(Action::SeeUse, None) {
+        filter.only_of(call.subject.uid);
+    }
     let always = call.shared.default_group.clone();
     let read = call.shared.read(move |archive| {
         Ok(Stored {
@@ -122,7 +126,7 @@ fn service(out: &mut Exposition, call: &Call, stored: &Stored) {
     let holding = holding.filter(|(state, _)| state.holds_place());
     let holding: u64 = holding.map(|(_, count)| *count).sum();
     let left_out = holding.saturating_sub(stored.active.items.len() as u64);
-    let help = "Active jobs that are not exposed one by one, because there are too many";
+    let help = "Active jobs that are not exposed one by one: there are too many, or they are hidden from who asks";
     out.add(gauge("stoked_jobs_left_out", help), &[], left_out as f64);
     let (connections, streams) = call.shared.ledger.in_use();
     let help = "Connections to the socket of the daemon";

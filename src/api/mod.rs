@@ -34,6 +34,7 @@ mod socket;
 mod submit;
 mod turns;
 mod verbs;
+mod visit;
 
 #[cfg(test)]
 mod tests;
@@ -45,17 +46,14 @@ use crate::api::events::render::Renderer;
 use crate::api::limits::{Ledger, Limits};
 use crate::api::local::Local;
 use crate::api::ports::{ArchiveDesk, Gauges, HealthSource, Output};
-use crate::api::problem::{Failure, internal, not_found};
 use crate::api::turns::Turns;
 use crate::auth::Policy;
 use crate::auth::peer::Accounts;
 use crate::control::Handle;
 use crate::events::Bus;
 use crate::model::group::Group;
-use crate::model::id::JobId;
 use crate::model::spec::StopPolicy;
-use crate::store::{JobHistory, Reader, Samples, StoreError};
-use std::ops::Deref;
+use crate::store::{Reader, Samples};
 use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
@@ -155,59 +153,6 @@ impl Shared {
             tracker,
             stop,
         }
-    }
-}
-
-/// What every request shares, as one user may use it: reads wait for that user's turn.
-#[derive(Clone)]
-struct Visit {
-    shared: Arc<Shared>,
-    uid: u32,
-}
-
-impl Deref for Visit {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.shared
-    }
-}
-
-impl Visit {
-    /// Runs a read of the store where blocking holds nobody up.
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let archive = self.archive.clone();
-        Ok(self.blocking(move || read(&archive)).await??)
-    }
-
-    /// All that is known of a job, archived or not.
-    async fn job(&self, id: JobId) -> Result<JobHistory, Failure> {
-        let record = self.read(move |archive| archive.job(id)).await?;
-        record.ok_or_else(|| not_found(format_args!("job {id}")))
-    }
-
-    /// Whose a job is.
-    async fn owner(&self, id: JobId) -> Result<u32, Failure> {
-        let owner = self.read(move |archive| archive.owner(id)).await?;
-        owner.ok_or_else(|| not_found(format_args!("job {id}")))
-    }
-
-    /// Runs something that blocks on a thread for that.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Failure> {
-        let turn = self.turns.take(self.uid).await;
-        let work = move || {
-            // Also where the client has left meanwhile.
-            let _turn = turn;
-            work()
-        };
-        let done = self.tracker.spawn_blocking(work).await;
-        done.map_err(|error| internal(format_args!("a read ended: {error}")))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::api::call::{Call, Param};
 use crate::api::jobs::view;
+use crate::api::problem::Failure;
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
+use crate::auth::Action;
 use crate::model::gpu::GpuCondition;
 use crate::model::group::Gates;
 use crate::model::id::JobId;
@@ -16,6 +18,7 @@ use crate::wire::host::{GpuList, GpuView, HostView, OperationsView};
 use crate::wire::usage::OperationView;
 use crate::wire::values::Cursor;
 use axum::http::{Method, StatusCode};
+use std::collections::BTreeSet;
 
 mod past;
 mod sentence;
@@ -62,15 +65,29 @@ async fn host(call: Call) -> Answer {
 
 async fn gpus(call: Call) -> Answer {
     call.shared.gauges.glance();
-    let items = gpu_views(&call.shared.gauges.newest());
+    let items = gpu_views(&call, &call.shared.gauges.newest()).await?;
     json(StatusCode::OK, &GpuList { items })
 }
 
-fn gpu_views(snapshot: &Snapshot) -> Vec<GpuView> {
+/// The GPUs with those who use them, as far as the caller may know that.
+async fn gpu_views(call: &Call, snapshot: &Snapshot) -> Result<Vec<GpuView>, Failure> {
     let states = snapshot.gpus.iter();
-    states
-        .map(|state| gpu_view(state, &snapshot.users))
-        .collect()
+    let views = states.map(|state| gpu_view(state, &snapshot.users));
+    let mut views: Vec<GpuView> = views.collect();
+    if call.shared.may(Action::SeeUse, None) {
+        return Ok(views);
+    }
+    let processes = views.iter().flat_map(|view| &view.processes);
+    let jobs: BTreeSet<JobId> = processes.filter_map(|it| it.job.map(JobId)).collect();
+    let owners = call.shared.owners(jobs).await?;
+    for view in &mut views {
+        view.processes.retain(|process| {
+            let owner = |job| owners.get(&JobId(job)).copied();
+            let is_seen = |job| call.shared.may(Action::SeeUse, owner(job));
+            process.job.is_none_or(is_seen)
+        });
+    }
+    Ok(views)
 }
 
 async fn operations(call: Call) -> Answer {
@@ -79,10 +96,11 @@ async fn operations(call: Call) -> Answer {
     }
     call.shared.gauges.glance();
     let holding = StateName::ALL.into_iter().filter(|it| it.holds_place());
-    let filter = JobFilter {
+    let mut filter = JobFilter {
         states: holding.collect(),
         ..JobFilter::default()
     };
+    call.shared.narrow(&mut filter);
     let read = call.shared.read(move |archive| {
         let page = archive.jobs(&filter, None, MOST_JOBS)?;
         let (counts, _) = archive.counts()?;
@@ -106,7 +124,7 @@ async fn operations(call: Call) -> Answer {
             .host
             .as_deref()
             .map(|sample| host_view(sample, &snapshot.users)),
-        gpus: gpu_views(&snapshot),
+        gpus: gpu_views(&call, &snapshot).await?,
     };
     json(StatusCode::OK, &view)
 }
@@ -131,8 +149,10 @@ fn active(call: &Call, page: &Page) -> Vec<OperationView> {
     };
     let jobs = page.items.iter().map(|job| {
         let shown = view(call, job, &Gates::default());
+        let sees = call.shared.may(Action::SeeUse, Some(job.owner.uid));
+        let broken = if sees { broken(job.id) } else { Vec::new() };
         OperationView {
-            summary: sentence::of(&shown, &broken(job.id)),
+            summary: sentence::of(&shown, &broken),
             job: shown,
         }
     });

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .says("Where the time of an attempt went, slowest part first")
         .gives(200, Content::Json(schema::<PhaseList>))
-        .fails(&[P::InvalidRequest, P::NotFound]),
+        .fails(&[P::InvalidRequest, P::NotFound, P::NotPermitted]),
     ]
 }
 

@@ -164,6 +164,12 @@ fn refused(refusal: &Refusal) -> Problem {
                 "nothing of the report was taken: report fewer of them, or how many there are and are done",
             ),
         ),
+        Refusal::TooManyJobs { .. } => (
+            ProblemKind::LimitReached,
+            Some(
+                "wait until some have ended, or cancel some; access.max_jobs_per_user in the configuration is the limit",
+            ),
+        ),
         Refusal::KeyReused(_) => (
             ProblemKind::KeyReused,
             Some("use a new key for every request that is not a repetition"),
@@ -179,6 +185,7 @@ fn refused(refusal: &Refusal) -> Problem {
         | Refusal::DependencyEndedBadly { .. }
         | Refusal::WrongState { .. }
         | Refusal::NotThisAttempt { .. }
+        | Refusal::TooManyJobs { .. }
         | Refusal::KeyReused(_) => problem,
     };
     match hint {
@@ -242,6 +249,15 @@ mod tests {
             (Refusal::DependencyCycle(vec!["a".into(), "a".into()]), 400),
             (Refusal::WrongState { id, illegal }, 409),
             (Refusal::NotThisAttempt { id, attempt: 2 }, 409),
+            (
+                Refusal::TooManyJobs {
+                    user: "ada".into(),
+                    live: 7,
+                    more: 2,
+                    most: 8,
+                },
+                429,
+            ),
             (Refusal::KeyReused("k".into()), 409),
         ] {
             let failure = Failure::from(CommandError::Refused(refusal.clone()));

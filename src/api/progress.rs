@@ -6,6 +6,7 @@ use crate::api::problem::{Failure, invalid, not_found};
 use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::api::verbs::command;
+use crate::auth::Action;
 use crate::control::command::Verb;
 use crate::model::job::Job;
 use crate::model::progress::Progress;
@@ -91,7 +92,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(Method::GET, path, "progress_history", HISTORY, history)
             .says("The progress of an attempt over time")
             .gives(200, Content::Json(schema::<ProgressHistory>))
-            .fails(&[P::InvalidRequest, P::NotFound]),
+            .fails(&[P::InvalidRequest, P::NotFound, P::NotPermitted]),
     ]
 }
 
@@ -124,6 +125,7 @@ async fn history(call: Call) -> Answer {
     let until_ms = call.instant_ms("until")?.unwrap_or(i64::MAX);
     let fields: BTreeSet<String> = call.values("fields").map(str::to_owned).collect();
     let record = call.shared.job(id).await?;
+    call.permit(Action::SeeUse, Some(record.job.owner.uid))?;
     let attempt = attempt_of(&record, wanted)?;
     let stretch = Stretch {
         job: id,

@@ -3,6 +3,7 @@
 use crate::api::call::{Call, harmless};
 use crate::api::problem::{Failure, invalid};
 use crate::api::progress::{attempt_of, newest};
+use crate::auth::Action;
 use crate::model::attempt::Attempt;
 use crate::model::id::{AttemptId, JobId};
 use crate::model::progress::Progress;
@@ -24,6 +25,7 @@ impl Run {
     /// Of a job, and of an attempt of it where one is named; the newest else.
     pub(super) async fn of(call: &Call, job: JobId, attempt: Option<u32>) -> Result<Self, Failure> {
         let record = call.shared.job(job).await?;
+        call.permit(Action::SeeUse, Some(record.job.owner.uid))?;
         let attempt = attempt_of(&record, attempt)?;
         let id = AttemptId { job, attempt };
         Ok(Self { record, id })

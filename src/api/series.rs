@@ -83,7 +83,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v1/series", "list_series", LIST, list)
             .says("Which series there are")
             .gives(200, Content::Json(schema::<SeriesList>))
-            .fails(&[P::InvalidRequest, P::NotFound]),
+            .fails(&[P::InvalidRequest, P::NotFound, P::NotPermitted]),
         Route::new(
             Method::GET,
             "/v1/series/query",
@@ -120,9 +120,19 @@ async fn list(call: Call) -> Answer {
         let is_wanted = |entity: &Entity| wanted.as_ref().is_none_or(|it| it.covers(entity));
         samples.series(&is_wanted, since_ms, until_ms)
     };
-    let measured = call.shared.blocking(read).await??;
+    let mut measured = call.shared.blocking(read).await??;
     let attempts = measured.keys().filter_map(|key| key.entity.attempt());
-    let lives = lives(&call, attempts.collect()).await?;
+    let attempts: BTreeSet<AttemptId> = attempts.collect();
+    if !call.shared.may(Action::SeeUse, None) {
+        let jobs = attempts.iter().map(|attempt| attempt.job);
+        let owners = call.shared.owners(jobs.collect()).await?;
+        measured.retain(|key, _| {
+            let owner = |attempt: AttemptId| owners.get(&attempt.job).copied();
+            let is_seen = |attempt| call.shared.may(Action::SeeUse, owner(attempt));
+            key.entity.attempt().is_none_or(is_seen)
+        });
+    }
+    let lives = lives(&call, attempts).await?;
     items.extend(measured.into_iter().map(|(key, kept)| {
         // How long something is kept is known by the hour only; an attempt has no samples beyond its life.
         let life = key.entity.attempt().and_then(|attempt| lives.get(&attempt));
@@ -173,6 +183,7 @@ async fn lives(
 /// What a job tells of itself.
 async fn own_series(call: &Call, id: JobId) -> Result<Vec<SeriesInfo>, Failure> {
     let record = call.shared.job(id).await?;
+    call.permit(Action::SeeUse, Some(record.job.owner.uid))?;
     let audience = call.audience(record.job.owner.uid);
     let newest = newest_progress(&call.shared, &record.job);
     let present = record.job.attempt.as_ref().map(|attempt| attempt.id);
@@ -255,6 +266,7 @@ async fn own_lines(
 ) -> Result<Vec<Line>, Failure> {
     let record = call.shared.job(job).await?;
     let owner = record.job.owner.uid;
+    call.permit(Action::SeeUse, Some(owner))?;
     let quantities: Vec<Quantity> = wanted.iter().map(|(_, _, it)| it.clone()).collect();
     let audience = call.audience(owner);
     if !quantities.iter().all(|it| may_see(it, audience)) {
@@ -284,9 +296,13 @@ async fn measured(
 ) -> Result<Series, Failure> {
     let now_ms = crate::api::now_ms();
     let (entities, lived) = match target {
-        Target::One(entity) => (vec![entity.clone()], None),
+        Target::One(entity) => match entity.attempt() {
+            Some(attempt) if !is_seen(call, attempt.job).await? => (Vec::new(), None),
+            Some(_) | None => (vec![entity.clone()], None),
+        },
         Target::Job(job, gpu) => {
             let record = call.shared.job(*job).await?;
+            call.permit(Action::SeeUse, Some(record.job.owner.uid))?;
             let entities = record.attempts.iter().map(|attempt| match gpu {
                 None => Entity::Job(attempt.id),
                 Some(uuid) => Entity::JobGpu(attempt.id, uuid.clone()),
@@ -318,6 +334,23 @@ async fn measured(
         unit: Some(metric.definition().unit.as_str().to_owned()),
         points: points.iter().map(sample_point).collect(),
     })
+}
+
+/// Whether what a job uses is shown to the caller; samples of jobs that are gone are to whom all is shown.
+///
+/// # Errors
+/// The caller may know of the job, but not of this.
+async fn is_seen(call: &Call, job: JobId) -> Result<bool, Failure> {
+    if call.shared.may(Action::SeeUse, None) {
+        return Ok(true);
+    }
+    let owners = call.shared.owners(BTreeSet::from([job])).await?;
+    let known = owners.get(&job).copied();
+    let Some(owner) = known.filter(|owner| call.shared.may(Action::SeeJob, Some(*owner))) else {
+        return Ok(false);
+    };
+    call.permit(Action::SeeUse, Some(owner))?;
+    Ok(true)
 }
 
 /// From the first start of a job to its last end.

@@ -11,6 +11,7 @@ mod jobs;
 mod limits;
 mod logs;
 mod operations;
+mod others;
 mod past;
 mod routes;
 mod scrape;

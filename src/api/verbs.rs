@@ -2,8 +2,8 @@
 
 use crate::api::audit;
 use crate::api::call::Call;
-use crate::api::jobs::view;
-use crate::api::problem::{internal, invalid};
+use crate::api::jobs::{can_limit, view};
+use crate::api::problem::{Failure, internal, invalid};
 use crate::api::routes::{Answer, Content, Route, SchemaOf, schema};
 use crate::api::service::json;
 use crate::api::submit::{check_edit, signal};
@@ -74,6 +74,9 @@ pub(super) fn routes() -> Vec<Route> {
             schema::<request::JobEdit>,
             |mut call: Call| async move {
                 let edit = check_edit(call.json().await?)?;
+                if edit.limits.limits_anything() {
+                    can_limit(&call.shared)?;
+                }
                 act(&call, Verb::Edit(Box::new(edit))).await
             },
         )),
@@ -199,7 +202,7 @@ async fn send_signal(mut call: Call) -> Answer {
 }
 
 /// Gives the engine a verb, once it is clear that the caller may.
-pub(super) async fn command(call: &Call, id: JobId, verb: Verb) -> Result<Reply, super::Failure> {
+pub(super) async fn command(call: &Call, id: JobId, verb: Verb) -> Result<Reply, Failure> {
     let owner = call.shared.owner(id).await?;
     call.permit(Action::ControlJob, Some(owner))?;
     let deed = audit::deed(&verb);
@@ -224,8 +227,7 @@ async fn act(call: &Call, verb: Verb) -> Answer {
         other @ (Reply::Submitted { .. }
         | Reply::Group(_)
         | Reply::Draining(_)
-        | Reply::GoingDown { .. }) => {
-            Err(internal(format_args!("a verb was answered with {other:?}")))
-        }
+        | Reply::GoingDown { .. }
+        | Reply::Noted) => Err(internal(format_args!("a verb was answered with {other:?}"))),
     }
 }

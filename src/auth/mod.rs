@@ -3,6 +3,7 @@
 pub mod peer;
 pub mod polkit;
 
+use crate::model::access::{Access, Others};
 use std::sync::Arc;
 
 /// Who is at the other end of a connection, as the kernel said when it was accepted.
@@ -27,6 +28,21 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// Somebody who owns no job and does not administer: what he sees, everybody may see.
+    #[must_use]
+    pub fn anybody() -> Self {
+        Self {
+            // The one number that is nobody's: the kernel takes it for "no user".
+            uid: u32::MAX,
+            gid: u32::MAX,
+            pid: None,
+            user: "anybody".into(),
+            home: None,
+            in_admin_group: false,
+            refused: None,
+        }
+    }
+
     /// The same, as somebody whom the host lets administer this once.
     #[must_use]
     pub fn as_administrator(&self) -> Self {
@@ -71,60 +87,8 @@ impl Mode {
 pub struct Policy {
     /// Whose daemon this is.
     pub mode: Mode,
-    /// Members of this group administer.
-    pub admin_group: String,
-    /// Who may use the host's daemon.
+    /// Who may use the host's daemon, and what he learns of others there.
     pub access: Access,
-}
-
-/// Who may use the host's daemon. Root always may; who is denied may not; where somebody is allowed by name, nobody else is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// These users may, and members of these groups.
-    pub allow_users: Vec<String>,
-    /// See `allow_users`.
-    pub allow_groups: Vec<String>,
-    /// These users may not.
-    pub deny_users: Vec<String>,
-    /// Members of these groups may not.
-    pub deny_groups: Vec<String>,
-    /// Accounts that stand for no person may, too.
-    pub system_accounts: bool,
-}
-
-/// Users with lower numbers stand for parts of the system, see `UID_MIN` in `login.defs(5)`.
-const FIRST_PERSON: u32 = 1_000;
-
-/// Who has no number of his own here is this one: what is refused to nobody is refused to all of them.
-const NOBODY: [u32; 2] = [65_534, 65_535];
-
-impl Access {
-    /// Why a user may not use the daemon; `groups` are the names of those that it is a member of.
-    #[must_use]
-    pub fn refusal(&self, uid: u32, user: &str, groups: &[String]) -> Option<&'static str> {
-        let is_in = |names: &[String]| names.iter().any(|name| groups.contains(name));
-        let is_named = |names: &[String]| names.iter().any(|name| name == user);
-        if uid == 0 {
-            return None;
-        }
-        if is_named(&self.deny_users) || is_in(&self.deny_groups) {
-            return Some(
-                "the configuration denies it to you (access.deny_users, access.deny_groups)",
-            );
-        }
-        let is_allowed = is_named(&self.allow_users) || is_in(&self.allow_groups);
-        let everybody = self.allow_users.is_empty() && self.allow_groups.is_empty();
-        if !is_allowed && !everybody {
-            return Some(
-                "the configuration allows it to others only (access.allow_users, access.allow_groups)",
-            );
-        }
-        let is_system = uid < FIRST_PERSON || NOBODY.contains(&uid);
-        if is_system && !is_allowed && !self.system_accounts {
-            return Some("accounts of the system may not use it (access.system_accounts)");
-        }
-        None
-    }
 }
 
 impl Policy {
@@ -133,7 +97,6 @@ impl Policy {
     pub fn new(mode: Mode) -> Self {
         Self {
             mode,
-            admin_group: "stoked".to_owned(),
             access: Access::default(),
         }
     }
@@ -146,8 +109,10 @@ pub enum Action {
     Connect,
     /// Make jobs.
     Submit,
-    /// See names, states and use of a job, in lists and events.
+    /// Learn that there is a job, whose and in which state it is; without a job, any job of anybody.
     SeeJob,
+    /// See its name, how far it is and what it uses; without a job, those of anybody.
+    SeeUse,
     /// See its command, directory, failure messages and output.
     ReadJob,
     /// See the names of its environment's variables.
@@ -162,10 +127,11 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connect,
         Self::Submit,
         Self::SeeJob,
+        Self::SeeUse,
         Self::ReadJob,
         Self::ReadEnvironment,
         Self::ControlJob,
@@ -214,8 +180,17 @@ pub fn decide(subject: &Subject, action: Action, owner: Option<u32>, policy: &Po
     }
     let administers = administers(subject, policy);
     let owns = owner == Some(subject.uid);
+    let shown = |level| owns || administers || policy.access.others >= level;
     match action {
-        Action::Connect | Action::SeeJob => Decision::Allow,
+        Action::Connect => Decision::Allow,
+        Action::SeeJob if shown(Others::States) => Decision::Allow,
+        Action::SeeJob => {
+            Decision::Deny("the configuration tells nothing of the jobs of others (access.others)")
+        }
+        Action::SeeUse if shown(Others::Usage) => Decision::Allow,
+        Action::SeeUse => {
+            Decision::Deny("the configuration tells others no more than its state (access.others)")
+        }
         Action::Submit => match policy.mode {
             Mode::User { uid } if uid != subject.uid => {
                 Decision::Deny("jobs of this daemon run as its user: submit them as that user")
@@ -263,27 +238,27 @@ mod tests {
             })
         };
         let rows = [
-            // who                     connect submit see read env control administer drain
-            ("owner", subject(1000, false), "yyyyyy--", "yyyyyyyy"),
+            // who                     connect submit see use read env control administer drain
+            ("owner", subject(1000, false), "yyyyyyy--", "yyyyyyyyy"),
             (
                 "owner in the group",
                 subject(1000, true),
-                "yyyyyyyy",
-                "yyyyyyyy",
+                "yyyyyyyyy",
+                "yyyyyyyyy",
             ),
             (
                 "somebody else",
                 subject(1001, false),
-                "yyy-----",
-                "--------",
+                "yyyy-----",
+                "---------",
             ),
             (
                 "member of the group",
                 subject(1001, true),
-                "yyyy-yyy",
-                "--------",
+                "yyyyy-yyy",
+                "---------",
             ),
-            ("root", subject(0, false), "yyyy-yyy", "y-yy-yyy"),
+            ("root", subject(0, false), "yyyyy-yyy", "y-yyy-yyy"),
         ];
         for (who, subject, system, user) in rows {
             assert_eq!(
@@ -301,30 +276,28 @@ mod tests {
     }
 
     #[test]
-    fn who_may_use_it_is_said_by_name_or_by_group() {
-        let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
-        let may = |access: &Access, uid, user, groups: &[&str]| {
-            access.refusal(uid, user, &names(groups)).is_none()
+    fn what_is_told_of_others_is_a_setting_that_owners_and_administrators_are_above() {
+        let seen = |others, subject: &Subject, owner| {
+            let mut policy = Policy::new(Mode::System);
+            policy.access.others = others;
+            [Action::SeeJob, Action::SeeUse]
+                .map(|action| decide(subject, action, owner, &policy).is_allowed())
         };
-        let anybody = Access::default();
-        assert!(may(&anybody, 1000, "alice", &["alice"]) && may(&anybody, 0, "root", &[]));
-        assert!(!may(&anybody, 33, "www-data", &[]) && !may(&anybody, 65_534, "nobody", &[]));
-        let open = Access {
-            system_accounts: true,
-            ..Access::default()
-        };
-        assert!(may(&open, 33, "www-data", &[]));
-        let some = Access {
-            allow_users: names(&["alice", "www-data"]),
-            allow_groups: names(&["gpu"]),
-            deny_users: names(&["mallory"]),
-            deny_groups: names(&["guests"]),
-            ..Access::default()
-        };
-        assert!(may(&some, 1000, "alice", &[]) && may(&some, 1001, "bob", &["bob", "gpu"]));
-        assert!(may(&some, 33, "www-data", &[]) && may(&some, 0, "root", &["guests"]));
-        assert!(!may(&some, 1002, "carol", &["carol"]));
-        assert!(!may(&some, 1003, "mallory", &["gpu"]) && !may(&some, 1000, "alice", &["guests"]));
+        for (others, stranger) in [
+            (Others::Usage, [true, true]),
+            (Others::States, [true, false]),
+            (Others::Nothing, [false, false]),
+        ] {
+            for owner in [Some(1000), None] {
+                assert_eq!(seen(others, &subject(1001, false), owner), stranger);
+                assert_eq!(seen(others, &subject(1001, true), owner), [true, true]);
+                assert_eq!(seen(others, &subject(0, false), owner), [true, true]);
+            }
+            assert_eq!(
+                seen(others, &subject(1000, false), Some(1000)),
+                [true, true]
+            );
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn ask(peer: Credentials, policy: &Policy) -> Account {
     Account {
         home,
         user,
-        in_admin_group: groups.contains(&policy.admin_group),
+        in_admin_group: groups.contains(&policy.access.admin_group),
         refused,
         known_since: Instant::now(),
     }
@@ -177,10 +177,8 @@ mod tests {
 
     #[test]
     fn members_of_the_group_administer() {
-        let policy = Policy {
-            admin_group: "root".to_owned(),
-            ..Policy::new(Mode::System)
-        };
+        let mut policy = Policy::new(Mode::System);
+        policy.access.admin_group = "root".to_owned();
         let subject = Accounts::new(policy).look_up(Credentials {
             uid: 0,
             gid: 0,

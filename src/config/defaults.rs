@@ -1,10 +1,10 @@
 //! What holds where no file says otherwise.
 
 use crate::config::{
-    AccessSettings, ApiSettings, ContainmentChoice, DaemonSettings, DbusSettings, EventSettings,
-    JobSettings, OnStop, ProgressSettings, RetentionSettings, SamplingSettings, Settings,
-    StoreSettings,
+    ApiSettings, ContainmentChoice, DaemonSettings, DbusSettings, EventSettings, JobSettings,
+    OnStop, ProgressSettings, RetentionSettings, SamplingSettings, Settings, StoreSettings,
 };
+use crate::model::access::Access;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -187,14 +187,7 @@ impl Settings {
                 runtime_dir: runtime_dir.to_owned(),
                 log: "info".to_owned(),
             },
-            access: AccessSettings {
-                admin_group: "stoked".to_owned(),
-                allow_users: Vec::new(),
-                allow_groups: Vec::new(),
-                deny_users: Vec::new(),
-                deny_groups: Vec::new(),
-                system_accounts: false,
-            },
+            access: Access::default(),
             jobs: JobSettings {
                 default_parallelism: 0,
                 default_grace: Duration::from_secs(10),
@@ -263,6 +256,7 @@ impl Settings {
         settings.api.max_streams_per_uid = 512;
         settings.api.max_reads_per_uid = settings.api.max_reads;
         settings.api.root_is_exempt = false;
+        settings.access.max_jobs_per_user = 0;
         settings.api.requests_per_second_per_uid = 100_000;
         settings.api.requests_at_once_per_uid = 200_000;
         settings.api.submissions_per_second_per_uid = 100_000;

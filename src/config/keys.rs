@@ -1,7 +1,8 @@
 //! Every key there is, in one table: its name, the field it sets, and whether it can be applied live.
 
-use crate::config::values::{Field, text};
+use crate::config::values::{Field, Named, text};
 use crate::config::{ContainmentChoice, OnStop, Settings};
+use crate::model::access::Others;
 use std::collections::BTreeMap;
 
 /// One key.
@@ -55,6 +56,10 @@ pub(super) const KEYS: &[Key] = &[
     at_start("access.system_accounts", |s| {
         Field::Flag(&mut s.access.system_accounts)
     }),
+    at_start("access.others", |s| Field::Choice(&mut s.access.others)),
+    live("access.max_jobs_per_user", |s| {
+        Field::Count(&mut s.access.max_jobs_per_user, 0)
+    }),
     live("jobs.default_parallelism", |s| {
         Field::Count(&mut s.jobs.default_parallelism, 0)
     }),
@@ -66,9 +71,9 @@ pub(super) const KEYS: &[Key] = &[
     }),
     live("jobs.journal", |s| Field::Flag(&mut s.jobs.journal)),
     live("jobs.containment", |s| {
-        Field::Containment(&mut s.jobs.containment)
+        Field::Choice(&mut s.jobs.containment)
     }),
-    live("jobs.on_stop", |s| Field::OnStop(&mut s.jobs.on_stop)),
+    live("jobs.on_stop", |s| Field::Choice(&mut s.jobs.on_stop)),
     live("jobs.stop_signal", |s| {
         Field::Signal(&mut s.jobs.stop_signal)
     }),
@@ -150,7 +155,7 @@ pub(super) const KEYS: &[Key] = &[
         Field::Count(&mut s.api.max_channels_per_stream, 1)
     }),
     at_start("api.root_is_exempt", |s| {
-        Field::Switch(&mut s.api.root_is_exempt)
+        Field::Flag(&mut s.api.root_is_exempt)
     }),
     at_start("api.requests_per_second_per_uid", |s| {
         Field::Count(&mut s.api.requests_per_second_per_uid, 1)
@@ -230,20 +235,30 @@ pub(super) const GROUPS: &str = "groups";
 /// The key of a group.
 pub(super) const GROUP_PARALLELISM: &str = "parallelism";
 
-/// The choices of `jobs.containment`.
-pub(super) const CONTAINMENTS: [(&str, ContainmentChoice); 4] = [
-    ("auto", ContainmentChoice::Auto),
-    ("service", ContainmentChoice::Service),
-    ("cgroup", ContainmentChoice::Cgroup),
-    ("tree", ContainmentChoice::Tree),
-];
+impl Named for ContainmentChoice {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("service", Self::Service),
+        ("cgroup", Self::Cgroup),
+        ("tree", Self::Tree),
+    ];
+}
 
-/// The choices of `jobs.on_stop`.
-pub(super) const ENDS: [(&str, OnStop); 3] = [
-    ("continue", OnStop::Continue),
-    ("cancel", OnStop::Cancel),
-    ("requeue", OnStop::Requeue),
-];
+impl Named for OnStop {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("continue", Self::Continue),
+        ("cancel", Self::Cancel),
+        ("requeue", Self::Requeue),
+    ];
+}
+
+impl Named for Others {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("usage", Self::Usage),
+        ("states", Self::States),
+        ("nothing", Self::Nothing),
+    ];
+}
 
 /// The key called `name`.
 pub(super) fn find(name: &str) -> Option<&'static Key> {

@@ -13,6 +13,7 @@ mod values;
 
 pub use defaults::session_variables;
 
+use crate::model::access::Access;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -23,8 +24,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The daemon itself.
     pub daemon: DaemonSettings,
-    /// Who may use the daemon of the host.
-    pub access: AccessSettings,
+    /// Who may use the daemon of the host, what he learns of others there, and how much he may have.
+    pub access: Access,
     /// What jobs get unless they say otherwise.
     pub jobs: JobSettings,
     /// Groups that are made or changed at start, by name.
@@ -100,23 +101,6 @@ pub enum ContainmentChoice {
     Cgroup,
     /// The tree of processes, although there may be cgroups.
     Tree,
-}
-
-/// Who may use the daemon of the host, and who administers it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessSettings {
-    /// Members of this group administer.
-    pub admin_group: String,
-    /// Only these users may use it, and members of `allow_groups`; everybody where both are empty.
-    pub allow_users: Vec<String>,
-    /// See `allow_users`.
-    pub allow_groups: Vec<String>,
-    /// These users may not use it.
-    pub deny_users: Vec<String>,
-    /// Members of these groups may not use it.
-    pub deny_groups: Vec<String>,
-    /// Whether accounts that stand for no person may use it.
-    pub system_accounts: bool,
 }
 
 /// A group that is made or changed at start.

@@ -293,3 +293,30 @@ fn a_reload_says_what_takes_a_restart() {
     assert_eq!(changes.needs_restart, ["api.heartbeat"]);
     assert_eq!(Settings::live_changes(&new, &new), LiveChanges::default());
 }
+
+#[test]
+fn what_is_told_of_others_is_one_of_three_words() {
+    use crate::model::access::Others;
+    let others = |text: &str| load_text(text).map(|loaded| loaded.settings.access.others);
+    assert_eq!(others("").unwrap(), Others::Usage);
+    assert_eq!(
+        others("access.others = \"states\"").unwrap(),
+        Others::States
+    );
+    assert_eq!(
+        others("access.others = \"nothing\"").unwrap(),
+        Others::Nothing
+    );
+    let error = others("access.others = \"names\"").unwrap_err().to_string();
+    assert!(
+        error.contains(
+            "access.others: \"names\" is not right: write \"usage\", \"states\" or \"nothing\""
+        ),
+        "{error}"
+    );
+    let old = load_text("").unwrap().settings;
+    let new = load_text("access.others = \"states\"\naccess.max_jobs_per_user = 7").unwrap();
+    let changes = Settings::live_changes(&old, &new.settings);
+    assert_eq!(changes.applied, ["access.max_jobs_per_user"]);
+    assert_eq!(changes.needs_restart, ["access.others"]);
+}

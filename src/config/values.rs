@@ -1,7 +1,5 @@
 //! Values: how a time, a size, a signal are written in a file, and what is said where they are not.
 
-use crate::config::keys::{CONTAINMENTS, ENDS};
-use crate::config::{ContainmentChoice, OnStop};
 use jiff::SignedDuration;
 use rustix::process::Signal;
 use std::path::PathBuf;
@@ -18,22 +16,53 @@ pub(super) enum Field<'a> {
     Count(&'a mut u32, u32),
     /// A whole number that may be large.
     Large(&'a mut u64),
-    /// Yes or no.
-    Switch(&'a mut bool),
     /// A size, with its unit.
     Bytes(&'a mut u64),
     /// A length of time, with its unit.
     Time(&'a mut Duration),
     /// A signal, by name or number.
     Signal(&'a mut i32),
-    /// One of the ways of containment.
-    Containment(&'a mut ContainmentChoice),
-    /// What becomes of jobs with the daemon.
-    OnStop(&'a mut OnStop),
+    /// One of some names.
+    Choice(&'a mut dyn Choice),
     /// Yes or no.
     Flag(&'a mut bool),
     /// A list of names.
     Names(&'a mut Vec<String>),
+}
+
+/// Something that is chosen by its name.
+pub(super) trait Named: Copy + PartialEq + 'static {
+    /// All that there is, by name.
+    const ALL: &'static [(&'static str, Self)];
+}
+
+/// A field that holds something [`Named`].
+pub(super) trait Choice {
+    /// All names.
+    fn names(&self) -> Vec<&'static str>;
+    /// The name of what is chosen.
+    fn name(&self) -> &'static str;
+    /// Chooses what is called so; whether there is such a thing.
+    fn choose(&mut self, name: &str) -> bool;
+}
+
+impl<T: Named> Choice for T {
+    fn names(&self) -> Vec<&'static str> {
+        T::ALL.iter().map(|(name, _)| *name).collect()
+    }
+
+    fn name(&self) -> &'static str {
+        let found = T::ALL.iter().find(|(_, known)| known == self);
+        found.map_or("", |(name, _)| *name)
+    }
+
+    fn choose(&mut self, name: &str) -> bool {
+        let found = T::ALL.iter().find(|(known, _)| *known == name);
+        found.is_some_and(|(_, known)| {
+            *self = *known;
+            true
+        })
+    }
 }
 
 /// The signals that ask a program to end, or mean something to it.
@@ -91,9 +120,6 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             let wanted = "a size with its unit, as in \"256MiB\"";
             *bytes = size(string(value, wanted)?).ok_or_else(|| not(value, wanted))?;
         }
-        Field::Switch(switch) => {
-            *switch = value.as_bool().ok_or_else(|| not(value, "true or false"))?;
-        }
         Field::Time(time) => {
             let wanted = "a length of time with its unit, as in \"10s\", \"1h 30m\" or \"2d\"";
             *time = duration(string(value, wanted)?).ok_or_else(|| not(value, wanted))?;
@@ -102,17 +128,20 @@ pub(super) fn set(field: Field<'_>, value: &DeValue<'_>) -> Result<(), String> {
             let wanted = "a signal by name, as in \"TERM\", or by number";
             *signal = signal_number(value).ok_or_else(|| not(value, wanted))?;
         }
-        Field::Containment(choice) => {
-            let wanted = "\"auto\", \"service\", \"cgroup\" or \"tree\"";
-            let text = string(value, wanted)?;
-            let found = CONTAINMENTS.iter().find(|(name, _)| *name == text);
-            *choice = found.ok_or_else(|| not(value, wanted))?.1;
-        }
-        Field::OnStop(choice) => {
-            let wanted = "\"continue\", \"cancel\" or \"requeue\"";
-            let text = string(value, wanted)?;
-            let found = ENDS.iter().find(|(name, _)| *name == text);
-            *choice = found.ok_or_else(|| not(value, wanted))?.1;
+        Field::Choice(choice) => {
+            let names: Vec<String> = choice
+                .names()
+                .iter()
+                .map(|it| format!("\"{it}\""))
+                .collect();
+            let wanted = match names.split_last() {
+                Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+                _ => names.concat(),
+            };
+            let text = string(value, &wanted)?;
+            if !choice.choose(text) {
+                return Err(not(value, &wanted));
+            }
         }
         Field::Flag(flag) => {
             *flag = value.as_bool().ok_or_else(|| not(value, "true or false"))?;
@@ -137,7 +166,6 @@ pub(super) fn text(field: &Field<'_>) -> String {
         Field::Text(text) => quoted(text),
         Field::Count(count, _) => count.to_string(),
         Field::Large(count) => count.to_string(),
-        Field::Switch(switch) => switch.to_string(),
         Field::Bytes(bytes) => quoted(&size_text(**bytes)),
         Field::Time(time) => {
             let span = SignedDuration::try_from(**time).unwrap_or(SignedDuration::MAX);
@@ -147,14 +175,7 @@ pub(super) fn text(field: &Field<'_>) -> String {
             .iter()
             .find(|(_, known)| known.as_raw() == **signal)
             .map_or_else(|| signal.to_string(), |(name, _)| quoted(name)),
-        Field::Containment(choice) => CONTAINMENTS
-            .iter()
-            .find(|(_, known)| known == *choice)
-            .map_or_else(String::new, |(name, _)| quoted(name)),
-        Field::OnStop(choice) => ENDS
-            .iter()
-            .find(|(_, known)| known == *choice)
-            .map_or_else(String::new, |(name, _)| quoted(name)),
+        Field::Choice(choice) => quoted(choice.name()),
         Field::Flag(flag) => flag.to_string(),
         Field::Names(names) => {
             let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();

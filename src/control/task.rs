@@ -291,7 +291,8 @@ fn brings_work(command: &Command) -> bool {
         | Command::RemoveGroup { .. }
         | Command::Drain { .. }
         | Command::GoDown { .. }
-        | Command::Expire { .. } => false,
+        | Command::Expire { .. }
+        | Command::SetQuota(_) => false,
     }
 }
 

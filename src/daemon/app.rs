@@ -25,7 +25,7 @@ use crate::daemon::reports;
 use crate::daemon::stop;
 use crate::daemon::tuning::{
     containing, default_parallelism, estimating, keeping_of, launch_context, limits, pace_ms,
-    rules, samples_retention, stop_policy,
+    quota, rules, samples_retention, stop_policy,
 };
 use crate::daemon::upkeep::{self, Keeping};
 use crate::dbus;
@@ -196,6 +196,7 @@ impl Parts {
             boot_id,
             default_parallelism: default_parallelism(&settings),
             pace_ms: pace_ms(&settings),
+            quota: quota(&settings),
         };
         let (on_bus, standing_on_bus) = watch::channel(match settings.dbus.enabled {
             true => "a bus is looked for".to_owned(),
@@ -378,6 +379,12 @@ impl App {
         };
         let context = launch_context(new, &self.dirs, containing, before.open_files);
         self.launcher.set_context(context);
+        if quota(old) != quota(new) {
+            let command = Command::SetQuota(quota(new));
+            if let Err(error) = self.control.command(command).await {
+                tracing::error!(%error, "how many jobs one user may have stays as it was");
+            }
+        }
         let changed = new
             .groups
             .iter()

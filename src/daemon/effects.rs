@@ -21,6 +21,7 @@ use crate::engine::needs::{Cold, Needs};
 use crate::engine::recover::Recovery;
 use crate::engine::step::Action;
 use crate::events::Bus;
+use crate::model::access::Quota;
 use crate::model::change::Change;
 use crate::model::event::Event;
 use crate::model::id::{AttemptId, JobId};
@@ -51,6 +52,8 @@ pub(super) struct HostFacts {
     pub default_parallelism: u32,
     /// Shortest time between two events of one job's progress, milliseconds.
     pub pace_ms: u64,
+    /// How many live jobs one user may have.
+    pub quota: Quota,
 }
 
 impl HostFacts {
@@ -64,6 +67,7 @@ impl HostFacts {
             gates: recovered.gates,
             default_parallelism: self.default_parallelism,
             pace_ms: self.pace_ms,
+            quota: self.quota,
         }
     }
 }

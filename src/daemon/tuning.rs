@@ -1,7 +1,7 @@
 //! From settings to what the parts of the daemon take.
 
 use crate::api::limits::Limits;
-use crate::auth::{Access, Mode, Policy};
+use crate::auth::{Mode, Policy};
 use crate::config::paths::{SYSTEM_STATE_DIR, Surroundings};
 use crate::config::{ContainmentChoice, Settings};
 use crate::contain::cgroup;
@@ -10,6 +10,7 @@ use crate::daemon::dirs::Dirs;
 use crate::daemon::feeds::Estimating;
 use crate::daemon::upkeep::Keeping;
 use crate::events::queue::QueueOptions;
+use crate::model::access::Quota;
 use crate::model::spec::StopPolicy;
 use crate::progress::open_files::Scope;
 use crate::store::Retention;
@@ -121,17 +122,18 @@ async fn services(dirs: &Dirs, mode: Mode, instance: &str) -> Result<Services, S
 
 /// Who may do what.
 pub(super) fn policy(settings: &Settings, mode: Mode) -> Policy {
-    let access = &settings.access;
     Policy {
         mode,
-        admin_group: access.admin_group.clone(),
-        access: Access {
-            allow_users: access.allow_users.clone(),
-            allow_groups: access.allow_groups.clone(),
-            deny_users: access.deny_users.clone(),
-            deny_groups: access.deny_groups.clone(),
-            system_accounts: access.system_accounts,
-        },
+        access: settings.access.clone(),
+    }
+}
+
+/// How many jobs one user may have.
+pub(super) fn quota(settings: &Settings) -> Quota {
+    let most = settings.access.max_jobs_per_user;
+    Quota {
+        most: (most > 0).then_some(most),
+        root_is_exempt: settings.api.root_is_exempt,
     }
 }
 

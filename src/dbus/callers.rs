@@ -5,6 +5,7 @@ use crate::auth::Subject;
 use crate::dbus::desk::{Desk, Errand};
 use crate::dbus::error::Error;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,15 @@ pub(super) struct Callers {
     desk: Desk,
     tasks: TaskTracker,
     stop: CancellationToken,
-    known: Mutex<BTreeMap<String, Arc<Subject>>>,
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+/// A caller whose end will be heard of.
+#[derive(Debug)]
+struct Known {
+    subject: Arc<Subject>,
+    /// Cancelled when it is gone, or the daemon goes down.
+    gone: CancellationToken,
 }
 
 impl Callers {
@@ -47,7 +56,7 @@ impl Callers {
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Subject>>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
         // The map is whole after every statement.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -55,6 +64,12 @@ impl Callers {
     /// Whether a caller is there, and its end will be heard of.
     pub(super) fn is_known(&self, name: &str) -> bool {
         self.known().contains_key(name)
+    }
+
+    /// Cancelled when a caller is gone, as far as that will be heard of, or the daemon goes down.
+    pub(super) fn gone(&self, name: &str) -> CancellationToken {
+        let known = self.known().get(name).map(|known| known.gone.clone());
+        known.unwrap_or_else(|| self.stop.child_token())
     }
 
     /// Who sent a message.
@@ -66,7 +81,8 @@ impl Callers {
         let sender = message.sender().ok_or_else(|| {
             Error::AccessDenied("the message has no sender: send it through a bus".to_owned())
         })?;
-        let known = self.known().get(sender.as_str()).cloned();
+        let subject = |known: &Known| Arc::clone(&known.subject);
+        let known = self.known().get(sender.as_str()).map(subject);
         if let Some(subject) = known {
             return Ok(self.local.again(&subject).await?);
         }
@@ -113,14 +129,15 @@ impl Callers {
 
     /// Remembers a caller until the bus says that it is gone, or is gone itself.
     fn remember(self: &Arc<Self>, name: String, subject: &Arc<Subject>, mut gone: MessageStream) {
-        if self
-            .known()
-            .insert(name.clone(), Arc::clone(subject))
-            .is_some()
-        {
+        let token = self.stop.child_token();
+        match self.known().entry(name.clone()) {
             // Two calls came at once, and the other one listens already.
-            return;
-        }
+            Entry::Occupied(_) => return,
+            Entry::Vacant(place) => place.insert(Known {
+                subject: Arc::clone(subject),
+                gone: token.clone(),
+            }),
+        };
         let callers = Arc::clone(self);
         self.tasks.spawn(async move {
             tokio::select! {
@@ -128,6 +145,7 @@ impl Callers {
                 _ = gone.next() => {}
             }
             callers.known().remove(&name);
+            token.cancel();
             callers.desk.tell(Errand::Gone(name)).await;
         });
     }

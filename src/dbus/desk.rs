@@ -1,7 +1,6 @@
 //! Where calls leave what the one task that speaks on the bus is to do for them.
 
 use crate::dbus::error::Error;
-use crate::wire::job::JobView;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use zbus::OwnedObjectPath;
@@ -17,7 +16,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 pub(super) enum Errand {
     /// Export a job for as long as a caller lives.
     Export {
-        job: Box<JobView>,
+        job: u32,
         caller: String,
         answer: Answer<OwnedObjectPath>,
     },

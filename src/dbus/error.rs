@@ -42,6 +42,10 @@ impl From<Box<Problem>> for Error {
                 Self::InvalidSpec(message)
             }
             Some(P::TooLarge) => Self::QuotaExceeded(message),
+            // It says when to come back where it is a matter of time.
+            Some(P::LimitReached) if problem.retry_after_ms.is_none() => {
+                Self::QuotaExceeded(message)
+            }
             Some(P::LimitReached) => Self::RateLimited(message),
             Some(P::StorageUnavailable) => Self::Storage(message),
             Some(P::ShuttingDown) => Self::Draining(message),
@@ -82,7 +86,7 @@ mod tests {
             (P::KeyReused, "InvalidSpec"),
             (P::CursorGone, "InvalidSpec"),
             (P::TooLarge, "QuotaExceeded"),
-            (P::LimitReached, "RateLimited"),
+            (P::LimitReached, "QuotaExceeded"),
             (P::StorageUnavailable, "Storage"),
             (P::ShuttingDown, "Draining"),
             (P::Internal, "Failed"),
@@ -91,6 +95,10 @@ mod tests {
             let wanted = format!("io.stoked.Stoked1.Error.{wanted}");
             assert_eq!(error.name().as_str(), wanted, "{kind:?}");
         }
+        let mut soon = Problem::new(P::LimitReached, "too often");
+        soon.retry_after_ms = Some(1);
+        let error = Error::from(Box::new(soon));
+        assert_eq!(error.name().as_str(), "io.stoked.Stoked1.Error.RateLimited");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::api::local::Local;
 use crate::api::ports::Look;
 use crate::dbus::coalesce::Values;
 use crate::dbus::error::Error;
+use crate::dbus::onlooker::Onlooker;
 use crate::dbus::teller::{JOB, tell};
 use crate::dbus::values::{
     Told, attempt_of, gpu_path, host_path, job_path, of_gpu_use, of_host, of_job_use,
@@ -87,6 +88,7 @@ impl Leases {
         now: Instant,
         connection: &Connection,
         local: &Local,
+        onlooker: &Onlooker,
         jobs: impl Iterator<Item = (u32, Values<Told>)>,
     ) -> zbus::Result<()> {
         if self.next_due().is_none_or(|due| due > now) {
@@ -96,8 +98,13 @@ impl Leases {
         let host = std::iter::once((host_path(), "io.stoked.Stoked1.Host", of_host(&newest)));
         let gpus = newest.gpus.iter().map(|gpu| {
             let path = gpu_path(gpu.sample.identity.index);
-            (path, "io.stoked.Stoked1.Gpu", of_gpu_use(gpu))
+            (
+                path,
+                "io.stoked.Stoked1.Gpu",
+                of_gpu_use(gpu, onlooker.sees_use),
+            )
         });
+        let jobs = jobs.filter(|_| onlooker.sees_use);
         let jobs = jobs.filter_map(|(id, values)| {
             let used = of_job_use(&newest, attempt_of(&values)?);
             Some((job_path(id), JOB, used))

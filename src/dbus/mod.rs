@@ -11,6 +11,7 @@ mod desk;
 mod error;
 mod leases;
 mod objects;
+mod onlooker;
 mod root;
 mod summary;
 mod teller;
@@ -26,6 +27,7 @@ use crate::dbus::callers::Callers;
 use crate::dbus::counted::Counted;
 use crate::dbus::desk::Desk;
 use crate::dbus::objects::HostObject;
+use crate::dbus::onlooker::Onlooker;
 use crate::dbus::root::Root;
 use crate::dbus::teller::{Ended, Teller};
 use crate::dbus::values::{ROOT, host_path};
@@ -171,9 +173,10 @@ impl Face {
             stop.clone(),
         );
         let counted = Arc::new(Counted::new(self.overview.clone()));
+        let onlooker = Onlooker::new(&self.local, &itself);
         let root = Root::new(
             self.local.clone(),
-            itself.clone(),
+            itself,
             callers.clone(),
             Arc::clone(&counted),
             desk,
@@ -187,7 +190,7 @@ impl Face {
         let mut teller = Teller::new(
             connection.clone(),
             self.local.clone(),
-            itself,
+            onlooker,
             callers,
             counted,
             self.overview.clone(),

@@ -3,11 +3,13 @@
 //! Whoever listens on a bus hears what is broadcast, so that names are in no signal: they are told to who asks, once it
 //! is clear that he may know.
 
-use crate::api::local::Local;
+use crate::api::local::{Local, Refused};
 use crate::dbus::callers::Callers;
 use crate::dbus::coalesce::Values;
 use crate::dbus::values::{Told, attempt_of, of_gpu, of_gpu_use, of_host, of_job_use, pick};
 use crate::model::gpu::GpuUuid;
+use crate::model::sample::GpuState;
+use crate::wire::job::JobView;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zbus::fdo;
 use zbus::message::Header;
@@ -32,6 +34,8 @@ pub(super) struct JobObject {
     pub(super) face: Arc<JobFace>,
     pub(super) local: Local,
     pub(super) callers: Arc<Callers>,
+    /// Whether what it uses may be told to everybody.
+    pub(super) shows_use: bool,
 }
 
 impl JobObject {
@@ -40,7 +44,7 @@ impl JobObject {
     }
 
     fn used<T: TryFrom<zbus::Variant<'static>>>(&self, name: &str) -> fdo::Result<T> {
-        let attempt = attempt_of(&self.face.values());
+        let attempt = attempt_of(&self.face.values()).filter(|_| self.shows_use);
         let used = attempt.map(|attempt| of_job_use(&self.local.newest(), attempt));
         pick(&used.unwrap_or_default(), name)
     }
@@ -64,10 +68,19 @@ impl JobObject {
                 "it is told to who asks".to_owned(),
             ));
         };
-        // Whoever may speak to the daemon sees the names of jobs, as in its lists.
-        match self.callers.subject(connection, &message).await {
-            Ok(_) => Ok(self.face.name.clone()),
-            Err(error) => Err(fdo::Error::AccessDenied(error.to_string())),
+        let denied = |why: String| fdo::Error::AccessDenied(why);
+        let asked = self.callers.subject(connection, &message).await;
+        let subject = asked.map_err(|error| denied(error.to_string()))?;
+        if !self.face.name.is_empty() {
+            // Whoever may speak to the daemon sees the names of jobs, as in its lists.
+            return Ok(self.face.name.clone());
+        }
+        let target = format!("/v1/jobs/{}", self.id()?);
+        let shown: Result<JobView, Refused> = self.local.get(&subject, &target).await;
+        let shown = shown.map_err(|problem| denied(problem.title))?;
+        match shown.name.is_empty() {
+            true => Err(denied("it is told to its owner alone".to_owned())),
+            false => Ok(shown.name),
         }
     }
 
@@ -141,10 +154,12 @@ impl JobObject {
 pub(super) struct GpuObject {
     pub(super) uuid: GpuUuid,
     pub(super) local: Local,
+    /// Whether the jobs that use it may be told to everybody.
+    pub(super) shows_use: bool,
 }
 
 impl GpuObject {
-    fn values(&self, of: fn(&crate::model::sample::GpuState) -> Values<Told>) -> Values<Told> {
+    fn values(&self, of: impl Fn(&GpuState) -> Values<Told>) -> Values<Told> {
         let newest = self.local.glance();
         let mut gpus = newest.gpus.iter();
         let found = gpus.find(|gpu| gpu.sample.identity.uuid == self.uuid);
@@ -156,7 +171,11 @@ impl GpuObject {
     }
 
     fn does<T: TryFrom<zbus::Variant<'static>>>(&self, name: &str) -> fdo::Result<T> {
-        pick(&self.values(of_gpu_use), name)
+        pick(&self.used(), name)
+    }
+
+    fn used(&self) -> Values<Told> {
+        self.values(|state| of_gpu_use(state, self.shows_use))
     }
 }
 
@@ -189,7 +208,7 @@ impl GpuObject {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn jobs(&self) -> fdo::Result<Vec<OwnedObjectPath>> {
-        paths(&self.values(of_gpu_use), "Jobs")
+        paths(&self.used(), "Jobs")
     }
 
     #[zbus(property(emits_changed_signal = "false"))]

@@ -102,19 +102,19 @@ impl Root {
         &self,
         caller: &Caller<'_>,
         action: Action,
-        mut refused: Refused,
+        refused: Refused,
     ) -> Result<Arc<Subject>, Error> {
         let policy = self.local.policy();
         let privilege = polkit::privilege(action).filter(|_| policy.mode.is_system());
         let Some(privilege) = privilege.filter(|_| refused.is(ProblemKind::NotPermitted)) else {
             return Err(refused.into());
         };
-        match polkit::allows(caller.connection, &caller.message, privilege).await {
+        let gone = self.callers.gone(&caller.name());
+        match polkit::allows(caller.connection, &caller.message, privilege, &gone).await {
             Ok(true) => return Ok(Arc::new(caller.subject.as_administrator())),
             Ok(false) => {}
             Err(why) => tracing::debug!(why, privilege, "nobody can be authorized"),
         }
-        refused.hint = Some(polkit::way_out(privilege, policy));
         Err(refused.into())
     }
 
@@ -206,10 +206,11 @@ impl Root {
     ) -> Result<OwnedObjectPath, Error> {
         let caller = self.enter(connection, message).await?;
         let target = format!("/v1/jobs/{id}");
-        let job: Box<JobView> = self.local.get(&caller.subject, &target).await?;
+        // What its object tells is told to everybody, and read anew for that.
+        let _known: JobView = self.local.get(&caller.subject, &target).await?;
         let caller = caller.name();
         let export = |answer| Errand::Export {
-            job,
+            job: id,
             caller,
             answer,
         };

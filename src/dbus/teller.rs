@@ -5,7 +5,6 @@ mod members;
 
 use crate::api::bucket::{Bucket, Rate};
 use crate::api::local::Local;
-use crate::auth::Subject;
 use crate::dbus::callers::Callers;
 use crate::dbus::coalesce::{Coalescer, Values};
 use crate::dbus::convert::add_parameter;
@@ -14,6 +13,7 @@ use crate::dbus::desk::{Answer, Errand};
 use crate::dbus::error::Error;
 use crate::dbus::leases::Leases;
 use crate::dbus::objects::JobFace;
+use crate::dbus::onlooker::Onlooker;
 use crate::dbus::root::Root;
 use crate::dbus::values::{Overview, ROOT, Told, job_path, object_path, of_job};
 use crate::events::queue::Delivery;
@@ -82,7 +82,7 @@ pub(super) enum Ended {
 pub(super) struct Teller {
     connection: Connection,
     local: Local,
-    itself: Arc<Subject>,
+    onlooker: Onlooker,
     callers: Arc<Callers>,
     counted: Arc<Counted>,
     /// Says that it changed.
@@ -101,7 +101,7 @@ impl Teller {
     pub(super) fn new(
         connection: Connection,
         local: Local,
-        itself: Arc<Subject>,
+        onlooker: Onlooker,
         callers: Arc<Callers>,
         counted: Arc<Counted>,
         overview: watch::Receiver<Overview>,
@@ -111,7 +111,7 @@ impl Teller {
         let mut teller = Self {
             connection,
             local,
-            itself,
+            onlooker,
             callers,
             counted,
             overview,
@@ -250,7 +250,7 @@ impl Teller {
         if is_exported != moved.as_ref().is_some_and(|it| it.state.holds_place()) {
             self.coalescer.touch(Key::Members, now);
         }
-        if &*event.kind == "edited" {
+        if &*event.kind == "edited" || !self.onlooker.sees_jobs {
             return Ok(());
         }
         if self.signals.take(1.0, SIGNALS, now).is_err() {
@@ -276,6 +276,10 @@ impl Teller {
     /// Signals of these events are not sent; whoever wants to know them lists anew.
     fn leave_out(&mut self, from: u64, to: u64) {
         let now = Instant::now();
+        if !self.onlooker.sees_jobs {
+            // Where nothing is told of jobs, nothing of it is missing.
+            return;
+        }
         let first = self.left_out.map_or(from, |(first, _)| first.min(from));
         self.left_out = Some((first, to));
         self.coalescer.touch(Key::Overflow, now);
@@ -330,7 +334,7 @@ impl Teller {
         let exported = self.exported.iter();
         let exported = exported.map(|(id, it)| (*id, it.face.values().clone()));
         self.leases
-            .tell(now, &self.connection, &self.local, exported)
+            .tell(now, &self.connection, &self.local, &self.onlooker, exported)
             .await
     }
 
@@ -366,7 +370,11 @@ impl Teller {
         let sign = if query.is_empty() { '?' } else { '&' };
         loop {
             let target = format!("/v1/jobs{query}{sign}limit={MOST_HOLDING}{cursor}");
-            match self.local.get::<JobList>(&self.itself, &target).await {
+            match self
+                .local
+                .get::<JobList>(&self.onlooker.subject, &target)
+                .await
+            {
                 Ok(page) => {
                     jobs.extend(page.items);
                     match page.next.filter(|_| jobs.len() < MOST_HOLDING) {
@@ -402,7 +410,7 @@ impl Teller {
                 caller,
                 answer,
             } => {
-                let exported = self.export_for(&job, caller).await;
+                let exported = self.export_for(job, caller).await;
                 reply(answer, exported);
             }
             Errand::Lease {

@@ -205,8 +205,8 @@ pub(super) fn of_gpu(state: &GpuState) -> Values<Told> {
     values
 }
 
-/// How a GPU is, and what it does.
-pub(super) fn of_gpu_use(state: &GpuState) -> Values<Told> {
+/// How a GPU is, and what it does; which jobs use it where that may be known.
+pub(super) fn of_gpu_use(state: &GpuState, with_jobs: bool) -> Values<Told> {
     let mut values = measured(
         &state.sample.readings,
         &[
@@ -226,6 +226,7 @@ pub(super) fn of_gpu_use(state: &GpuState) -> Values<Told> {
     let mut jobs: Vec<u64> = state
         .holders
         .iter()
+        .filter(|_| with_jobs)
         .filter_map(|holder| Some(holder.attempt()?.job.0))
         .collect();
     jobs.sort_unstable();

@@ -1,9 +1,11 @@
 //! What clients may ask of the engine, and what it answers. Permission was checked before.
 
+use crate::model::access::Quota;
 use crate::model::change::{Environment, IdempotencyKey};
 use crate::model::group::Group;
 use crate::model::id::{EnvId, JobId};
 use crate::model::job::{Job, Owner};
+use crate::model::limits::LimitChanges;
 use crate::model::progress::{Excess, Observation};
 use crate::model::retry::RetryPolicy;
 use crate::model::spec::JobSpec;
@@ -54,6 +56,8 @@ pub enum Command {
         /// Which.
         jobs: Vec<(JobId, u32)>,
     },
+    /// Says how many live jobs one user may have from now on. Those there are stay.
+    SetQuota(Quota),
 }
 
 /// New jobs of one owner.
@@ -67,6 +71,8 @@ pub struct Submission {
     pub environments: BTreeMap<EnvId, Arc<Environment>>,
     /// Makes a repetition the same submission.
     pub key: Option<IdempotencyKey>,
+    /// Whether they may wait for jobs of others: else these are not there.
+    pub sees_others: bool,
 }
 
 /// A job to be: its spec, and what the engine still has to resolve.
@@ -172,6 +178,8 @@ pub struct Edit {
     pub labels: BTreeMap<String, String>,
     /// New retry policy.
     pub retry: Option<RetryPolicy>,
+    /// Limits that change.
+    pub limits: LimitChanges,
 }
 
 /// What the engine answers when it does what was asked.
@@ -197,6 +205,8 @@ pub enum Reply {
         /// When the last of it is killed; now where nothing runs.
         killed_by: Stamp,
     },
+    /// It holds from now on.
+    Noted,
 }
 
 /// Why the engine does not do what was asked. Nothing has changed.
@@ -255,6 +265,20 @@ pub enum Refusal {
         id: JobId,
         /// Of what.
         excess: Excess,
+    },
+    /// The owner would have more live jobs than one user may.
+    #[error(
+        "user {user} may have {most} unfinished jobs, has {live}, and {more} more would be too many"
+    )]
+    TooManyJobs {
+        /// Name of the owner.
+        user: String,
+        /// How many there are.
+        live: u64,
+        /// How many were to come.
+        more: u64,
+        /// How many there may be.
+        most: u32,
     },
     /// The key came with another request before.
     #[error("the idempotency key \"{0}\" was used for another request")]

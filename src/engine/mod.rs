@@ -10,6 +10,7 @@ pub mod command;
 mod deps;
 pub mod input;
 pub mod needs;
+mod population;
 mod progress;
 mod queue;
 pub mod recover;
@@ -20,10 +21,12 @@ mod timers;
 mod verbs;
 
 use crate::engine::deps::Waiters;
+use crate::engine::population::Population;
 use crate::engine::progress::Watched;
 use crate::engine::queue::Queue;
 use crate::engine::step::{Action, Step};
 use crate::engine::timers::{Due, Timers};
+use crate::model::access::Quota;
 use crate::model::attempt::Attempt;
 use crate::model::change::Change;
 use crate::model::failure::{Failure, FailureClass};
@@ -43,6 +46,9 @@ pub struct Engine {
     boot_id: String,
     next_job: JobId,
     jobs: BTreeMap<JobId, Arc<Job>>,
+    population: Population,
+    /// How many of them one user may have.
+    quota: Quota,
     queue: Queue,
     waiters: Waiters,
     timers: Timers,
@@ -166,7 +172,7 @@ impl Engine {
             });
         };
         if job.state.is_final() {
-            self.jobs.remove(&id);
+            self.dismiss(id);
         } else {
             self.enter(id, now);
         }

@@ -77,7 +77,8 @@ impl Engine {
             | Command::RemoveGroup { .. }
             | Command::Drain { .. }
             | Command::GoDown { .. }
-            | Command::Expire { .. } => {}
+            | Command::Expire { .. }
+            | Command::SetQuota(_) => {}
         }
         needs
     }

@@ -240,6 +240,7 @@ impl Engine {
         if before.queue.is_closed() {
             self.queue.close();
         }
+        self.quota = before.quota;
         for (id, mut watched) in before.watched {
             if self.present(watched.attempt).is_none() || self.watched.contains_key(&id) {
                 continue;

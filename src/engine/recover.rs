@@ -2,10 +2,12 @@
 
 use crate::engine::Engine;
 use crate::engine::deps::Waiters;
+use crate::engine::population::Population;
 use crate::engine::queue::Queue;
 use crate::engine::reports::ask_to_end;
 use crate::engine::step::{Action, Step};
 use crate::engine::timers::Timers;
+use crate::model::access::Quota;
 use crate::model::group::{DEFAULT_GROUP, Gates, Group};
 use crate::model::id::JobId;
 use crate::model::job::Job;
@@ -29,6 +31,8 @@ pub struct Recovery {
     pub default_parallelism: u32,
     /// Shortest time between two events of one job's progress, milliseconds.
     pub pace_ms: u64,
+    /// How many live jobs one user may have.
+    pub quota: Quota,
 }
 
 impl Engine {
@@ -40,6 +44,8 @@ impl Engine {
             boot_id: recovery.boot_id,
             next_job: recovery.next_job,
             jobs: BTreeMap::new(),
+            population: Population::default(),
+            quota: recovery.quota,
             queue: Queue::default(),
             waiters: Waiters::default(),
             timers: Timers::default(),
@@ -74,7 +80,7 @@ impl Engine {
                     paused: false,
                 });
             }
-            engine.jobs.insert(job.id, Arc::new(job));
+            engine.admit(job);
         }
         let mut step = Step::default();
         let ids: Vec<JobId> = engine.jobs.keys().copied().collect();

@@ -38,6 +38,7 @@ impl Engine {
                 repeated: true,
             });
         }
+        self.room_for(&submission.owner, submission.jobs.len())?;
         let resolved = self.resolve(&submission, cold)?;
         let ids: Vec<JobId> = (self.next_job.0..)
             .map(JobId)
@@ -61,7 +62,7 @@ impl Engine {
             let state = held.map_or(JobState::Queued, |waits_for| JobState::Held { waits_for });
             let owner = Arc::clone(&submission.owner);
             let job = Job::new(*id, owner, Arc::new(spec), state, now);
-            self.jobs.insert(*id, Arc::new(job));
+            self.admit(job);
         }
         // Only now: a job may wait for a later one of its submission.
         for id in &ids {
@@ -83,6 +84,13 @@ impl Engine {
             ids,
             repeated: false,
         })
+    }
+
+    /// Whether a job is there, as far as who submits may know: one that waits for another is told how that ended.
+    fn may_wait_for(&self, id: JobId, submission: &Submission, cold: &Cold) -> bool {
+        let live = self.jobs.get(&id).map(|job| &**job);
+        let found = live.or_else(|| cold.job(id));
+        found.is_some_and(|job| submission.sees_others || job.owner.uid == submission.owner.uid)
     }
 
     /// Finds every group and every dependency; refuses what does not exist, and cycles.
@@ -107,7 +115,7 @@ impl Engine {
                     .map(Resolved::Other)
                     .ok_or_else(|| Refusal::UnknownDependency(format!("\"{name}\""))),
             },
-            Dependency::Id(id) if self.jobs.contains_key(id) || cold.job(*id).is_some() => {
+            Dependency::Id(id) if self.may_wait_for(*id, submission, cold) => {
                 Ok(Resolved::Other(*id))
             }
             Dependency::Id(id) => Err(Refusal::UnknownDependency(id.to_string())),

@@ -41,6 +41,10 @@ impl Engine {
             Command::Drain { draining } => Ok(self.drain(draining, now, &mut step)),
             Command::GoDown { cause } => Ok(self.go_down(cause, now, &mut step)),
             Command::Expire { jobs } => Ok(self.expire(jobs, now, &mut step)),
+            Command::SetQuota(quota) => {
+                self.quota = quota;
+                Ok(Reply::Noted)
+            }
         };
         self.settle(now, &mut step);
         // What settling did to the job belongs into the answer: a released job may already start.
@@ -244,7 +248,8 @@ impl Engine {
             .map_err(|illegal| Refusal::WrongState { id, illegal })?;
         revived.finished = None;
         revived.tries = 0;
-        self.jobs.insert(id, Arc::new(revived));
+        self.room_for(&revived.owner, 1)?;
+        self.admit(revived);
         self.enter(id, now);
         for waiter in self.waiters.of(id) {
             self.recount(waiter, step, now);
@@ -473,6 +478,7 @@ fn edited(before: &JobSpec, edit: Edit) -> JobSpec {
     if let Some(retry) = edit.retry {
         spec.retry = retry;
     }
+    edit.limits.apply(&mut spec.limits);
     for (label, value) in edit.labels {
         if value.is_empty() {
             spec.labels.remove(&label);

@@ -112,6 +112,10 @@ fn is_measured(channel: &str) -> bool {
     split(channel)[2] == METRICS
 }
 
+fn is_state_of_job(channel: &str) -> bool {
+    matches!(split(channel), ["job", _, "state"])
+}
+
 /// Entity, id and topic of a channel. An id may contain slashes, so it is what is left in the middle.
 fn split(channel: &str) -> [&str; 3] {
     let (entity, rest) = channel.split_once('/').unwrap_or((channel, ""));
@@ -158,6 +162,8 @@ fn part_matches(pattern: &str, text: &str) -> bool {
 pub enum Sight {
     /// Everybody's.
     Everybody,
+    /// Those of one user, the states of the jobs of others, and what is nobody's.
+    States(u32),
     /// Those of one user, and those that are nobody's.
     Only(u32),
 }
@@ -209,7 +215,8 @@ impl Filter {
     #[must_use]
     pub fn admits(&self, event: &Event) -> bool {
         let seen = match (self.sight, event.uid) {
-            (Sight::Everybody, _) | (Sight::Only(_), None) => true,
+            (Sight::Everybody, _) | (_, None) => true,
+            (Sight::States(uid), Some(owner)) => uid == owner || is_state_of_job(&event.channel),
             (Sight::Only(uid), Some(owner)) => uid == owner,
         };
         seen && self.is_wanted(event) && self.channels.iter().any(|p| p.matches(&event.channel))

@@ -122,7 +122,8 @@ pub fn present_kind(stored: String, is_final: bool, body: &str) -> Arc<str> {
 pub struct StateBody {
     /// The job.
     pub job: JobId,
-    /// Its name.
+    /// Its name; empty where whoever is told may not know it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Its group.
     pub group: String,

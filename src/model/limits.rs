@@ -58,6 +58,48 @@ impl Limits {
     }
 }
 
+/// Changes to limits: what is `None` stays, and `Some(None)` takes a limit away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitChanges {
+    /// See [`Limits::memory_max_bytes`].
+    pub memory_max_bytes: Option<Option<u64>>,
+    /// See [`Limits::cpu_weight`].
+    pub cpu_weight: Option<Option<u64>>,
+    /// See [`Limits::io_weight`].
+    pub io_weight: Option<Option<u64>>,
+    /// See [`Limits::tasks_max`].
+    pub tasks_max: Option<Option<u64>>,
+    /// See [`Limits::allowed_cpus`]; none of them takes the limit away.
+    pub allowed_cpus: Option<Vec<u32>>,
+    /// See [`Limits::gpus`].
+    pub gpus: Option<Option<Vec<u32>>>,
+}
+
+impl LimitChanges {
+    /// Whether anything is limited anew, and not only less.
+    #[must_use]
+    pub fn limits_anything(&self) -> bool {
+        let mut limits = Limits::default();
+        self.clone().apply(&mut limits);
+        !limits.is_empty()
+    }
+
+    /// Changes `limits`.
+    pub fn apply(self, limits: &mut Limits) {
+        fn change<T>(change: Option<T>, limit: &mut T) {
+            if let Some(value) = change {
+                *limit = value;
+            }
+        }
+        change(self.memory_max_bytes, &mut limits.memory_max_bytes);
+        change(self.cpu_weight, &mut limits.cpu_weight);
+        change(self.io_weight, &mut limits.io_weight);
+        change(self.tasks_max, &mut limits.tasks_max);
+        change(self.allowed_cpus, &mut limits.allowed_cpus);
+        change(self.gpus, &mut limits.gpus);
+    }
+}
+
 /// Numbers and ranges of them, as in `0-3,8`: in order, each once.
 #[must_use]
 pub fn parse_numbers(text: &str, last: u32) -> Option<Vec<u32>> {
@@ -113,6 +155,37 @@ mod tests {
         };
         assert_eq!(limits.cpu_mask(), [1, 2]);
         assert!(Limits::default().cpu_mask().is_empty() && Limits::default().is_empty());
+    }
+
+    #[test]
+    fn limits_are_changed_one_by_one_and_taken_away() {
+        let mut limits = Limits {
+            memory_max_bytes: Some(1),
+            tasks_max: Some(2),
+            gpus: Some(vec![0]),
+            ..Limits::default()
+        };
+        let changes = LimitChanges {
+            memory_max_bytes: Some(None),
+            tasks_max: Some(Some(3)),
+            gpus: Some(None),
+            ..LimitChanges::default()
+        };
+        assert!(changes.limits_anything());
+        changes.apply(&mut limits);
+        let wanted = Limits {
+            tasks_max: Some(3),
+            ..Limits::default()
+        };
+        assert_eq!(limits, wanted);
+        let less = LimitChanges {
+            tasks_max: Some(None),
+            allowed_cpus: Some(Vec::new()),
+            ..LimitChanges::default()
+        };
+        assert!(!less.limits_anything() && !LimitChanges::default().limits_anything());
+        less.apply(&mut limits);
+        assert!(limits.is_empty());
     }
 
     proptest! {

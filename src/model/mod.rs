@@ -2,6 +2,7 @@
 //!
 //! Time is always an argument ([`time::Stamp`]); nothing here reads a clock, a file or a random number.
 
+pub mod access;
 pub mod attempt;
 pub mod attribution;
 pub mod cadence;

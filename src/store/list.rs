@@ -36,6 +36,17 @@ pub struct JobFilter {
     pub ids: Option<Vec<JobId>>,
 }
 
+impl JobFilter {
+    /// Leaves jobs of this user alone, as far as they fit.
+    pub fn only_of(&mut self, uid: u32) {
+        if self.uids.is_empty() || self.uids.contains(&uid) {
+            self.uids = vec![uid];
+        } else {
+            self.ids = Some(Vec::new());
+        }
+    }
+}
+
 /// Part of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {

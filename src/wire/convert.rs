@@ -18,6 +18,8 @@ use crate::wire::job::{AttemptUsage, AttemptView, ExitView, FailureView, JobView
 use crate::wire::limits::LimitsView;
 use crate::wire::progress::{ProgressReport, ProgressView, StepSubmit, StepView};
 use crate::wire::values::Span;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 mod curve;
 mod flow;
@@ -32,7 +34,9 @@ pub use message::progress_message;
 /// How much of a job somebody sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Audience {
-    /// Names, states and use.
+    /// That there is a job, its group, its state and its times.
+    Stranger,
+    /// Also its name, how far it is and what it uses.
     Anybody,
     /// Also the command, the directory, failure messages and the like.
     Owner,
@@ -67,6 +71,9 @@ pub fn job_view(job: &Job, audience: Audience, around: Surroundings<'_>) -> JobV
     let spec = &job.spec;
     let full = audience == Audience::Owner;
     let attempt = job.attempt.as_ref();
+    if audience == Audience::Stranger {
+        return stranger_view(job, around);
+    }
     // While it waits to be tried again, how far the attempt before was says nothing of now.
     let has_attempt = job.state.holds_place() || job.state.is_final();
     let stored = attempt
@@ -97,7 +104,7 @@ pub fn job_view(job: &Job, audience: Audience, around: Surroundings<'_>) -> JobV
         },
         cwd: full.then(|| spec.cwd.clone()),
         env_names: Vec::new(),
-        priority: spec.priority,
+        priority: Some(spec.priority),
         labels: if full {
             spec.labels.clone()
         } else {
@@ -137,6 +144,27 @@ pub fn job_view(job: &Job, audience: Audience, around: Surroundings<'_>) -> JobV
     }
 }
 
+/// As much of a job as its state says. What is named here is all: whatever else a job gets is not for strangers.
+fn stranger_view(job: &Job, around: Surroundings<'_>) -> JobView {
+    let attempt = job.attempt.as_ref();
+    let started = attempt.and_then(|attempt| attempt.started);
+    JobView {
+        id: job.id.0,
+        group: job.spec.group.clone(),
+        owner: OwnerView {
+            uid: job.owner.uid,
+            user: job.owner.user.clone(),
+        },
+        state: job.state.name().as_str().to_owned(),
+        reason: reason(job, around).map(str::to_owned),
+        created_at: timestamp(job.created.wall_ms),
+        started_at: started.map(|at| timestamp(at.wall_ms)),
+        finished_at: job.finished.map(|at| timestamp(at.wall_ms)),
+        attempt: attempt.map(|attempt| attempt.id.attempt),
+        ..JobView::default()
+    }
+}
+
 /// Limits, where there are any.
 fn limits_view(limits: &Limits) -> Option<LimitsView> {
     (!limits.is_empty()).then(|| LimitsView {
@@ -165,15 +193,21 @@ fn reason(job: &Job, around: Surroundings<'_>) -> Option<&'static str> {
 /// An attempt as `audience` sees it.
 #[must_use]
 pub fn attempt_view(attempt: &Attempt, audience: Audience) -> AttemptView {
+    let times = AttemptView {
+        attempt: attempt.id.attempt,
+        claimed_at: timestamp(attempt.claimed.wall_ms),
+        started_at: attempt.started.map(|at| timestamp(at.wall_ms)),
+        finished_at: attempt.ended.map(|at| timestamp(at.wall_ms)),
+        ..AttemptView::default()
+    };
+    if audience == Audience::Stranger {
+        return times;
+    }
     let ending = attempt.ending.as_ref();
     let failure = ending.and_then(|ending| ending.failure());
     let tally = attempt.tally.as_deref();
     AttemptView {
-        attempt: attempt.id.attempt,
         pid: attempt.main.map(|main| main.pid),
-        claimed_at: timestamp(attempt.claimed.wall_ms),
-        started_at: attempt.started.map(|at| timestamp(at.wall_ms)),
-        finished_at: attempt.ended.map(|at| timestamp(at.wall_ms)),
         containment: attempt.containment.clone(),
         exit: ending.and_then(|ending| ending.exit()).map(exit_view),
         failure: failure.map(|failure| failure_view(&failure, audience)),
@@ -186,6 +220,7 @@ pub fn attempt_view(attempt: &Attempt, audience: Audience) -> AttemptView {
             .progress
             .as_deref()
             .map(|p| progress_view(p, audience)),
+        ..times
     }
 }
 
@@ -360,17 +395,36 @@ pub fn group_view(group: &Group, active: u64, waiting: u64) -> GroupView {
 /// The body of an event as `audience` sees it, as JSON text.
 #[must_use]
 pub fn event_body(event: &Event, audience: Audience) -> String {
+    let full = audience == Audience::Owner;
     let converted = match &*event.kind {
+        // What GPUs do is for everybody to see; which jobs use them is not.
+        _ if audience == Audience::Stranger && event.channel.starts_with("gpu/") => gpu_body(event),
+        _ if event.uid.is_none() => one_line(&event.body),
+        "removed" => one_line(&event.body),
+        kind if !full && (kind == "edited" || kind == "state" || is_final_state(kind)) => {
+            state_body(event, audience)
+        }
+        _ if audience == Audience::Stranger => None,
         "progress" => progress_body(event, audience),
         // What jobs use is for everybody to see.
-        "metrics" => one_line(&event.body),
-        _ if audience == Audience::Owner || event.uid.is_none() => one_line(&event.body),
-        "removed" | "flow" => one_line(&event.body),
-        kind if kind == "edited" || kind == "state" || is_final_state(kind) => state_body(event),
+        "metrics" | "flow" => one_line(&event.body),
+        _ if full => one_line(&event.body),
         // What this audience may see of other kinds is not known here: nothing.
         _ => None,
     };
     converted.unwrap_or_else(|| "{}".to_owned())
+}
+
+/// What was measured of something, or went wrong with it, without the jobs that it names.
+fn gpu_body(event: &Event) -> Option<String> {
+    let mut body: Map<String, Value> = serde_json::from_str(&event.body).ok()?;
+    for name in ["job", "attempt", "pid", "process"] {
+        body.remove(name);
+    }
+    if let Some(Value::Array(processes)) = body.get_mut("processes") {
+        processes.retain(|process| process.get("job").is_none());
+    }
+    serde_json::to_string(&body).ok()
 }
 
 fn is_final_state(kind: &str) -> bool {
@@ -383,8 +437,29 @@ fn progress_body(event: &Event, audience: Audience) -> Option<String> {
     serde_json::to_string(&message).ok()
 }
 
-fn state_body(event: &Event) -> Option<String> {
+fn state_body(event: &Event, audience: Audience) -> Option<String> {
     let mut body: StateBody = serde_json::from_str(&event.body).ok()?;
+    if audience == Audience::Stranger {
+        body = StateBody {
+            job: body.job,
+            name: String::new(),
+            group: body.group,
+            job_kind: None,
+            flow: None,
+            user: body.user,
+            state: body.state,
+            from: body.from,
+            reason: body.reason,
+            attempt: body.attempt,
+            pid: None,
+            exit: None,
+            failure: None,
+            retry_at_ms: None,
+            progress: None,
+            metrics: BTreeMap::new(),
+            error: None,
+        };
+    }
     if let Some(failure) = &mut body.failure {
         failure.message.clear();
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Who a job belongs to, and as whom it runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnerView {
     /// User id.
     pub uid: u32,
@@ -43,7 +43,7 @@ pub struct FailureView {
 }
 
 /// One start of a job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     /// Its number, counting from 1.
     pub attempt: u32,
@@ -160,11 +160,12 @@ fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// A job. Fields that the caller may not see are absent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     /// Its number.
     pub id: u64,
-    /// Its name.
+    /// Its name; absent where the caller may not see it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// What sort of work it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,8 +192,9 @@ pub struct JobView {
     /// Names of the variables of its environment; only for its owner, and only for one job.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_names: Vec<String>,
-    /// 0 (most urgent) to 9.
-    pub priority: u8,
+    /// 0 (most urgent) to 9; absent where the caller may not see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Free names and values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

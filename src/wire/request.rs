@@ -1,6 +1,6 @@
 //! What clients send: submissions, edits and the bodies of verbs. Unknown fields are refused by name.
 
-use crate::wire::limits::LimitsSubmit;
+use crate::wire::limits::{LimitsEdit, LimitsSubmit};
 use crate::wire::values::{JobRef, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,9 @@ pub struct JobEdit {
     /// New retry policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySubmit>,
+    /// Limits that change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsEdit>,
 }
 
 /// Body of `POST /v1/jobs/{id}/signal`.

@@ -11,6 +11,8 @@ mod found;
 #[cfg(test)]
 mod fuzzed;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 mod progress;
 #[cfg(test)]
 mod props;

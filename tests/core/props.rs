@@ -3,7 +3,7 @@
 use crate::reference::{End, Lane, Plain, Reference, Wish};
 use crate::rig::{Rig, START, spec};
 use proptest::prelude::*;
-use stoked::engine::command::{Command, Dependency, Draft, Edit, Verb};
+use stoked::engine::command::{Command, Dependency, Draft, Edit, Refusal, Verb};
 use stoked::engine::input::Input;
 use stoked::engine::step::Action;
 use stoked::model::failure::{Ending, Failure, FailureClass};
@@ -32,7 +32,8 @@ struct New {
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Op {
-    Submit(Vec<New>),
+    Submit(u32, Vec<New>),
+    Quota(Option<u32>),
     Wish(usize, Wish),
     Started(usize),
     Ended(usize, End),
@@ -87,7 +88,9 @@ fn wish() -> impl Strategy<Value = Wish> {
 fn op() -> impl Strategy<Value = Op> {
     let end = prop::sample::select(vec![End::Well, End::Well, End::Badly, End::Unseen]);
     prop_oneof![
-        3 => prop::collection::vec(new(), 1..4).prop_map(Op::Submit),
+        3 => (0..3u32, prop::collection::vec(new(), 1..4))
+            .prop_map(|(owner, new)| Op::Submit(owner, new)),
+        1 => prop::option::of(0..6u32).prop_map(Op::Quota),
         5 => (0..16usize, wish()).prop_map(|(id, wish)| Op::Wish(id, wish)),
         4 => (0..16usize).prop_map(Op::Started),
         4 => (0..16usize, end).prop_map(|(id, end)| Op::Ended(id, end)),
@@ -130,7 +133,11 @@ impl Pair {
     fn play(&mut self, op: &Op) {
         self.rig.actions.clear();
         match op {
-            Op::Submit(new) => self.submit(new),
+            Op::Submit(owner, new) => self.submit(*owner, new),
+            Op::Quota(most) => {
+                self.plain.most = *most;
+                self.rig.quota(*most);
+            }
             Op::Wish(index, wish) => {
                 if let Some(id) = self.target(*index) {
                     let granted = self.rig.verb(job_id(id), verb(*wish)).is_ok();
@@ -166,10 +173,11 @@ impl Pair {
         self.compare(op);
     }
 
-    fn submit(&mut self, new: &[New]) {
+    fn submit(&mut self, owner: u32, new: &[New]) {
+        let fits = self.plain.room(owner, new.len());
         let first = self.plain.jobs.len();
         let end = first + new.len();
-        let mut drafts = Vec::new();
+        let (mut drafts, mut plains) = (Vec::new(), Vec::new());
         for (offset, new) in new.iter().enumerate() {
             // Later jobs of the same submission wait for earlier ones by name, so there is no cycle.
             let own = first + offset;
@@ -180,9 +188,19 @@ impl Pair {
                 .filter(|id| *id < own && !self.plain.jobs.get(*id).is_some_and(|it| it.removed))
                 .collect();
             drafts.push(draft(own, first, new, &after));
-            self.plain.jobs.push(plain(new, after));
+            plains.push(Plain {
+                owner,
+                ..plain(new, after)
+            });
         }
-        self.rig.submit(drafts).unwrap();
+        let submitted = self.rig.submit_of(owner, drafts);
+        if !fits {
+            let refused = matches!(submitted, Err(Refusal::TooManyJobs { .. }));
+            assert!(refused, "{submitted:?}");
+            return;
+        }
+        submitted.unwrap();
+        self.plain.jobs.extend(plains);
         for id in first..end {
             let bad = |it: &&usize| {
                 let state = self.plain.jobs[**it].state;
@@ -240,6 +258,14 @@ impl Pair {
         }
         let expected = std::mem::take(&mut self.plain.launched);
         assert_eq!(launched, expected, "launched after {op:?}");
+        for owner in 0..3 {
+            let live = self.rig.engine.live_of(owner);
+            assert_eq!(
+                live,
+                self.plain.live_of(owner) as u64,
+                "of {owner} after {op:?}"
+            );
+        }
         for id in 0..self.plain.jobs.len() {
             self.compare_job(id, op);
         }

@@ -49,6 +49,7 @@ pub(crate) struct Lane {
 #[derive(Clone, Debug)]
 pub(crate) struct Plain {
     pub(crate) state: StateName,
+    pub(crate) owner: u32,
     pub(crate) lane: usize,
     pub(crate) rank: u8,
     pub(crate) not_before: Option<i64>,
@@ -76,6 +77,7 @@ impl Plain {
     pub(crate) fn new(state: StateName, lane: usize) -> Self {
         Self {
             state,
+            owner: 0,
             lane,
             rank: 5,
             not_before: None,
@@ -113,6 +115,8 @@ pub(crate) struct Reference {
     pub(crate) lanes: Vec<Lane>,
     /// Nothing starts.
     pub(crate) draining: bool,
+    /// Live jobs that one user may have.
+    pub(crate) most: Option<u32>,
     pub(crate) now: Stamp,
     /// Attempts that were started since somebody looked.
     pub(crate) launched: Vec<usize>,
@@ -123,6 +127,18 @@ impl Reference {
     pub(crate) fn unmet(&self, job: usize) -> usize {
         let after = &self.jobs[job].after;
         after.iter().filter(|it| self.jobs[**it].live()).count()
+    }
+
+    /// How many jobs of a user are not over.
+    pub(crate) fn live_of(&self, owner: u32) -> usize {
+        let own = |job: &&Plain| job.owner == owner && job.live();
+        self.jobs.iter().filter(own).count()
+    }
+
+    /// Whether a user may have so many more; root may.
+    pub(crate) fn room(&self, owner: u32, more: usize) -> bool {
+        let most = self.most.filter(|_| owner != 0);
+        most.is_none_or(|most| self.live_of(owner) + more <= most as usize)
     }
 
     pub(crate) fn early(&self, job: usize) -> bool {
@@ -208,10 +224,11 @@ impl Reference {
             let over = !it.live();
             over && ((it.removed && !began) || (!it.removed && it.state != StateName::Completed))
         });
-        if !hopeless {
+        let may = !hopeless && self.room(self.jobs[id].owner, 1);
+        if may {
             self.queue_anew(id);
         }
-        !hopeless
+        may
     }
 
     fn queue_anew(&mut self, id: usize) {

@@ -8,6 +8,7 @@ use stoked::engine::input::Input;
 use stoked::engine::needs::{Cold, Needs};
 use stoked::engine::recover::Recovery;
 use stoked::engine::step::{Action, Step};
+use stoked::model::access::Quota;
 use stoked::model::attempt::Process;
 use stoked::model::change::Change;
 use stoked::model::event::ProgressBody;
@@ -34,6 +35,7 @@ pub(crate) struct Rig {
     rows: BTreeMap<JobId, Option<Arc<Job>>>,
     groups: BTreeMap<String, Group>,
     draining: bool,
+    quota: Quota,
     /// The actions of the last call.
     pub(crate) actions: Vec<Action>,
     /// All progress that was ever told.
@@ -50,6 +52,7 @@ impl Rig {
             rows: BTreeMap::new(),
             groups: BTreeMap::new(),
             draining: false,
+            quota: Quota::default(),
             actions: Vec::new(),
             told: Vec::new(),
         };
@@ -121,17 +124,12 @@ impl Rig {
 
     /// Submits jobs and gives their numbers.
     pub(crate) fn submit(&mut self, jobs: Vec<Draft>) -> Result<Vec<JobId>, Refusal> {
-        let owner = Owner {
-            uid: 1_000,
-            gid: 1_000,
-            user: "ada".to_owned(),
-        };
-        let submission = Submission {
-            owner: Arc::new(owner),
-            jobs,
-            environments: BTreeMap::new(),
-            key: None,
-        };
+        self.submit_of(1_000, jobs)
+    }
+
+    /// Submits jobs of some user.
+    pub(crate) fn submit_of(&mut self, uid: u32, jobs: Vec<Draft>) -> Result<Vec<JobId>, Refusal> {
+        let submission = submission(uid, jobs);
         let reply = self.ask(Command::Submit(submission))?;
         if let Reply::Submitted { ids, .. } = reply {
             Ok(ids)
@@ -158,6 +156,16 @@ impl Rig {
             paused: Some(paused),
         };
         self.ask(command).unwrap();
+    }
+
+    /// Says how many unfinished jobs one user may have.
+    pub(crate) fn quota(&mut self, most: Option<u32>) {
+        self.quota = Quota {
+            most,
+            root_is_exempt: true,
+        };
+        let reply = self.ask(Command::SetQuota(self.quota));
+        assert_eq!(reply, Ok(Reply::Noted));
     }
 
     /// Reports.
@@ -224,6 +232,7 @@ impl Rig {
     pub(crate) fn restart(&mut self) {
         let newest = self.rows.keys().next_back().map_or(0, |id| id.0);
         let mut rows = recovery(&self.boot_id, newest + 1);
+        rows.quota = self.quota;
         let live = self.rows.values().flatten();
         let live = live.filter(|job| !job.state.is_final());
         rows.live = live.map(|job| (**job).clone()).collect();
@@ -252,6 +261,22 @@ fn recovery(boot_id: &str, next_job: u64) -> Recovery {
         gates: Gates::default(),
         default_parallelism: 1,
         pace_ms: 50,
+        quota: Quota::default(),
+    }
+}
+
+/// A submission of some user who may wait for jobs of anybody.
+pub(crate) fn submission(uid: u32, jobs: Vec<Draft>) -> Submission {
+    Submission {
+        owner: Arc::new(Owner {
+            uid,
+            gid: uid,
+            user: "ada".to_owned(),
+        }),
+        jobs,
+        environments: BTreeMap::new(),
+        key: None,
+        sees_others: true,
     }
 }
 

@@ -1,13 +1,12 @@
 //! Makes one event stream: hello, replay, snapshot, then live until the end.
 
-use crate::api::Visit;
-use crate::api::call::audience;
 use crate::api::events::render::{Format, heartbeat, message};
 use crate::api::events::snapshot::{Shown, Snapshot, Stage, present};
 use crate::api::limits::Slot;
 use crate::api::ports::Look;
 use crate::api::pull::Pull;
-use crate::auth::Subject;
+use crate::api::visit::Visit;
+use crate::auth::Action;
 use crate::events::Subscription;
 use crate::events::queue::Delivery;
 use crate::events::ring::Replay;
@@ -37,7 +36,6 @@ const PIECE_BYTES: usize = 64 << 10;
 /// What a stream begins with.
 pub(super) struct Opening {
     pub(super) shared: Visit,
-    pub(super) subject: Arc<Subject>,
     pub(super) events: Subscription,
     pub(super) slot: Slot,
     /// Kept while somebody looks at what is measured.
@@ -53,7 +51,6 @@ pub(super) struct Opening {
 /// What makes a stream.
 pub(super) struct Feed {
     shared: Visit,
-    subject: Arc<Subject>,
     events: Subscription,
     _slot: Slot,
     _look: Option<Look>,
@@ -101,7 +98,6 @@ impl Feed {
             quiet_until: now + opening.shared.limits.heartbeat,
             bookmark_at: now + opening.shared.limits.bookmark,
             shared: opening.shared,
-            subject: opening.subject,
             events,
             _slot: opening.slot,
             _look: opening.look,
@@ -346,8 +342,10 @@ impl Feed {
 
     fn event(&mut self, event: &Arc<Event>, coalesced: u64) {
         let seen_as = match event.uid {
-            Some(owner) => audience(&self.subject, owner, &self.shared),
-            None => Audience::Owner,
+            Some(owner) => self.shared.audience(owner),
+            None if self.shared.may(Action::SeeUse, None) => Audience::Owner,
+            // What is nobody's may name jobs of anybody.
+            None => Audience::Stranger,
         };
         let epoch = self.events.epoch();
         self.shared

@@ -15,7 +15,7 @@ use crate::api::problem::{Failure, cursor_gone, invalid};
 use crate::api::pull;
 use crate::api::routes::{Answer, Content, Route};
 use crate::api::service::with_type;
-use crate::auth::{Action, decide, peer};
+use crate::auth::{Action, peer};
 use crate::events::Subscription;
 use crate::events::pattern::{Filter, Sight};
 use crate::events::queue::QueueOptions;
@@ -23,7 +23,6 @@ use crate::model::id::Seq;
 use crate::wire::error::ProblemKind;
 use crate::wire::log::NDJSON;
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use std::sync::Arc;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
@@ -62,6 +61,10 @@ async fn events(call: Call) -> Answer {
     let wanted = Wanted::read(&call, last, shared.limits.channels_per_stream)?;
     let filter = filter(&call, wanted.filter, wanted.owners).await?;
     let format = format(&call);
+    if let Some(id) = filter.single_job() {
+        // Whether there is room for one more is told of jobs that this client may know of.
+        shared.owner(id).await?;
+    }
     let queue = QueueOptions {
         min_interval: wanted.min_interval,
         ..shared.limits.queue
@@ -84,7 +87,6 @@ async fn events(call: Call) -> Answer {
     let feed = Feed::open(Opening {
         look,
         shared: shared.clone(),
-        subject: Arc::clone(&call.subject),
         events,
         slot,
         format,
@@ -125,10 +127,14 @@ async fn filter(call: &Call, mut filter: Filter, owners: Vec<String>) -> Result<
         let found = call.shared.blocking(move || peer::uid_of(&name)).await?;
         filter.owners.push(found.ok_or(unknown)?);
     }
-    let policy = &call.shared.policy;
-    if !decide(&call.subject, Action::SeeJob, None, policy).is_allowed() {
-        filter.sight = Sight::Only(call.subject.uid);
-    }
+    let own = call.subject.uid;
+    filter.sight = if call.shared.may(Action::SeeUse, None) {
+        Sight::Everybody
+    } else if call.shared.may(Action::SeeJob, None) {
+        Sight::States(own)
+    } else {
+        Sight::Only(own)
+    };
     Ok(filter)
 }
 

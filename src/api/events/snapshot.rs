@@ -1,6 +1,6 @@
 //! The present state of everything a watcher asked for, page by page.
 
-use crate::api::Visit;
+use crate::api::visit::Visit;
 use crate::events::Subscription;
 use crate::events::pattern::Filter;
 use crate::model::event::{Channel, Event};

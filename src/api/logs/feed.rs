@@ -1,9 +1,10 @@
 //! Makes the answer of one log request, piece by piece, from the files of one attempt or of several.
 
+use crate::api::Shared;
 use crate::api::logs::missing_attempt;
 use crate::api::problem::{Failure, internal};
 use crate::api::pull::Pull;
-use crate::api::{Shared, Visit};
+use crate::api::visit::Visit;
 use crate::events::Subscription;
 use crate::events::pattern::{Filter, Pattern};
 use crate::events::queue::{Delivery, QueueOptions};

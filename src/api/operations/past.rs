@@ -7,6 +7,7 @@ use crate::api::operations::{MOST_JOBS, sentence};
 use crate::api::problem::{Failure, invalid};
 use crate::api::routes::Answer;
 use crate::api::service::json;
+use crate::auth::Action;
 use crate::model::entity::Entity;
 use crate::model::gpu::{GpuCondition, GpuSample, GpuUuid};
 use crate::model::id::AttemptId;
@@ -15,7 +16,7 @@ use crate::model::state::StateName;
 use crate::model::time::Stamp;
 use crate::store::archive::Month;
 use crate::store::{ActiveThen, Moment, Then};
-use crate::wire::convert::{Surroundings, gpu_view, host_view, job_view, timestamp};
+use crate::wire::convert::{Audience, Surroundings, gpu_view, host_view, job_view, timestamp};
 use crate::wire::host::{GpuView, HostView, OperationsView};
 use crate::wire::job::JobView;
 use crate::wire::measured::Measured;
@@ -35,9 +36,11 @@ pub(super) async fn operations(call: &Call, at_ms: i64) -> Answer {
     if at_ms > now_ms() {
         return Err(invalid("at", "that time is still to come"));
     }
+    let is_open = call.shared.may(Action::SeeJob, None);
+    let only = (!is_open).then_some(call.subject.uid);
     let read = call
         .shared
-        .read(move |archive| archive.active_at(at_ms, MOST_JOBS));
+        .read(move |archive| archive.active_at(at_ms, MOST_JOBS, only));
     let then = read.await?;
     let moments = measured(call, &then, at_ms).await?;
     let newest = call.shared.gauges.newest();
@@ -101,7 +104,9 @@ fn job(
     let attempt = item.job.attempt.as_ref().map(|it| it.id);
     JobView {
         state: item.state.as_str().to_owned(),
-        usage: attempt.and_then(|it| usage(it, moments, newest)),
+        usage: attempt
+            .filter(|_| audience > Audience::Stranger)
+            .and_then(|it| usage(it, moments, newest)),
         ..job_view(&item.job, audience, around)
     }
 }

@@ -14,8 +14,11 @@ const WORTH_BYTES_PER_SECOND: f64 = 1_048_576.0;
 /// it uses and that do not work.
 #[must_use]
 pub(super) fn of(job: &JobView, broken: &[(u32, GpuCondition)]) -> String {
-    let name = harmless(&job.name);
-    let mut parts = vec![format!("{name} {}", verb(job))];
+    let mut parts = vec![match job.name.as_str() {
+        // It is not told to everybody.
+        "" => format!("job {} {}", job.id, verb(job)),
+        name => format!("{} {}", harmless(name), verb(job)),
+    }];
     for (index, condition) in broken {
         let what = match condition {
             GpuCondition::Unresponsive => "does not answer",

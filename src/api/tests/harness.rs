@@ -19,6 +19,7 @@ use crate::events::pattern::Filter;
 use crate::events::queue::{Delivery, QueueOptions};
 use crate::events::{Bus, BusOptions, Subscription};
 use crate::logs::watch::Watcher;
+use crate::model::access::Quota;
 use crate::model::attempt::Process;
 use crate::model::change::Change;
 use crate::model::event::Event;
@@ -31,7 +32,7 @@ use crate::model::time::Stamp;
 use crate::store::{Fetch, Options, Recovered, Samples, Store, StoreError};
 use crate::wire::service::{ComponentView, Health};
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -77,6 +78,7 @@ fn recovery(recovered: Recovered) -> Recovery {
         default_parallelism: 4,
         // Nothing wakes this engine up, so it holds nothing back.
         pace_ms: 0,
+        quota: Quota::default(),
     }
 }
 
@@ -150,7 +152,10 @@ impl Effects for World {
     }
 }
 
-struct Well;
+/// Well, but for its disk; limits are kept where a test says so.
+struct Well {
+    limits: bool,
+}
 
 impl HealthSource for Well {
     fn components(&self) -> Vec<ComponentView> {
@@ -162,7 +167,10 @@ impl HealthSource for Well {
     }
 
     fn can_limit(&self) -> Result<(), String> {
-        Err("jobs are held together by their process tree".to_owned())
+        match self.limits {
+            true => Ok(()),
+            false => Err("jobs are held together by their process tree".to_owned()),
+        }
     }
 }
 
@@ -189,6 +197,20 @@ impl Daemon {
     }
 
     pub(super) fn with(limits: Limits, mode: Mode, ring: usize) -> Self {
+        Self::under(Policy::new(mode), limits, ring)
+    }
+
+    pub(super) fn under(policy: Policy, limits: Limits, ring: usize) -> Self {
+        Self::built(policy, limits, ring, Well { limits: false })
+    }
+
+    /// One whose jobs can be limited.
+    pub(super) fn that_limits() -> Self {
+        let policy = Policy::new(Mode::User { uid: own_uid() });
+        Self::built(policy, quick_limits(), 64, Well { limits: true })
+    }
+
+    fn built(policy: Policy, limits: Limits, ring: usize, well: Well) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = Options {
             ballast_bytes: 0,
@@ -223,8 +245,8 @@ impl Daemon {
             },
             gauges: Arc::clone(&gauges) as Arc<dyn Gauges>,
             samples: Samples::open(&directory.path().join("samples")).unwrap(),
-            health: Arc::new(Well),
-            policy: Policy::new(mode),
+            health: Arc::new(well),
+            policy,
             stop_policy: tokio::sync::watch::channel(StopPolicy::default()).1,
             default_group: Group {
                 name: "default".to_owned(),
@@ -298,31 +320,40 @@ impl Daemon {
 
     /// A request as if `subject` had sent it, without a socket.
     pub(super) async fn call_as(&self, subject: Subject, method: &str, path: &str) -> Answered {
-        self.pass(subject, method, path, Body::empty()).await
+        self.post_as(subject, method, path, Body::empty()).await
     }
 
-    /// The same with something to put.
-    pub(super) async fn put_as(&self, subject: Subject, path: &str, body: Value) -> Answered {
-        self.pass(subject, "PUT", path, Body::from(body.to_string()))
-            .await
+    pub(super) async fn post_as(
+        &self,
+        subject: Subject,
+        method: &str,
+        path: &str,
+        body: Body,
+    ) -> Answered {
+        let (parts, body) = self.ask_as(subject, method, path, body).await.into_parts();
+        Answered {
+            status: parts.status,
+            headers: parts.headers,
+            body: soon(body.collect()).await.unwrap().to_bytes().to_vec(),
+        }
     }
 
-    async fn pass(&self, subject: Subject, method: &str, path: &str, body: Body) -> Answered {
+    /// The answer before its body has come, as if `subject` had asked.
+    pub(super) async fn ask_as(
+        &self,
+        subject: Subject,
+        method: &str,
+        path: &str,
+        body: Body,
+    ) -> Response<Body> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .extension(Arc::new(subject))
             .body(body)
             .unwrap();
-        let response = soon(router(Arc::clone(&self.shared)).oneshot(request))
-            .await
-            .unwrap();
-        let (parts, body) = response.into_parts();
-        Answered {
-            status: parts.status,
-            headers: parts.headers,
-            body: soon(body.collect()).await.unwrap().to_bytes().to_vec(),
-        }
+        let answer = router(Arc::clone(&self.shared)).oneshot(request);
+        soon(answer).await.unwrap()
     }
 
     /// Submits a job that starts at once, as its number.
@@ -349,6 +380,7 @@ impl Daemon {
             }],
             environments: std::collections::BTreeMap::new(),
             key: None,
+            sees_others: true,
         };
         let reply = self.control.command(Command::Submit(submission)).await;
         let Ok(Reply::Submitted { ids, .. }) = reply else {

@@ -2,6 +2,8 @@
 
 use super::harness::*;
 use crate::auth::Mode;
+use crate::control::command::{Command, Reply};
+use crate::model::access::Quota;
 use crate::model::spec::JobSpec;
 use crate::wire::error::ProblemKind;
 use axum::http::{Request, StatusCode};
@@ -430,10 +432,11 @@ async fn groups_are_made_paused_and_removed() {
 #[tokio::test]
 async fn only_who_administers_drains_the_host_and_all_see_why_nothing_starts() {
     let daemon = Daemon::with(quick_limits(), Mode::System, 64);
-    let drain = |uid, draining: bool| {
-        let body = json!({ "draining": draining });
-        daemon.put_as(subject(uid), "/v1/drain", body)
+    let put = |uid, body: Value| {
+        let body = body.to_string().into();
+        daemon.post_as(subject(uid), "PUT", "/v1/drain", body)
     };
+    let drain = |uid, draining: bool| put(uid, json!({ "draining": draining }));
     let refused = drain(1000, true).await.problem();
     assert!(refused.is(ProblemKind::NotPermitted), "{refused:?}");
     let told = drain(0, true).await.json();
@@ -449,10 +452,7 @@ async fn only_who_administers_drains_the_host_and_all_see_why_nothing_starts() {
     );
     let told = drain(0, false).await.json();
     assert_eq!(told, json!({"draining": false, "active": 1}));
-    let nonsense = daemon
-        .put_as(subject(0), "/v1/drain", json!({}))
-        .await
-        .problem();
+    let nonsense = put(0, json!({})).await.problem();
     assert!(nonsense.is(ProblemKind::InvalidRequest), "{nonsense:?}");
 }
 
@@ -487,4 +487,82 @@ async fn strangers_see_names_and_states_only() {
             .await;
         assert_eq!(reply.status == StatusCode::OK, may, "{uid}: {reply:?}");
     }
+}
+
+#[tokio::test]
+async fn limits_of_a_waiting_job_are_changed_one_by_one() {
+    let daemon = Daemon::that_limits();
+    let limits = json!({ "memory_max_bytes": 1_000, "tasks_max": 7, "gpus": [0] });
+    let spec = json!({ "command": ["a"], "hold": true, "limits": limits });
+    assert_eq!(daemon.post("/v1/jobs", spec).await.status, 201);
+    let edit = async |limits: Value| {
+        let body = json!({ "limits": limits });
+        daemon.post("/v1/jobs/1/edit", body).await
+    };
+    let change = json!({
+        "memory_max_bytes": 2_000, "cpu_weight": 50, "io_weight": 20, "allowed_cpus": "0-1,1", "gpus": [2, 1, 1]
+    });
+    let wanted = json!({
+        "memory_max_bytes": 2_000, "cpu_weight": 50, "io_weight": 20, "tasks_max": 7, "allowed_cpus": "0-1", "gpus": [1, 2]
+    });
+    assert_eq!(edit(change).await.json()["limits"], wanted);
+    let none = json!({
+        "memory_max_bytes": 0, "cpu_weight": 0, "io_weight": 0, "tasks_max": 0, "allowed_cpus": "all", "gpus": "all"
+    });
+    assert_eq!(edit(none).await.json().get("limits"), None);
+    let shown = daemon.get("/v1/jobs/1").await.json();
+    assert_eq!(shown.get("limits"), None, "{shown}");
+    for (limits, field) in [
+        (json!({ "cpu_weight": 10_001 }), "limits.cpu_weight"),
+        (json!({ "io_weight": 10_001 }), "limits.io_weight"),
+        (json!({ "allowed_cpus": "x" }), "limits.allowed_cpus"),
+        (json!({ "gpus": "none" }), "limits.gpus"),
+        (json!({ "memory": 1 }), "limits.memory"),
+    ] {
+        let refused = edit(limits).await.problem();
+        assert_eq!(refused.field.as_deref(), Some(field), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_nobody_would_keep_is_refused_and_one_that_is_taken_away_is_not() {
+    let daemon = Daemon::start();
+    daemon
+        .post("/v1/jobs", json!({ "command": ["a"], "hold": true }))
+        .await;
+    let edit = async |limits: Value| {
+        let body = json!({ "limits": limits });
+        daemon.post("/v1/jobs/1/edit", body).await
+    };
+    let refused = edit(json!({ "tasks_max": 7 })).await.problem();
+    assert_eq!(refused.field.as_deref(), Some("limits"), "{refused:?}");
+    let refused = edit(json!({ "gpus": [] })).await.problem();
+    assert_eq!(refused.field.as_deref(), Some("limits"), "{refused:?}");
+    let taken = edit(json!({ "tasks_max": 0, "gpus": "all" })).await;
+    assert_eq!(taken.status, StatusCode::OK, "{taken:?}");
+}
+
+#[tokio::test]
+async fn too_many_jobs_of_one_user_are_refused_together() {
+    let daemon = Daemon::start();
+    let quota = Quota {
+        most: Some(2),
+        root_is_exempt: false,
+    };
+    let reply = daemon.control.command(Command::SetQuota(quota)).await;
+    assert!(matches!(reply, Ok(Reply::Noted)), "{reply:?}");
+    daemon.submit("one").await;
+    let two = json!({ "jobs": [{ "command": ["a"] }, { "command": ["b"] }] });
+    let refused = daemon.post("/v1/jobs", two).await.problem();
+    assert!(refused.is(ProblemKind::LimitReached), "{refused:?}");
+    assert!(
+        refused.title.contains("may have 2 unfinished jobs, has 1"),
+        "{refused:?}"
+    );
+    let hint = refused.hint.unwrap();
+    assert!(hint.contains("access.max_jobs_per_user"), "{hint}");
+    assert_eq!(refused.retry_after_ms, None, "time alone does not help");
+    let list = daemon.get("/v1/jobs").await.json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    daemon.submit("two").await;
 }

@@ -61,7 +61,7 @@ fn gpu(job: u64) -> GpuState {
     }
 }
 
-fn snapshot(job: u64) -> Snapshot {
+pub(super) fn snapshot(job: u64) -> Snapshot {
     let host = HostSample {
         at: now(),
         readings: readings(&[
@@ -112,7 +112,7 @@ fn snapshot(job: u64) -> Snapshot {
     }
 }
 
-fn set(daemon: &Daemon, snapshot: Snapshot) {
+pub(super) fn set(daemon: &Daemon, snapshot: Snapshot) {
     *daemon.gauges.newest.lock().unwrap() = Arc::new(snapshot);
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const HOUR_MS: i64 = 3_600_000;
 
 /// A minute of progress an hour ago, a point for every second.
-async fn record(daemon: &Daemon, job: u64) {
+pub(super) async fn record(daemon: &Daemon, job: u64) {
     let begin = jiff::Timestamp::now().as_millisecond() / 1000 * 1000 - HOUR_MS;
     let attempt = AttemptId {
         job: JobId(job),

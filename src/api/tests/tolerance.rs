@@ -20,7 +20,7 @@ use crate::wire::job::{
     AttemptGpu, AttemptGpuUsage, AttemptUsage, AttemptView, ExitView, FailureView, JobList,
     JobView, OwnerView, Submitted,
 };
-use crate::wire::limits::{LimitsSubmit, LimitsView};
+use crate::wire::limits::{LimitsEdit, LimitsSubmit, LimitsView};
 use crate::wire::log::LogPiece;
 use crate::wire::measured::{Measured, OfMemory};
 use crate::wire::message::{GpuFigure, ProgressMessage};
@@ -71,7 +71,8 @@ fn answers_and_requests() -> [BTreeMap<&'static str, Read>; 2] {
     };
     let requests = readers! {
         ArchiveNow ArchiveRestore ArchiveVerify
-        DrainPut GroupPut JobBatch JobEdit JobSubmit LimitsSubmit ProgressReport RetrySubmit SignalRequest StepSubmit StopRequest
+        DrainPut GroupPut JobBatch JobEdit JobSubmit LimitsEdit LimitsSubmit ProgressReport RetrySubmit SignalRequest StepSubmit
+        StopRequest
     };
     [answers, requests]
 }

@@ -1,5 +1,6 @@
 //! `stoke edit`
 
+use crate::cli::commands::limit_options::LimitChanges;
 use crate::cli::commands::verbs::for_each;
 use crate::cli::error::CliError;
 use crate::cli::select::{self, Selection};
@@ -49,6 +50,8 @@ pub struct EditArgs {
     /// Run in this directory
     #[arg(long, short = 'C', value_name = "DIR")]
     cwd: Option<PathBuf>,
+    #[command(flatten)]
+    limits: LimitChanges,
     /// New command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -95,6 +98,7 @@ impl EditArgs {
                 backoff: self.backoff,
                 ..RetrySubmit::default()
             }),
+            limits: self.limits.edit(),
         })
     }
 }

@@ -127,7 +127,8 @@ impl Page<'_> {
             self.field("Environment", &text);
         }
         self.field("Owner", &harmless(&job.owner.user));
-        let group = format!("{}, priority {}", harmless(&job.group), job.priority);
+        let priority = job.priority.map(|it| format!(", priority {it}"));
+        let group = format!("{}{}", harmless(&job.group), priority.unwrap_or_default());
         self.field("Group", &group);
         self.some("Kind", job.kind.as_deref());
         self.some("Flow", job.flow.as_deref());

@@ -74,6 +74,7 @@ impl Teller {
             face: Arc::clone(&face),
             local: self.local.clone(),
             callers: Arc::clone(&self.callers),
+            shows_use: self.onlooker.sees_use,
         };
         self.coalescer.begin(Key::Job(id), values, now);
         let exported = Exported {
@@ -115,6 +116,7 @@ impl Teller {
                 let object = GpuObject {
                     uuid: uuid.clone(),
                     local: self.local.clone(),
+                    shows_use: self.onlooker.sees_use,
                 };
                 let _taken = server.at(gpu_path(*index), object).await?;
             }
@@ -126,12 +128,10 @@ impl Teller {
     /// Exports a job for as long as a caller lives.
     pub(super) async fn export_for(
         &mut self,
-        job: &JobView,
+        id: u32,
         caller: String,
     ) -> Result<OwnedObjectPath, Error> {
         self.is_there(&caller)?;
-        let id = u32::try_from(job.id);
-        let id = id.map_err(|error| Error::NotSupported(format!("job {}: {error}", job.id)))?;
         let asked = self.exported.values();
         let asked = asked.filter(|it| it.askers.contains(&caller)).count();
         let is_new = !self.exported.contains_key(&id);
@@ -140,6 +140,17 @@ impl Teller {
                 format!("{MOST_ASKED} jobs are exported for one client at most; list them instead");
             return Err(Error::QuotaExceeded(why));
         }
+        let mut query = String::new();
+        add_parameter(&mut query, "id", &id.to_string());
+        let read = self.list(&query).await;
+        let found = read.ok_or_else(|| Error::Storage("jobs cannot be read now".to_owned()))?;
+        let job = found.first().ok_or_else(|| match self.onlooker.sees_jobs {
+            true => Error::NotFound(format!("there is no job {id}")),
+            false => Error::NotSupported(
+                "jobs have no objects here, as everybody on the bus would see them (access.others): list them instead"
+                    .to_owned(),
+            ),
+        })?;
         self.export(job, Some(caller), Instant::now()).await?;
         Ok(OwnedObjectPath::try_from(job_path(id))?)
     }

@@ -59,17 +59,24 @@ const STATE: &str = "SELECT body FROM events WHERE job = ?1 AND channel = ?2 AND
     ORDER BY seq DESC LIMIT 1";
 
 impl Reader {
-    /// What held a place at `at_ms`, wall clock, milliseconds since 1970 UTC; at most `most` jobs.
+    /// What held a place at `at_ms`, wall clock, milliseconds since 1970 UTC; at most `most` jobs, of one user where that
+    /// is said. What waited is counted whosever it was.
     ///
     /// # Errors
     /// [`StoreError`] where the database or the history cannot be read.
-    pub fn active_at(&self, at_ms: i64, most: usize) -> Result<Then, StoreError> {
+    pub fn active_at(
+        &self,
+        at_ms: i64,
+        most: usize,
+        only: Option<u32>,
+    ) -> Result<Then, StoreError> {
         let mut then = self.read(|main| {
             let mut gathering = Gathering {
                 main,
                 months: Months::new(self.files()),
                 at_ms,
                 most,
+                only,
                 items: Vec::new(),
                 waiting: 0,
             };
@@ -105,6 +112,7 @@ struct Gathering<'a> {
     months: Months<'a>,
     at_ms: i64,
     most: usize,
+    only: Option<u32>,
     items: Vec<ActiveThen>,
     waiting: u64,
 }
@@ -115,6 +123,7 @@ impl Gathering<'_> {
             if let Place::Active(attempt) = place
                 && self.items.len() < self.most
                 && let Some((job, attempt)) = stood(self.main, id, attempt)?
+                && is_of(&job, self.only)
             {
                 let state = self.state(id, Some(&attempt));
                 self.items.push(as_it_was(job, attempt, state, None));
@@ -157,6 +166,7 @@ impl Gathering<'_> {
     /// What a month has of some jobs.
     fn of_month(&mut self, month: Month, ids: &[JobId]) -> Result<Vec<Found>, StoreError> {
         let path = month.path(self.months.files());
+        let only = self.only;
         let file = self.months.open(month)?;
         let read = || -> rusqlite::Result<Vec<Found>> {
             let mut found: Vec<Found> = Vec::new();
@@ -170,6 +180,7 @@ impl Gathering<'_> {
                 if let Place::Active(attempt) = place
                     && active < self.most
                     && let Some((job, attempt)) = stood(file, id, attempt)?
+                    && is_of(&job, only)
                 {
                     let progress = history::at(file, attempt.id, self.at_ms)?;
                     item = Some((job, attempt, progress));
@@ -231,6 +242,10 @@ fn stood(
     let job = rows::find_job(connection, id)?;
     let mut attempts = rows::attempts(connection, id)?.into_iter();
     Ok(job.zip(attempts.find(|it| it.id.attempt == attempt)))
+}
+
+fn is_of(job: &Job, only: Option<u32>) -> bool {
+    only.is_none_or(|uid| uid == job.owner.uid)
 }
 
 /// What cannot be read says nothing.

@@ -213,8 +213,34 @@ fn bodies_of_events_are_cut_to_the_audience() {
         event_body(&nobodys, Audience::Anybody),
         "{\"name\": \"train\"}"
     );
+    let told = event_body(&state, Audience::Stranger);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let wanted = serde_json::json!({
+        "job": job.id, "group": job.spec.group, "user": job.owner.user, "state": "failed", "from": "starting", "attempt": 1
+    });
+    assert_eq!(told, wanted);
+    assert_eq!(event_body(&progress, Audience::Stranger), "{}");
+    assert_eq!(event_body(&unknown, Audience::Stranger), "{}");
     let broken = event("group", None, "{\"name\":".into());
     assert_eq!(event_body(&broken, Audience::Owner), "{}");
+}
+
+#[test]
+fn what_gpus_do_is_told_without_the_jobs_that_strangers_may_not_know_of() {
+    let told = |kind: &str, body: serde_json::Value, audience| -> serde_json::Value {
+        let mut event = event(kind, None, body.to_string());
+        event.channel = format!("gpu/0/{kind}").into();
+        serde_json::from_str(&event_body(&event, audience)).unwrap()
+    };
+    let foreign = serde_json::json!({"pid": 8, "uid": 7});
+    let of_job = serde_json::json!({"pid": 9, "job": 42, "attempt": 1});
+    let metrics = serde_json::json!({"power_watts": 80, "processes": [foreign, of_job]});
+    let wanted = serde_json::json!({"power_watts": 80, "processes": [foreign]});
+    assert_eq!(told("metrics", metrics.clone(), Audience::Stranger), wanted);
+    assert_eq!(told("metrics", metrics.clone(), Audience::Owner), metrics);
+    let fault = serde_json::json!({"at_ms": 1, "code": 31, "pid": 9, "process": "python3", "job": 42, "attempt": 1});
+    let wanted = serde_json::json!({"at_ms": 1, "code": 31});
+    assert_eq!(told("xid", fault, Audience::Stranger), wanted);
 }
 
 #[test]

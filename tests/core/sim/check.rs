@@ -28,6 +28,10 @@ pub(crate) fn world(engine: &Engine, store: &Store, host: &Host, now: Stamp) {
 /// The engine holds exactly what is committed and not final.
 fn rows(engine: &Engine, store: &Store, host: &Host) {
     assert_eq!(engine.live().count(), store.live.len(), "live jobs");
+    for uid in store.live.values().map(|job| job.owner.uid) {
+        let own = store.live.values().filter(|job| job.owner.uid == uid);
+        assert_eq!(engine.live_of(uid), own.count() as u64, "jobs of {uid}");
+    }
     for (held, row) in engine.live().zip(store.live.values()) {
         if Arc::ptr_eq(held, row) {
             continue;

@@ -10,6 +10,7 @@ use stoked::model::change::IdempotencyKey;
 use stoked::model::failure::FailureClass;
 use stoked::model::id::JobId;
 use stoked::model::job::Owner;
+use stoked::model::limits::LimitChanges;
 use stoked::model::retry::RetryPolicy;
 use stoked::model::spec::{JobSpec, StopPolicy};
 use stoked::model::state::HeldFor;
@@ -124,6 +125,10 @@ fn edit(chance: &mut Chance, now: Stamp) -> Edit {
         grace_ms: chance.hits(200).then_some(draft.stop.grace_ms),
         labels: BTreeMap::from([("mark".to_owned(), chance.below(3).to_string())]),
         retry: chance.hits(200).then_some(draft.retry),
+        limits: LimitChanges {
+            tasks_max: chance.hits(200).then(|| chance.hits(500).then_some(9)),
+            ..LimitChanges::default()
+        },
     }
 }
 
@@ -207,6 +212,7 @@ fn submission(chance: &mut Chance, store: &Store, now: Stamp) -> Command {
         jobs,
         environments: BTreeMap::new(),
         key,
+        sees_others: true,
     })
 }
 

@@ -13,6 +13,7 @@ use stoked::engine::input::Input;
 use stoked::engine::needs::Cold;
 use stoked::engine::recover::Recovery;
 use stoked::engine::step::{Action, Step};
+use stoked::model::access::Quota;
 use stoked::model::attempt::Attempt;
 use stoked::model::id::JobId;
 use stoked::model::state::{JobState, StateName};
@@ -459,5 +460,6 @@ fn rows(store: &Store, host: &Host) -> Recovery {
         gates: store.gates(),
         default_parallelism: DEFAULT_PARALLELISM,
         pace_ms: PACE_MS,
+        quota: Quota::default(),
     }
 }

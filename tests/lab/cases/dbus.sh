@@ -59,7 +59,7 @@ case $list in *"'name': <'secret-project'>"*) ;; *) fail "no name in $list" ;; e
 case $list in *command*|*600*) fail "a command in $list" ;; *) good "others see names and states, not commands" ;; esac
 case $(call bob ListJobs '@a{sv} {}' '' 0) in *"'command': <['sleep', '600']>"*) good "its owner sees its command" ;; *) fail "bob does not see his command" ;; esac
 gives 'Error.AccessDenied' "alice cannot end bob's job" alice Cancel "$job"
-gives 'needs io.stoked.Stoked1.manage-others: use sudo, or ask an administrator to add you to the group stoked' \
+gives 'needs io.stoked.Stoked1.manage-others: run it with sudo, or ask an administrator to add you to the group stoked' \
     "the denial says what to do" alice Cancel "$job"
 gives 'needs io.stoked.Stoked1.read-others' "alice cannot read bob's output" alice OpenLog "$job" '@a{sv} {}'
 gives 'Error.NotFound' "there is no such job" alice Cancel 999
