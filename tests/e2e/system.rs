@@ -45,3 +45,56 @@ fn a_job_of_another_user_reports_in_a_file_of_its_own() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn who_may_not_do_something_is_told_what_it_takes() {
+    if !rustix::process::geteuid().is_root() {
+        return say_skipped("only root can serve other users");
+    }
+    let host = Host::of_all_users();
+    let gate = host.gate("gate");
+    let id = host.sh(&format!("read line < {}", gate.path().display()));
+    let refused = stoke_as_nobody(&host, &["cancel", &id.to_string()]);
+    assert_eq!(refused.status.code(), Some(5), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    for part in [
+        "because: only its owner and administrators may control it",
+        "hint: needs io.stoked.Stoked1.manage-others: run it with sudo, or ask an administrator to add you to the group stoked",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    host.act(id, "cancel");
+}
+
+#[test]
+fn so_many_unfinished_jobs_are_enough() {
+    let mut host = Host::with_config("access.max_jobs_per_user = 2");
+    let held = json!({ "command": ["true"], "hold": true });
+    let first = host.submit(host.complete(held.clone()));
+    host.submit(host.complete(held));
+    // Also for a daemon that counts anew.
+    host.restart();
+    let refused = host.stoke(&["run", "-d", "--", "true"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.contains("may have 2 unfinished jobs, has 2, and 1 more would be too many"),
+        "{said}"
+    );
+    assert!(said.contains("access.max_jobs_per_user"), "{said}");
+    host.act(first, "cancel");
+    host.stoke_ok(&["run", "--", "true"]);
+}
+
+#[test]
+fn a_limit_that_nobody_would_keep_is_refused_for_a_waiting_job_too() {
+    let host = Host::with_config("jobs.containment = \"tree\"");
+    let held = json!({ "command": ["true"], "hold": true });
+    let id = host.submit(host.complete(held)).to_string();
+    let refused = host.stoke(&["edit", &id, "--memory-max", "64M"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("limits"), "{said}");
+    // To take one away that is not there changes nothing.
+    host.stoke_ok(&["edit", &id, "--memory-max", "0", "--allowed-gpus", "all"]);
+}

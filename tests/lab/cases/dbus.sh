@@ -129,4 +129,45 @@ good "gjs sees it on a session bus"
 systemctl restart dbus
 gdbus wait --system --timeout 60 $NAME || fail "the name did not come back"
 gives '"health"' "the name comes back with the bus" alice Summary
+
+# === What is told of others is a setting ===
+
+configure() {
+    install -d /etc/stoked
+    printf '[access]\nothers = "%s"\n' "$1" >/etc/stoked/stoked.toml
+    systemctl restart stoked
+    gdbus wait --system --timeout 60 $NAME || fail "the name did not come back"
+}
+objects() { as alice gdbus call --system --dest $NAME --object-path $ROOT --method org.freedesktop.DBus.ObjectManager.GetManagedObjects; }
+# property USER JOB NAME
+property() {
+    as "$1" gdbus call --system --dest $NAME --object-path "$ROOT/job/$2" --method org.freedesktop.DBus.Properties.Get $NAME.Job "$3" 2>&1
+}
+configure states
+job=$(submit bob private-name)
+runs "$job"
+gives "$ROOT/job/$job" "with states, others are told that there is a job" alice GetJob "$job"
+case $(property alice "$job" State) in *running*) ;; *) fail "its state is not told" ;; esac
+case $(property alice "$job" Name || true) in *AccessDenied*) good "but not its name" ;; *) fail "its name is told" ;; esac
+case $(property bob "$job" Name) in *private-name*) good "which its owner is told" ;; *) fail "bob does not see the name" ;; esac
+case $(property bob "$job" CpuPercent || true) in *'not known'*) good "and its use is told to nobody" ;; *) fail "its use is told" ;; esac
+case $(call alice ListJobs '@a{sv} {}' '' 0) in *private*) fail "a name is listed" ;; *) good "names are not listed" ;; esac
+gives '()' "bob ends it" bob Cancel "$job"
+
+configure nothing
+gdbus monitor --system --dest $NAME >/run/heard-nothing &
+monitor=$!
+job=$(submit bob private-name)
+runs "$job"
+gives 'Error.NotFound' "with nothing, others are told of no job" alice GetJob "$job"
+gives 'Error.NotFound' "nor can they do something with it" alice Cancel "$job"
+gives 'Error.NotSupported' "and its owner gets no object that all would see" bob GetJob "$job"
+case $(call alice ListJobs "{'state': <'live'>}" '' 0) in *"'id'"*) fail "it is listed" ;; *) good "it is not listed" ;; esac
+case $(call bob ListJobs "{'state': <'live'>}" '' 0) in *private-name*) good "but to its owner" ;; *) fail "bob does not see it" ;; esac
+case $(objects) in *"/job/"*) fail "it has an object" ;; *) good "it has no object" ;; esac
+gives '()' "bob ends that too" bob Cancel "$job"
+# Counts are told once a second, after what would be told of the job at once.
+grep -q -m 1 "JobsStarting.*uint32 0" < <(timeout 30 tail -n +1 -f /run/heard-nothing) || fail "no counts: $(cat /run/heard-nothing)"
+kill $monitor
+case $(cat /run/heard-nothing) in *JobAdded*|*JobStateChanged*|*"/job/"*|*Overflow*) fail "it is broadcast: $(cat /run/heard-nothing)" ;; *) good "nothing but counts is broadcast" ;; esac
 printf 'all is well\n'

@@ -133,6 +133,21 @@ class Services(lab.Case):
         until(lambda: [it for it in lab.units() if it in map(unit, numbers)], [], "units")
         self.assertEqual(sh("systemctl list-units --failed --plain --no-legend 'stoked*'"), "")
 
+    def test_limits_of_a_waiting_job_are_changed_and_taken_away(self):
+        number = submit("alice", "exec sleep 1000", "--hold --memory-max 64M --tasks-max 20 --cpu-weight 50")
+        sh(f"stoke edit {number} --memory-max 96M --tasks-max 0 --allowed-cpus 0", "alice")
+        wanted = {"memory_max_bytes": 96 << 20, "cpu_weight": 50, "allowed_cpus": "0"}
+        self.assertEqual(job(number)["limits"], wanted)
+        done = sh(f"stoke edit {number} --cpu-weight 10001", "alice", check=False)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        sh(f"stoke edit {number} --allowed-cpus all", "alice")
+        sh(f"stoke release {number}", "alice")
+        lab.reaches(number, "running")
+        found = show(unit(number), "MemoryMax", "CPUWeight", "AllowedCPUs")
+        self.assertEqual(found, {"MemoryMax": str(96 << 20), "CPUWeight": "50", "AllowedCPUs": ""})
+        self.assertEqual(sh(f"stoke edit {number} --memory-max 0", "alice", check=False).returncode, 1)
+        sh(f"stoke cancel {number}", "alice")
+
 
 if __name__ == "__main__":
     lab.main()

@@ -77,6 +77,75 @@ class Users(lab.Case):
         self.assertEqual(told, [f"carol paused job {number} of user 1000", f"root cancelled job {number} of user 1000"])
         sh("gpasswd -d carol stoked && systemctl restart stoked")
 
+    def test_who_is_refused_is_told_what_it_takes(self):
+        number = submit("alice", "exec sleep 1000")
+        lab.reaches(number, "running")
+        way = "run it with sudo, or ask an administrator to add you to the group stoked"
+        for words, privilege in (("cancel {}", "manage-others"), ("logs {}", "read-others"),
+                                 ("groups default --pause", "set-limits")):
+            done = sh("stoke " + words.format(number), "bob", check=False)
+            self.assertEqual(done.returncode, 5, f"{words}: {done.stderr}")
+            self.assertIn(f"needs io.stoked.Stoked1.{privilege}: {way}", done.stderr)
+        sh(f"stoke cancel {number}", "alice")
+
+    def test_of_others_no_more_is_told_than_their_states(self):
+        configure('[access]\nothers = "states"\n')
+        number = submit("alice", "exec sleep 1000", "-n private-name", "--kind private-kind")
+        lab.reaches(number, "running")
+        seen = json.loads(sh(f"stoke show {number} --json", "bob"))
+        self.assertEqual((seen["state"], seen["owner"]["user"]), ("running", "alice"))
+        for words in ("show {}", "ls -a", "ls --json", "gpus --json", "flows"):
+            self.assertNotIn("private", sh("stoke " + words.format(number), "bob"), words)
+        self.assertNotIn("private", sh(f"curl -s --unix-socket {lab.SOCKET} http://x/metrics", "bob"))
+        self.assertIn("private-name", sh(f"curl -s --unix-socket {lab.SOCKET} http://x/metrics", "alice"))
+        status, problem = ask(f"/v1/series/query?name=job/{number}/cpu.percent", "bob")
+        self.assertEqual(status, 403)
+        self.assertIn("access.others", problem["detail"])
+        sh(f"stoke cancel {number}", "alice")
+
+    def test_of_others_nothing_is_told_but_how_many_jobs_there_are(self):
+        configure('[access]\nothers = "nothing"\n')
+        number = submit("alice", "exec sleep 1000", "-n private-name")
+        lab.reaches(number, "running")
+        status, problem = ask(f"/v1/jobs/{number}", "bob")
+        never = ask(f"/v1/jobs/{number + 1000}", "bob")
+        self.assertEqual((status, json.dumps(problem)), (404, json.dumps(never[1]).replace(str(number + 1000), str(number))))
+        self.assertEqual({it["owner"]["user"] for it in ask("/v1/jobs?limit=1000", "bob")[1]["items"]} - {"bob"}, set())
+        self.assertEqual(ask("/v1/operations", "bob")[1]["jobs"], [])
+        done = sh(f"stoke cancel {number}", "bob", check=False)
+        self.assertEqual(done.returncode, 4, done.stderr)
+        for user in ("alice", "root"):
+            self.assertEqual(ask(f"/v1/jobs/{number}", user)[1]["name"], "private-name", user)
+        sh(f"stoke cancel {number}", "alice")
+
+    def test_one_user_may_have_so_many_jobs_and_no_more(self):
+        configure("[access]\nmax_jobs_per_user = 2\n")
+        first = submit("alice", "exec sleep 1000", "--hold")
+        submit("alice", "exec sleep 1000", "--hold")
+        done = sh("stoke run -d -- true", "alice", check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("user alice may have 2 unfinished jobs, has 2", done.stderr)
+        self.assertIn("access.max_jobs_per_user", done.stderr)
+        submit("bob", "exit 0")
+        for _ in range(3):
+            submit(None, "exit 0")
+        # Another number holds at once, and what has ended does not count.
+        with open("/etc/stoked/stoked.toml", "w", encoding="utf-8") as file:
+            file.write("[access]\nmax_jobs_per_user = 3\n")
+        sh("systemctl reload stoked")
+        read = "journalctl -b -u stoked -o cat | grep -c 'the configuration was read again' || true"
+        until(lambda: sh(read) != "0", what="the configuration is read again")
+        third = submit("alice", "exec sleep 1000", "--hold")
+        sh(f"stoke cancel {first}", "alice")
+        submit("alice", "exec sleep 1000", "--hold")
+        done = sh(f"stoke retry {first}", "alice", check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("has 3, and 1 more", done.stderr)
+        sh("systemctl restart stoked")
+        self.assertNotEqual(sh("stoke run -d -- true", "alice", check=False).returncode, 0)
+        sh(f"stoke cancel {third}", "alice")
+        sh(f"stoke retry {first}", "alice")
+
     def test_who_asks_is_who_the_kernel_says(self):
         sh("mkdir -p /tmp/evil && chmod 777 /tmp/evil")
         number = submit("alice", "exec sleep 1000", "-n mine")
