@@ -155,9 +155,6 @@ async fn busctl_and_gdbus_do_what_people_do_with_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_of_glib_sees_what_changes() {
-    let Some(world) = World::start("").await else {
-        return;
-    };
     let clients = [
         (python().unwrap_or("no Python with python3-gi"), "proxy.py"),
         ("gjs", "proxy.js"),
@@ -167,6 +164,10 @@ async fn a_proxy_of_glib_sees_what_changes() {
             say_skipped(&format!("{program} is not here"));
             continue;
         }
+        // One each: counts that are the same again within a second are not told, and the second client would wait for that.
+        let Some(world) = World::start("").await else {
+            return;
+        };
         let script = here("tests/dbus").join(script);
         let seen = out(&run(&world, program, &[script.to_str().unwrap()]).await);
         assert!(seen.contains("JobAdded"), "{seen}");
