@@ -7,7 +7,6 @@ use crate::tools::{has, here};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use tokio::sync::mpsc;
 
@@ -141,11 +140,10 @@ async fn the_model_of_the_panel_follows_jobs_and_the_daemon() {
 /// A screen that nobody sees, and what it is called.
 fn screen() -> Option<(Running, String)> {
     let (read, write) = rustix::pipe::pipe().unwrap();
-    let number = OwnedFd::from(write);
     let started = Command::new("Xvfb")
         .args(["-displayfd", "1", "-nolisten", "tcp"])
         .stdin(Stdio::null())
-        .stdout(number)
+        .stdout(write)
         .stderr(Stdio::null())
         .spawn();
     let screen = Running(started.ok()?);
