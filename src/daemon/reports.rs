@@ -71,6 +71,6 @@ mod tests {
         assert_eq!(left, [dir("8.1")]);
         remove(&left[0]);
         assert!(dir("7.1").exists() && dir("strange").exists() && !dir("8.1").exists());
-        assert_eq!(left_behind(&dir("missing"), &live), [PathBuf::new(); 0]);
+        assert!(left_behind(&dir("missing"), &live).is_empty());
     }
 }
