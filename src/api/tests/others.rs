@@ -6,6 +6,7 @@ use super::series::record;
 use crate::auth::{Mode, Policy, Subject};
 use crate::control::command::{Command, Verb};
 use crate::model::access::Others;
+use crate::model::event::Event;
 use crate::model::id::JobId;
 use crate::model::progress::{Observation, Source};
 use crate::model::sample::Pass;
@@ -255,15 +256,15 @@ async fn lists_leave_out_what_is_not_to_be_known() {
     }
 }
 
-/// All that a stranger is told by a stream, up to his own job.
-async fn told(daemon: &Daemon, query: &str) -> String {
+/// All that a stranger is told by a stream, up to the last of what is there when it begins.
+async fn told(daemon: &Daemon, query: &str, last: &str) -> String {
     let path = format!("/v1/events?{query}");
     let stream = daemon
         .ask_as(subject(STRANGER), "GET", &path, Body::empty())
         .await;
     let mut body = stream.into_body();
     let mut text = String::new();
-    while !text.contains("own-job") {
+    while !text.contains(last) {
         let frame = soon(body.frame()).await.unwrap().unwrap();
         text += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
     }
@@ -274,16 +275,27 @@ async fn told(daemon: &Daemon, query: &str) -> String {
 async fn streams_tell_no_more_than_lists() {
     for others in [Others::Usage, Others::States, Others::Nothing] {
         let daemon = world(others).await;
+        // Nobody's, and it names a job all the same.
+        let process = json!({"pid": 7, "job": 1, "attempt": 1, "name": "private-process"});
+        daemon.bus.publish(&[Event {
+            seq: None,
+            at_ms: 0,
+            channel: "gpu/0/metrics".into(),
+            kind: "metrics".into(),
+            uid: None,
+            is_final: false,
+            body: json!({"processes": [process]}).to_string().into(),
+        }]);
         let mut spec = JobSpec::new(vec!["x".to_owned()], "/");
         spec.not_before_ms = Some(i64::MAX);
         "own-job".clone_into(&mut spec.name);
         daemon.submit_of(STRANGER, spec).await;
-        for query in [
-            "after=0&channel=*/*/*",
-            "channel=*/*/*&snapshot=1",
-            "channel=job/*/*&after=0",
+        for (query, last) in [
+            ("after=0&channel=*/*/*", "own-job"),
+            ("channel=*/*/*&snapshot=1", "snapshot_end"),
+            ("channel=job/*/*&after=0", "own-job"),
         ] {
-            let text = told(&daemon, query).await;
+            let text = told(&daemon, query, last).await;
             let case = format!("{others:?} {query}: {text}");
             let sees = others != Others::Nothing;
             assert_eq!(text.contains("job/1/state"), sees, "{case}");
