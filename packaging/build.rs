@@ -2,7 +2,8 @@
 //!
 //! `stoked-shim` has all of the C library inside: it is started twice per attempt, and half of what a start costs is
 //! the loading and relocating of shared libraries: 0.9 ms of CPU time become 0.5 ms. Daemon and client ask the host's
-//! user database, which needs the host's own C library, so they have only the unwinder inside. Their relocations are
+//! user database, and `stoked-pam` loads modules, which needs the host's own C library, so they have only the unwinder
+//! inside. Their relocations are
 //! packed: unpacked, these are most of a megabyte that a daemon which does nothing keeps in memory. The loaders of C
 //! libraries before 2022 do not know them.
 
@@ -50,7 +51,7 @@ const WAYS: [Way; 2] = [
     },
     Way {
         name: "others",
-        programs: &["stoked", "stoke"],
+        programs: &["stoked", "stoke", "stoked-pam"],
         scripts: &[("libgcc_s.so", "GROUP(-l:libgcc_eh.a -l:libgcc.a)\n")],
         choices: &[&["-Wl,-z,pack-relative-relocs"], &[]],
         absent: "libgcc_s",

@@ -41,6 +41,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("cli", "model progress wire client config"),
     ("bin/stoked", "daemon"),
     ("bin/stoked-shim", "shim"),
+    ("bin/stoked-pam", "wire shim"),
     ("bin/stoke", "cli"),
 ];
 
@@ -54,6 +55,7 @@ const HOMES: &[(&str, &str)] = &[
     ("comfy_table", "cli/"),
     ("hyper", "client/ api/"),
     ("hyper_util", "client/ api/"),
+    ("libloading", "bin/stoked-pam/library.rs"),
     ("memchr", "progress/"),
     ("nvml_wrapper", "sampling/gpu/nvml.rs sampling/gpu/nvml/"),
     ("parquet", "cli/commands/series.rs cli/commands/series/"),
@@ -89,6 +91,9 @@ const IMPURE_TYPES: &[&str] = &["HashMap", "HashSet"];
 /// Ways to wait for a time instead of an event, as the end of a path.
 const SLEEPS: &[&str] = &["thread::sleep", "thread::sleep_ms", "time::sleep"];
 
+/// The one file that calls what no compiler checks. All else forbids it, or has no need to.
+const UNCHECKED: &str = "src/bin/stoked-pam/library.rs";
+
 /// Names that say where something was put, not what it is.
 const VAGUE: &[&str] = &[
     "common", "helper", "helpers", "manager", "misc", "util", "utils",
@@ -109,6 +114,11 @@ fn layers_import_only_what_the_matrix_allows() {
 #[test]
 fn outside_crates_stay_at_home() {
     hold(crates_stay_at_home);
+}
+
+#[test]
+fn unchecked_code_stays_in_its_file() {
+    hold(unsafe_stays_at_home);
 }
 
 #[test]
@@ -238,6 +248,17 @@ fn crates_stay_at_home(source: &Source) -> Vec<String> {
     faults
 }
 
+fn unsafe_stays_at_home(source: &Source) -> Vec<String> {
+    if source.name == UNCHECKED {
+        return Vec::new();
+    }
+    let tokens = source.production.iter().chain(&source.tests);
+    let unchecked = tokens.filter(|token| token.text == "unsafe");
+    unchecked
+        .map(|token| source.at(token.line, format!("unsafe belongs in {UNCHECKED}")))
+        .collect()
+}
+
 fn pure_layers_stay_pure(source: &Source) -> Vec<String> {
     if !source.layer().is_some_and(|layer| PURE.contains(&layer)) {
         return Vec::new();
@@ -358,6 +379,13 @@ homes | src/wire/mod.rs          | use {std::fmt, hyper::body};       | hyper be
 homes | src/config/mod.rs        | let axum = read(); axum.len()      |
 homes | src/wire/mod.rs          | // axum::Json⏎let x = \"axum::Json\"; |
 
+imports | src/bin/stoked-pam/session.rs | use stoked::daemon::x; use super::library; | bin/stoked-pam may not import daemon
+
+unsafe | src/shim/exec.rs              | unsafe { f() } // unsafe  | exec.rs:1: unsafe belongs in
+unsafe | src/a.rs                      | #[cfg(test)]⏎mod tests { unsafe fn f() {} } | a.rs:2: unsafe belongs in
+unsafe | src/bin/stoked-pam/library.rs | unsafe { f() }            |
+unsafe | src/lib.rs                    | #![forbid(unsafe_code)]   |
+
 pure | src/engine/mod.rs | use tokio::sync::mpsc;                    | tokio::sync::mpsc in a pure layer
 pure | src/model/a.rs    | use std::{fmt, fs::{self, File}, io};     | std::fs in; std::fs::File in
 pure | src/model/a.rs    | use std::process;                         | std::process in
@@ -401,6 +429,7 @@ fn planted_violations_are_caught_and_nothing_else() {
         let rule: Rule = match rule {
             "imports" => imports_follow_the_matrix,
             "homes" => crates_stay_at_home,
+            "unsafe" => unsafe_stays_at_home,
             "pure" => pure_layers_stay_pure,
             "grouped" => no_grouped_crate_imports,
             "purpose" => opens_with_its_purpose,

@@ -26,6 +26,7 @@ pub struct Tree {
     shim: Option<ProcessId>,
     token: Option<String>,
     main: Option<ProcessId>,
+    spared: Option<ProcessId>,
 }
 
 impl Tree {
@@ -36,7 +37,15 @@ impl Tree {
             shim: Some(shim),
             token: None,
             main: None,
+            spared: None,
         }
+    }
+
+    /// The same without a process of the shim's own, and without what descends from that.
+    #[must_use]
+    pub fn sparing(mut self, process: Option<ProcessId>) -> Self {
+        self.spared = process;
+        self
     }
 
     /// Everything of an attempt whose shim may be dead; identities are of the running boot.
@@ -46,6 +55,7 @@ impl Tree {
             shim,
             token: (!token.is_empty()).then(|| token.to_owned()),
             main,
+            spared: None,
         }
     }
 
@@ -98,6 +108,7 @@ impl Tree {
         // A session is named by its leader's pid: with the leader gone the name may be a
         // stranger's by now.
         let session = self.living(all, self.main);
+        let spared = self.living(all, self.spared);
         let entry = self
             .token
             .as_ref()
@@ -112,9 +123,11 @@ impl Tree {
                         .is_some_and(|entry| carries(stat.id.pid, entry))
             })
             .map(|stat| stat.id.pid)
-            .filter(|pid| *pid != own_pid && Some(*pid) != shim_pid)
+            .filter(|pid| *pid != own_pid && Some(*pid) != shim_pid && Some(*pid) != spared)
             .collect();
-        add_descendants(all, &mut chosen, own_pid);
+        add_descendants(all, &mut chosen, |pid| {
+            pid == own_pid || Some(pid) == spared
+        });
         all.iter()
             .filter(|stat| !stat.dead && chosen.contains(&stat.id.pid))
             .map(|stat| stat.id)
@@ -174,11 +187,11 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-fn add_descendants(all: &[Stat], chosen: &mut BTreeSet<u32>, own_pid: u32) {
+fn add_descendants(all: &[Stat], chosen: &mut BTreeSet<u32>, is_left_out: impl Fn(u32) -> bool) {
     loop {
         let before = chosen.len();
         for stat in all {
-            if chosen.contains(&stat.parent) && stat.id.pid != own_pid {
+            if chosen.contains(&stat.parent) && !is_left_out(stat.id.pid) {
                 chosen.insert(stat.id.pid);
             }
         }
@@ -235,6 +248,16 @@ mod tests {
             ..all[1].id
         });
         assert!(recycled.select(&all, |_, _| false).is_empty());
+        let spared = Tree::below(all[1].id).sparing(Some(all[4].id));
+        assert_eq!(pids(&spared.select(&all, |_, _| false)), [11]);
+        let spared = Tree::below(all[1].id).sparing(Some(all[3].id));
+        assert!(spared.select(&all, |_, _| false).is_empty());
+        let stranger = ProcessId {
+            start_ticks: 7,
+            ..all[4].id
+        };
+        let spared = Tree::below(all[1].id).sparing(Some(stranger));
+        assert_eq!(spared.select(&all, |_, _| false).len(), 3);
     }
 
     #[test]

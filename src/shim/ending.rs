@@ -9,13 +9,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, wait, waitpid};
 
-use crate::contain::{ContainError, Containment, Tree};
+use crate::contain::{ContainError, Containment};
 use crate::logs::Stream;
 use crate::wire::shim::{ExitRecord, FromShim, SpawnError, VERSION, WireStamp};
 
 use super::attempt_dir::WrittenExit;
 use super::clock;
 use super::serve::{Phase, Shim};
+use super::session::Session;
 
 /// How long killed processes may take before they are looked for again.
 const RESWEEP: Duration = Duration::from_millis(50);
@@ -87,7 +88,10 @@ impl Shim {
         if matches!(self.phase, Phase::Running) && self.main_status.is_some() {
             self.end(None);
         }
-        if matches!(self.phase, Phase::Ending(_)) && self.leftovers_are_gone() && self.is_drained()
+        if matches!(self.phase, Phase::Ending(_))
+            && self.leftovers_are_gone()
+            && self.session_is_closed()
+            && self.is_drained()
         {
             self.record_exit();
         }
@@ -101,6 +105,10 @@ impl Shim {
     pub(super) fn reap_children(&mut self) -> bool {
         loop {
             let next = self.account.next_child();
+            // Whoever was started in a session said who it is before it ended, if not long before.
+            if self.main.is_none() {
+                self.receive_start();
+            }
             let next = next
                 .and_then(|pid| i32::try_from(pid).ok())
                 .and_then(Pid::from_raw);
@@ -115,6 +123,11 @@ impl Shim {
                     if pid == self.main.map(|main| main.pid) && self.main_status.is_none() {
                         self.main_status = Some(status);
                     }
+                    if let Some(session) = &mut self.session
+                        && Some(session.process.pid) == pid
+                    {
+                        session.ended();
+                    }
                 }
                 Ok(None) => return true,
                 Err(Errno::INTR) => {}
@@ -128,27 +141,40 @@ impl Shim {
         let killed = self.containment.sweep()?;
         match &self.containment {
             Containment::Cgroup(_) => {
-                let below = Containment::Tree(Tree::below(self.me)).sweep()?;
+                let below = Containment::Tree(self.below()).sweep()?;
                 Ok(killed.max(below))
             }
             Containment::Tree(_) => Ok(killed),
         }
     }
 
+    /// What was opened for the attempt is closed before its end is told.
+    fn session_is_closed(&mut self) -> bool {
+        self.session.as_mut().is_none_or(Session::is_closed)
+    }
+
     /// Everything the job forked descends from us, so nothing of it is alive when we have no
-    /// children; the common end costs no look at any other process.
+    /// children; the common end costs no look at any other process. With a session there is its
+    /// keeper, so that others have to be looked for.
     fn leftovers_are_gone(&mut self) -> bool {
         if !self.reap_children() {
+            return true;
+        }
+        if self.session.is_some() && self.only_the_keeper_is_left() {
             return true;
         }
         let now = Instant::now();
         let due = match &self.phase {
             Phase::Ending(ending) => ending.next_sweep.is_none_or(|at| at <= now),
-            Phase::Starting(_) | Phase::Running | Phase::Exited(_) | Phase::Done => false,
+            Phase::Opening(_)
+            | Phase::Starting(_)
+            | Phase::Running
+            | Phase::Exited(_)
+            | Phase::Done => false,
         };
         // A sweep that fails is tried again until the shim gives up.
         let killed = if due { self.sweep().unwrap_or(0) } else { 0 };
-        let left = || Tree::below(self.me).pids().map_or(1, |left| left.len());
+        let below = self.below();
         let Phase::Ending(ending) = &mut self.phase else {
             return false;
         };
@@ -159,8 +185,18 @@ impl Shim {
         if ending.since.elapsed() < GIVE_UP {
             return false;
         }
-        ending.survivors = u32::try_from(left()).unwrap_or(u32::MAX);
+        let left = below.pids().map_or(1, |left| left.len());
+        ending.survivors = u32::try_from(left).unwrap_or(u32::MAX);
         true
+    }
+
+    fn only_the_keeper_is_left(&self) -> bool {
+        let contained = match &self.containment {
+            Containment::Cgroup(_) => self.containment.is_empty(),
+            // The same processes that are looked at next.
+            Containment::Tree(_) => Ok(true),
+        };
+        contained.unwrap_or(true) && self.below().pids().is_ok_and(|left| left.is_empty())
     }
 
     /// Whether the outputs have ended, or their time is up.

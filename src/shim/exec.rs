@@ -40,12 +40,16 @@ const LAUNCH_BYTES: usize = 16 << 10;
 pub(super) struct Setup {
     pub(super) cgroup: Option<PathBuf>,
     pub(super) notify_socket: Option<Bytes>,
+    /// The environment of the PAM session that this process is started in; absent is no session.
+    pub(super) session: Option<Vec<(Bytes, Bytes)>>,
 }
 
 /// What the shim is told on the channel.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Report {
+    /// Who becomes the command, where the shim has not started it itself.
+    Here { pid: u32 },
     /// The cgroup could not be entered; the start goes on without.
     CgroupRefused { message: String },
     /// The next thing is exec; if the channel ends with this, the command runs.
@@ -76,7 +80,13 @@ fn report(channel: &mut UnixStream, report: &Report) {
 }
 
 fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, SpawnError> {
-    let (setup, record) = read_launch(channel).map_err(|error| system("launch", &error))?;
+    let (setup, mut record) = read_launch(channel).map_err(|error| system("launch", &error))?;
+    let in_session = setup.session.is_some();
+    if let Some(theirs) = &setup.session {
+        let pid = std::process::id();
+        report(channel, &Report::Here { pid });
+        record.env = with_session(theirs, record.env);
+    }
     check_strings(&record)?;
     if let Some(dir) = &setup.cgroup
         && let Err(error) = Cgroup::at(dir.clone()).enter()
@@ -86,9 +96,9 @@ fn become_command(channel: &mut UnixStream) -> Result<std::convert::Infallible, 
     }
     take_signals()?;
     take_session(&record)?;
-    take_limits(&record)?;
+    take_limits(&record, in_session)?;
     if let Some(user) = &record.user {
-        take_identity(user)?;
+        take_identity(user, in_session)?;
     }
     take_directory(&record)?;
     take_input(&record)?;
@@ -107,6 +117,19 @@ fn read_launch(channel: &mut UnixStream) -> io::Result<(Setup, LaunchRecord)> {
     let setup = decode(next())?;
     let record = decode(next())?;
     Ok((setup, record))
+}
+
+/// The environment with that of a session, whose variables give way to the job's: they hold for every session of the user,
+/// what the client sent was chosen for this job.
+fn with_session(theirs: &[(Bytes, Bytes)], own: Vec<(Bytes, Bytes)>) -> Vec<(Bytes, Bytes)> {
+    let is_own = |name: &Bytes| own.iter().any(|(other, _)| other == name);
+    let mut all: Vec<_> = theirs
+        .iter()
+        .filter(|(name, _)| !is_own(name))
+        .cloned()
+        .collect();
+    all.extend(own);
+    all
 }
 
 /// A zero byte would end a string early, and a name with `=` would become another name.
@@ -154,7 +177,7 @@ fn take_session(record: &LaunchRecord) -> Result<(), SpawnError> {
     Ok(())
 }
 
-fn take_limits(record: &LaunchRecord) -> Result<(), SpawnError> {
+fn take_limits(record: &LaunchRecord, in_session: bool) -> Result<(), SpawnError> {
     if let Some(mask) = record.umask {
         rustix::process::umask(Mode::from_bits_truncate(mask));
     }
@@ -164,7 +187,8 @@ fn take_limits(record: &LaunchRecord) -> Result<(), SpawnError> {
     } else {
         drop_oom_protection();
     }
-    if let Some(soft) = record.open_files {
+    // A session began with this limit, and may have changed it.
+    if let Some(soft) = record.open_files.filter(|_| !in_session) {
         let maximum = getrlimit(Resource::Nofile).maximum;
         let limit = Rlimit {
             current: Some(maximum.map_or(soft, |hard| soft.min(hard))),
@@ -193,7 +217,7 @@ fn drop_oom_protection() {
     }
 }
 
-fn take_identity(user: &UserSpec) -> Result<(), SpawnError> {
+fn take_identity(user: &UserSpec, in_session: bool) -> Result<(), SpawnError> {
     let own = rustix::process::geteuid();
     if !own.is_root() {
         if own.as_raw() == user.uid {
@@ -212,9 +236,12 @@ fn take_identity(user: &UserSpec) -> Result<(), SpawnError> {
     let mut groups = vec![gid];
     let others = user.groups.iter().filter(|other| **other != user.gid);
     groups.extend(others.map(|other| Gid::from_raw(*other)));
-    nix::unistd::setgroups(&groups)
-        .map_err(io::Error::from)
-        .map_err(failed("set the groups"))?;
+    // A session began with these groups, and may have added some.
+    if !in_session {
+        nix::unistd::setgroups(&groups)
+            .map_err(io::Error::from)
+            .map_err(failed("set the groups"))?;
+    }
     nix::unistd::setresgid(gid, gid, gid)
         .map_err(io::Error::from)
         .map_err(failed("set the group"))?;
@@ -317,4 +344,30 @@ fn command(path: &std::path::Path, record: &LaunchRecord, setup: &Setup) -> Comm
 fn system(step: &str, error: &io::Error) -> SpawnError {
     let message = format!("the host refused to {step}: {error}");
     failed(SpawnErrorKind::System, step, error, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_gives_way_to_what_the_job_brings() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(Bytes, Bytes)> {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect()
+        };
+        let theirs = pairs(&[("PATH", "/site/bin"), ("KRB5CCNAME", "FILE:/tmp/x")]);
+        let own = pairs(&[("PATH", "/venv/bin"), ("A", "1")]);
+        let all = with_session(&theirs, own.clone());
+        let wanted = [
+            ("KRB5CCNAME", "FILE:/tmp/x"),
+            ("PATH", "/venv/bin"),
+            ("A", "1"),
+        ];
+        assert_eq!(all, pairs(&wanted));
+        assert_eq!(with_session(&theirs, Vec::new()), theirs);
+        assert_eq!(with_session(&[], own.clone()), own);
+    }
 }

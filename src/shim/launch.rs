@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::wire::shim::{ContainmentSpec, TtySize, UserSpec};
+use crate::wire::shim::{ContainmentSpec, PamSpec, TtySize, UserSpec};
 
 /// A launch record without command and environment.
 #[derive(Debug, Clone, Deserialize)]
@@ -34,6 +34,10 @@ pub(super) struct Launch {
     pub(super) journal: Option<String>,
     #[serde(default)]
     pub(super) report_dir: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) open_files: Option<u64>,
+    #[serde(default)]
+    pub(super) pam: Option<PamSpec>,
 }
 
 /// Whether a line is a launch frame.

@@ -11,11 +11,13 @@ mod connections;
 mod ending;
 mod exec;
 mod journal;
+pub mod keeper;
 mod launch;
 mod lookup;
 mod notify;
 mod output;
 mod serve;
+mod session;
 mod signals;
 mod start;
 
@@ -35,6 +37,9 @@ use launch::Launch;
 /// First argument with which the shim starts itself as the process that becomes the command.
 const EXEC: &str = "exec";
 
+/// First argument with which a keeper of a session starts it, to start that process and to leave it to the shim.
+const START: &str = "start";
+
 /// Size of the one read buffer. From this size on the C library takes memory from the kernel that
 /// is zero already; less would be cleared, and so be used whole, by a job that says nothing.
 const BUFFER_BYTES: usize = 128 << 10;
@@ -42,13 +47,15 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// Entry point of the `stoked-shim` binary.
 #[must_use]
 pub fn main() -> ExitCode {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == EXEC)
-    {
+    let role = std::env::args_os().nth(1);
+    if role.as_ref().is_some_and(|role| role == EXEC) {
         return exec::main();
     }
-    match run() {
+    let outcome = match role.is_some_and(|role| role == START) {
+        true => session::start_exec(),
+        false => run(),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error is /dev/null under the daemon; this is for who runs it by hand.

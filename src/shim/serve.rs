@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
@@ -13,8 +14,8 @@ use crate::contain::{Containment, ProcessId, Tree, identity, service, socket};
 use crate::logs::Stream;
 use crate::logs::write::AttemptLog;
 use crate::wire::shim::{
-    Claim, ContainmentKind, ContainmentSpec, FromShim, Hello, Lines, ShimPhase, SignalTarget,
-    SpawnError, SpawnErrorKind, Started, ToShim, VERSION,
+    Bytes, Claim, ContainmentKind, ContainmentSpec, FromShim, Hello, Lines, ShimPhase,
+    SignalTarget, SpawnError, SpawnErrorKind, Started, ToShim, VERSION,
 };
 
 use super::ShimError;
@@ -28,6 +29,7 @@ use super::launch::Launch;
 use super::lookup::failed;
 use super::notify::Notify;
 use super::output::Output;
+use super::session::{self, Session};
 use super::start::{self, Start};
 
 /// How long the job's processes may take to stand still; the loop waits meanwhile.
@@ -50,6 +52,8 @@ pub(super) struct Shim {
     pub(super) main: Option<ProcessId>,
     pub(super) main_status: Option<rustix::process::WaitStatus>,
     pub(super) account: Account,
+    /// The PAM session that the command runs in, where one is wanted.
+    pub(super) session: Option<Session>,
     listener: Option<UnixListener>,
     signals: SignalFd,
     in_service: bool,
@@ -60,6 +64,8 @@ pub(super) struct Shim {
 /// How far the attempt is, with what only that part of its life needs.
 #[derive(Debug)]
 pub(super) enum Phase {
+    /// The session is being opened that the command, which this line describes, is to run in.
+    Opening(Vec<u8>),
     /// The process that will become the command is on its way.
     Starting(Start),
     /// The command runs.
@@ -79,6 +85,7 @@ enum Source {
     Connection(u64),
     Listener,
     Notify,
+    Session,
     Start,
     Output(Stream),
 }
@@ -128,6 +135,7 @@ impl Shim {
             main: None,
             main_status: None,
             account: Account::default(),
+            session: None,
             signals,
             in_service,
             cgroup_refused,
@@ -158,22 +166,56 @@ impl Shim {
     fn begin(&mut self, line: Vec<u8>) {
         let (cgroup, refused) = start::make_cgroup(&self.launch.containment);
         self.cgroup_refused = self.cgroup_refused.take().or(refused);
-        let dir = cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
         if let Some(cgroup) = cgroup {
             if self.in_service {
                 service::end_together(&cgroup);
             }
             self.containment = Containment::Cgroup(cgroup);
         }
+        match Session::begin(&self.launch) {
+            None => self.start(line, None),
+            Some(Ok(session)) => {
+                self.session = Some(session);
+                if let Containment::Tree(_) = &self.containment {
+                    self.containment = Containment::Tree(self.below());
+                }
+                self.phase = Phase::Opening(line);
+            }
+            Some(Err(error)) => self.end(Some(error)),
+        }
+    }
+
+    /// Start the command, in the session that has these variables, where there is one.
+    fn start(&mut self, line: Vec<u8>, env: Option<Vec<(Bytes, Bytes)>>) {
         let notify = self.notify.as_ref().map(|notify| notify.name().clone());
-        match Start::begin(&self.launch, line, dir, notify, &mut self.output) {
+        let dir = self.cgroup_dir();
+        let session = self.session.as_ref().zip(env);
+        match Start::begin(&self.launch, line, dir, notify, &mut self.output, session) {
             Ok(start) => {
-                self.main = Some(start.process);
-                self.account.follow(start.process.pid);
+                self.know_main(start.process);
                 self.phase = Phase::Starting(start);
             }
             Err(error) => self.end(Some(error)),
         }
+    }
+
+    fn know_main(&mut self, process: Option<ProcessId>) {
+        if let Some(main) = process.filter(|_| self.main.is_none()) {
+            self.main = Some(main);
+            self.account.follow(main.pid);
+        }
+    }
+
+    fn cgroup_dir(&self) -> Option<PathBuf> {
+        match &self.containment {
+            Containment::Cgroup(cgroup) => Some(cgroup.dir().to_owned()),
+            Containment::Tree(_) => None,
+        }
+    }
+
+    /// Everything below us that is the attempt's.
+    pub(super) fn below(&self) -> Tree {
+        Tree::below(self.me).sparing(self.session.as_ref().map(|session| session.process))
     }
 
     /// Everything that is ready, or nothing when a deadline has passed.
@@ -204,6 +246,9 @@ impl Shim {
         if let Phase::Starting(start) = &self.phase {
             add(Source::Start, start.fd(), PollFlags::IN);
         }
+        if let (Phase::Opening(_), Some(session)) = (&self.phase, &self.session) {
+            add(Source::Session, session.fd(), PollFlags::IN);
+        }
         for (stream, fd, typed) in self.output.polled() {
             add(Source::Output(stream), fd, PollFlags::IN | output(typed));
         }
@@ -222,9 +267,12 @@ impl Shim {
 
     fn timeout(&self) -> Option<Timespec> {
         let of_phase = match &self.phase {
-            Phase::Ending(ending) => ending.deadline(),
+            Phase::Ending(ending) => {
+                let closing = self.session.as_ref().and_then(Session::deadline);
+                closing.or(ending.deadline())
+            }
             Phase::Exited(exited) => exited.deadline(),
-            Phase::Starting(_) | Phase::Running | Phase::Done => None,
+            Phase::Opening(_) | Phase::Starting(_) | Phase::Running | Phase::Done => None,
         };
         let rest = self.notify.as_ref().and_then(Notify::deadline);
         let deadline = of_phase.into_iter().chain(rest).min()?;
@@ -259,6 +307,7 @@ impl Shim {
             Source::Notify => {
                 self.pass_notifications(buffer);
             }
+            Source::Session => self.receive_session(),
             Source::Start => self.receive_start(),
             Source::Output(stream) => {
                 if flags.contains(PollFlags::OUT) {
@@ -271,21 +320,38 @@ impl Shim {
         }
     }
 
-    fn receive_start(&mut self) {
+    fn receive_session(&mut self) {
+        let (Phase::Opening(line), Some(session)) = (&mut self.phase, &mut self.session) else {
+            return;
+        };
+        let Some(outcome) = session.receive() else {
+            return;
+        };
+        let line = std::mem::take(line);
+        match outcome {
+            Ok(env) => self.start(line, Some(env)),
+            Err(error) => self.end(Some(error)),
+        }
+    }
+
+    pub(super) fn receive_start(&mut self) {
         let Phase::Starting(start) = &mut self.phase else {
             return;
         };
-        let Some(outcome) = start.receive() else {
+        let outcome = start.receive();
+        let process = start.process;
+        self.know_main(process);
+        let Some(outcome) = outcome else {
             return;
         };
-        let main = start.process;
         if let Some(refused) = outcome.cgroup_refused {
             self.cgroup_refused = Some(refused);
             self.fall_back_to_tree();
         }
-        match outcome.result {
-            Ok(()) => self.command_runs(main),
-            Err(error) => self.end(Some(error)),
+        match (outcome.result, self.main) {
+            (Ok(()), Some(main)) => self.command_runs(main),
+            (Ok(()), None) => self.end(Some(session::lost())),
+            (Err(error), _) => self.end(Some(error)),
         }
     }
 
@@ -294,14 +360,11 @@ impl Shim {
             // Nobody entered it; if it stays all the same, the daemon removes it at its start.
             drop(cgroup.remove(Duration::ZERO));
         }
-        self.containment = Containment::Tree(Tree::below(self.me));
+        self.containment = Containment::Tree(self.below());
     }
 
     fn command_runs(&mut self, main: ProcessId) {
-        let cgroup = match &self.containment {
-            Containment::Cgroup(cgroup) => Some(cgroup.dir().to_owned()),
-            Containment::Tree(_) => None,
-        };
+        let cgroup = self.cgroup_dir();
         let started = Started {
             main: main.into(),
             at: clock::now(),
@@ -327,7 +390,7 @@ impl Shim {
             shim: self.me.into(),
             boot_id: self.boot_id.clone(),
             phase: match &self.phase {
-                Phase::Starting(_) => ShimPhase::Launching,
+                Phase::Opening(_) | Phase::Starting(_) => ShimPhase::Launching,
                 Phase::Running => ShimPhase::Running,
                 Phase::Ending(_) if self.started.is_some() => ShimPhase::Running,
                 Phase::Ending(_) => ShimPhase::Launching,
@@ -424,6 +487,10 @@ impl Shim {
     }
 
     fn kill(&mut self) -> Result<(), String> {
+        if matches!(self.phase, Phase::Opening(_)) {
+            self.end(Some(session::unwanted()));
+            return Ok(());
+        }
         self.sweep()
             .map(|_| ())
             .map_err(|error| format!("failed to {error}"))

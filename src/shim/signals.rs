@@ -40,6 +40,12 @@ pub(super) fn take() -> io::Result<SignalFd> {
     Ok(signals)
 }
 
+/// Hear the signals that would end it, and go on: for a process that ends when its shim says so.
+pub(super) fn outlive() -> io::Result<()> {
+    SigSet::empty().thread_set_mask()?;
+    stop_ignoring()
+}
+
 /// What is ignored stays so in every program that is started, and would be no event here: `nohup`, and `&` in a script,
 /// hand that down to us, and no job could be interrupted. What is listened to, in whatever way, has its usual effect
 /// again in a new program.

@@ -24,6 +24,7 @@ use super::launch::Launch;
 use super::lookup::failed;
 use super::notify::make_private;
 use super::output::{Output, winsize};
+use super::session::Session;
 
 /// How long the starting process may leave the launch unread.
 const HAND_OVER: Duration = Duration::from_secs(10);
@@ -31,7 +32,8 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 /// A start under way: the process exists, the command does not run yet.
 #[derive(Debug)]
 pub(super) struct Start {
-    pub(super) process: ProcessId,
+    /// The process; unknown until it says so where it is started in a session.
+    pub(super) process: Option<ProcessId>,
     channel: UnixStream,
     received: Vec<u8>,
 }
@@ -89,14 +91,28 @@ impl Start {
         cgroup: Option<PathBuf>,
         notify_socket: Option<Bytes>,
         output: &mut Output,
+        session: Option<(&Session, Vec<(Bytes, Bytes)>)>,
     ) -> Result<Self, SpawnError> {
         make_report_dir(launch).map_err(system("make its directory for reports"))?;
         let (stdout, stderr) = connect(launch.tty, output).map_err(system("make the outputs"))?;
         let (channel, theirs) = UnixStream::pair().map_err(system("make the channel"))?;
-        let process = spawn(theirs, stdout, stderr).map_err(system("start a process"))?;
+        let (process, session) = match session {
+            Some((session, env)) => {
+                let started = session.start(&theirs, &stdout, &stderr);
+                started.map_err(system("start a process in the session"))?;
+                // What the keeper has got ends when all of it is closed.
+                drop((theirs, stdout, stderr));
+                (None, Some(env))
+            }
+            None => {
+                let process = spawn(theirs, stdout, stderr);
+                (Some(process.map_err(system("start a process"))?), None)
+            }
+        };
         let setup = Setup {
             cgroup,
             notify_socket,
+            session,
         };
         hand_over(&channel, &setup, line).map_err(system("hand over the launch"))?;
         Ok(Self {
@@ -112,6 +128,14 @@ impl Start {
 
     /// Read the channel; an outcome when it has ended.
     pub(super) fn receive(&mut self) -> Option<Outcome> {
+        let outcome = self.read();
+        if self.process.is_none() {
+            self.process = said_here(&self.received).and_then(|pid| identity::of_pid(pid).ok());
+        }
+        outcome
+    }
+
+    fn read(&mut self) -> Option<Outcome> {
         let mut buffer = [0; 4096];
         loop {
             match self.channel.read(&mut buffer) {
@@ -135,6 +159,15 @@ fn make_report_dir(launch: &Launch) -> io::Result<()> {
     lchown(dir, Some(user.uid), Some(user.gid))
 }
 
+/// The process that said that it is the one: the first thing on the channel.
+fn said_here(received: &[u8]) -> Option<u32> {
+    let end = received.iter().position(|byte| *byte == b'\n')?;
+    match decode(&received[..end]) {
+        Ok(Report::Here { pid }) => Some(pid),
+        _ => None,
+    }
+}
+
 fn outcome(received: &[u8]) -> Outcome {
     let mut cgroup_refused = None;
     let mut result = Err(SpawnError {
@@ -147,6 +180,7 @@ fn outcome(received: &[u8]) -> Outcome {
         match decode(line) {
             Ok(Report::CgroupRefused { message }) => cgroup_refused = Some(message),
             Ok(Report::Exec) => result = Ok(()),
+            Ok(Report::Here { .. }) => {}
             Ok(Report::Failed(error)) => result = Err(error),
             Err(_) => {}
         }

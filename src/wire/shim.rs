@@ -11,7 +11,7 @@ mod record;
 pub use bytes::Bytes;
 pub use lines::{LineTooLong, Lines};
 pub use record::{
-    ContainmentKind, ContainmentSpec, ExitRecord, LaunchRecord, ProcessId, SpawnError,
+    ContainmentKind, ContainmentSpec, ExitRecord, LaunchRecord, PamSpec, ProcessId, SpawnError,
     SpawnErrorKind, Stdin, TtySize, UserSpec, WireStamp,
 };
 

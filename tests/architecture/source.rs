@@ -36,14 +36,16 @@ impl Source {
         self.name.split(['/', '.']).any(|part| part == "tests")
     }
 
-    /// `api` for `src/api/jobs.rs`, `bin/stoke` for `src/bin/stoke.rs`, nothing for the crate root and tests.
+    /// `api` for `src/api/jobs.rs`, `bin/stoke` for `src/bin/stoke.rs` and what is in a directory of that name, nothing for
+    /// the crate root and tests.
     pub(crate) fn layer(&self) -> Option<&str> {
         let inside = self.name.strip_prefix("src/")?.strip_suffix(".rs")?;
         if inside == "lib" {
             return None;
         }
-        if inside.starts_with("bin/") {
-            return Some(inside);
+        if let Some(program) = inside.strip_prefix("bin/") {
+            let name = program.split('/').next()?;
+            return inside.get(.."bin/".len() + name.len());
         }
         inside.split('/').next()
     }

@@ -69,6 +69,7 @@ impl Attempt {
             notify: false,
             journal: None,
             report_dir: None,
+            pam: None,
         };
         Self {
             root,

@@ -10,5 +10,6 @@ mod attempt_dir;
 mod contain;
 mod daemon;
 mod output;
+mod session;
 mod start;
 mod usage;

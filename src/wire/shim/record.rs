@@ -85,6 +85,9 @@ pub struct LaunchRecord {
     /// A directory to make for the user's own, for reports of the command: the attempt's is closed to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_dir: Option<PathBuf>,
+    /// The PAM session that the command runs in; absent is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pam: Option<PamSpec>,
 }
 
 /// What a command reads on its standard input.
@@ -151,6 +154,17 @@ pub struct UserSpec {
     /// own C library, and the shim is linked with one of its own. None is the primary alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<u32>,
+}
+
+/// A session that the modules of PAM open for a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PamSpec {
+    /// The service whose modules are asked, such as `stoked` for `/etc/pam.d/stoked`.
+    pub service: String,
+    /// Login name of the user whose session it is.
+    pub user: String,
+    /// The program that opens and closes it, since the shim is linked with a C library that loads nothing.
+    pub program: PathBuf,
 }
 
 /// How an attempt ended; also the content of `exit.json`.
@@ -261,6 +275,8 @@ pub enum SpawnErrorKind {
     Stdin,
     /// The user's identity cannot be taken on.
     User,
+    /// PAM does not let the user in, or cannot open a session.
+    Pam,
     /// The launch record makes no sense.
     BadRequest,
     /// Something in the host or the shim itself.
