@@ -195,6 +195,7 @@ impl Settings {
                 journal: false,
                 containment: ContainmentChoice::Auto,
                 on_stop: OnStop::Continue,
+                pam: String::new(),
                 stop_signal: rustix::process::Signal::TERM.as_raw(),
                 session_variables: session_variables(),
             },

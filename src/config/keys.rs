@@ -74,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
         Field::Choice(&mut s.jobs.containment)
     }),
     live("jobs.on_stop", |s| Field::Choice(&mut s.jobs.on_stop)),
+    live("jobs.pam", |s| Field::Text(&mut s.jobs.pam)),
     live("jobs.stop_signal", |s| {
         Field::Signal(&mut s.jobs.stop_signal)
     }),

@@ -72,6 +72,8 @@ pub struct JobSettings {
     pub containment: ContainmentChoice,
     /// What becomes of running jobs when somebody stops the daemon.
     pub on_stop: OnStop,
+    /// The service of PAM that opens a session for every attempt; empty for none. It counts for the daemon of the host alone.
+    pub pam: String,
     /// Number of the signal that asks a job to end.
     pub stop_signal: i32,
     /// Variables the client does not send, because they mean something in its session only. A name that

@@ -136,7 +136,7 @@ keep = 1
     t.toml:7: jobs.log_limit: "1 MiBB" is not right: write a size with its unit, as in "256MiB"
     t.toml:8: jobs.containment: "docker" is not right: write "auto", "service", "cgroup" or "tree"
     t.toml:9: jobs.stop_signal: "NOPE" is not right: write a signal by name, as in "TERM", or by number
-    t.toml:10: jobs.xyzzy: there is no such key; [jobs] knows default_parallelism, default_grace, log_limit, journal, containment, on_stop, stop_signal, session_variables
+    t.toml:10: jobs.xyzzy: there is no such key; [jobs] knows default_parallelism, default_grace, log_limit, journal, containment, on_stop, pam, stop_signal, session_variables
     t.toml:11: jobs.session_variables: 1 is not right: write a list of texts, as in ["TMUX*", "OLDPWD"]
     t.toml:13: daemn: there is no such key: did you mean "daemon"?
     t.toml:17: api.max_connections: -1 is not right: write a whole number from 1 to 4294967295

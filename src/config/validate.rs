@@ -47,6 +47,7 @@ pub(super) fn validate(settings: &Settings, places: &BTreeMap<String, Place>) ->
         ("daemon.log", logged(&settings.daemon.log)),
         ("daemon.runtime_dir", runtime_dir(settings)),
         ("daemon.state_dir", absolute(&settings.daemon.state_dir)),
+        ("jobs.pam", service(&settings.jobs.pam)),
         ("jobs.stop_signal", stop_signal(settings.jobs.stop_signal)),
         ("jobs.log_limit", log_limit(settings.jobs.log_limit_bytes)),
         ("api.max_connections_per_uid", connections(settings)),
@@ -148,6 +149,14 @@ fn runtime_dir(settings: &Settings) -> Option<String> {
         ));
     }
     absolute(path)
+}
+
+/// PAM takes a name for a file below its directory.
+fn service(name: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (name.starts_with('.') || !name.chars().all(is_plain)).then(|| {
+        format!("{name:?} names no service of PAM: write \"stoked\" for the file /etc/pam.d/stoked, or \"\" for none")
+    })
 }
 
 fn stop_signal(signal: i32) -> Option<String> {

@@ -140,7 +140,8 @@ impl Parts {
         let watcher = Watcher::start().context("failed to start watching files")?;
         let (control, inbox) = control::door();
         let containing = containing(&settings, &dirs, mode).await;
-        let context = launch_context(&settings, &dirs, containing, open_files);
+        let keeper = shim.with_file_name("stoked-pam");
+        let context = launch_context(&settings, &dirs, mode, containing, open_files, keeper);
         let hastener = match &context.containing {
             Containing::Cgroup(base) => Hastener::start(base.clone()),
             Containing::Services(_) | Containing::Tree { .. } | Containing::Nothing { .. } => None,
@@ -377,7 +378,8 @@ impl App {
             found if !is_other && !matches!(found, Containing::Nothing { .. }) => found.clone(),
             _ => containing(new, &self.dirs, self.mode).await,
         };
-        let context = launch_context(new, &self.dirs, containing, before.open_files);
+        let (open_files, keeper) = (before.open_files, before.keeper.clone());
+        let context = launch_context(new, &self.dirs, self.mode, containing, open_files, keeper);
         self.launcher.set_context(context);
         if quota(old) != quota(new) {
             let command = Command::SetQuota(quota(new));

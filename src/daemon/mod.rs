@@ -114,7 +114,7 @@ fn run(args: &Args) -> Result<()> {
     let loaded = load::load(&sources)?;
     let adapter_dirs = around.adapter_dirs(!mode.is_system());
     if args.check_config {
-        return show_config(&loaded, &adapter_dirs);
+        return show_config(&loaded, mode, &adapter_dirs);
     }
     let settings = Arc::new(loaded.settings);
     let dirs = directories(mode, &settings, &around)?;
@@ -235,11 +235,14 @@ fn sources(args: &Args, mode: Mode, around: &Surroundings) -> Result<Sources> {
 }
 
 /// Prints what is in force and which files say so; fails where an adapter is wrong, which no start would.
-fn show_config(loaded: &Loaded, adapter_dirs: &[PathBuf]) -> Result<()> {
+fn show_config(loaded: &Loaded, mode: Mode, adapter_dirs: &[PathBuf]) -> Result<()> {
     let adapters = adapter_files::load(adapter_dirs);
     print(|out| {
         for file in loaded.files.iter().chain(&adapters.files) {
             writeln!(out, "# {}", file.display())?;
+        }
+        if let Some(why) = tuning::unused_pam(&loaded.settings, mode) {
+            writeln!(out, "# {why}")?;
         }
         for line in loaded.settings.lines() {
             writeln!(out, "{line}")?;

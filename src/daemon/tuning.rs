@@ -30,9 +30,14 @@ const OWN_UNIT: &str = "stoked.service";
 pub(super) fn launch_context(
     settings: &Settings,
     dirs: &Dirs,
+    mode: Mode,
     containing: Containing,
     open_files: Option<u64>,
+    keeper: PathBuf,
 ) -> LaunchContext {
+    if let Some(why) = unused_pam(settings, mode) {
+        tracing::warn!("{why}");
+    }
     LaunchContext {
         attempts: dirs.attempts(),
         reports: dirs.reports(),
@@ -43,7 +48,16 @@ pub(super) fn launch_context(
         containing,
         open_files,
         uid: rustix::process::geteuid().as_raw(),
+        pam: (mode.is_system() && !settings.jobs.pam.is_empty()).then(|| settings.jobs.pam.clone()),
+        keeper,
     }
+}
+
+/// Why sessions of PAM are not opened though the configuration asks for them: that takes root, and makes sense where jobs are
+/// of several users.
+pub(super) fn unused_pam(settings: &Settings, mode: Mode) -> Option<&'static str> {
+    (!mode.is_system() && !settings.jobs.pam.is_empty())
+        .then_some("jobs.pam counts for the daemon of the host alone: this one opens no sessions")
 }
 
 /// The best there is of what the configuration allows.

@@ -6,7 +6,9 @@ use crate::model::id::AttemptId;
 use crate::model::job::{Job, Owner};
 use crate::model::spec::JobSpec;
 use crate::supervise::{Containing, Systemd, Unit};
-use crate::wire::shim::{Bytes, ContainmentSpec, LaunchRecord, Stdin, TtySize, UserSpec, VERSION};
+use crate::wire::shim::{
+    Bytes, ContainmentSpec, LaunchRecord, PamSpec, Stdin, TtySize, UserSpec, VERSION,
+};
 use nix::unistd::{Gid, User};
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
@@ -46,6 +48,10 @@ pub struct LaunchContext {
     pub open_files: Option<u64>,
     /// The daemon's own user: jobs of another one need a switch of identity.
     pub uid: u32,
+    /// The service of PAM that opens a session for every attempt; none where it is not asked for.
+    pub pam: Option<String>,
+    /// The program that asks PAM.
+    pub keeper: PathBuf,
 }
 
 /// Size of a terminal nobody looks at.
@@ -165,6 +171,11 @@ fn record(
         notify: true,
         journal: (context.journal || spec.journal).then(|| spec.name.clone()),
         report_dir: context.report_dir(attempt, &job.owner),
+        pam: context.pam.as_ref().map(|service| PamSpec {
+            service: service.clone(),
+            user: job.owner.user.clone(),
+            program: context.keeper.clone(),
+        }),
     }
 }
 

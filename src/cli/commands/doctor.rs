@@ -11,6 +11,9 @@ use crate::cli::output::text::harmless;
 use crate::cli::output::{Output, terminal_width};
 use crate::cli::socket::daemon_program;
 use crate::client::{Client, ClientError};
+use crate::config::Settings;
+use crate::config::load::{Sources, load};
+use crate::config::paths::SYSTEM_CONFIG_DIR;
 use crate::wire::service::{API_LEVEL, Health, HealthView, VersionView};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -59,8 +62,10 @@ pub async fn run(session: &Session) -> Result<ExitCode, CliError> {
         findings.ask(client).await;
     }
     let user = std::env::var("USER").unwrap_or_default();
+    let pam = configured_pam(session);
     let asker = Asker {
         root: Path::new("/"),
+        pam: &pam,
         user: &user,
         is_own_daemon: findings.daemon.as_ref().is_none_or(|it| it.mode == "user"),
     };
@@ -78,6 +83,17 @@ pub async fn run(session: &Session) -> Result<ExitCode, CliError> {
         (_, Some(health)) if health.health == Health::Unhealthy => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// What the files say that the daemon of the host reads.
+fn configured_pam(session: &Session) -> String {
+    let (state, runtime) = (
+        session.around.system_state_dir(),
+        session.around.system_runtime_dir(),
+    );
+    let defaults = Settings::of_system(&state, &runtime);
+    let sources = Sources::of(defaults, Path::new(SYSTEM_CONFIG_DIR));
+    load(&sources).map_or_else(|_| String::new(), |loaded| loaded.settings.jobs.pam)
 }
 
 /// The first socket that answers is the one every other command would use.

@@ -27,6 +27,8 @@ pub(super) struct Asker<'a> {
     pub user: &'a str,
     /// Whether the daemon is one's own.
     pub is_own_daemon: bool,
+    /// The service of PAM that the daemon of the host is to use; empty where none.
+    pub pam: &'a str,
 }
 
 /// What limits of jobs take, with what they limit.
@@ -42,9 +44,10 @@ impl Asker<'_> {
     /// All that is looked at, in the order in which it is shown.
     pub(super) fn features(&self) -> Vec<Feature> {
         let mut features = vec![self.systemd(), self.limits()];
-        if self.is_own_daemon {
-            features.push(self.linger());
-        }
+        features.push(match self.is_own_daemon {
+            true => self.linger(),
+            false => self.sessions(),
+        });
         features.extend([self.gpus(), self.journal(), self.polkit(), self.kernel()]);
         features
     }
@@ -108,6 +111,27 @@ impl Asker<'_> {
             },
             "loginctl enable-linger",
         )
+    }
+
+    fn sessions(&self) -> Feature {
+        let is_there = !self.pam.is_empty() && self.there(&format!("etc/pam.d/{}", self.pam));
+        let (finding, how) = match (self.pam, is_there) {
+            ("", _) => (
+                "jobs start without it: limits.conf and expired accounts do not count".to_owned(),
+                "set jobs.pam = \"stoked\", if they shall count",
+            ),
+            (service, true) => (
+                format!("jobs start in a session of its own each (service {service})"),
+                "",
+            ),
+            (service, false) => (
+                format!(
+                    "there is no /etc/pam.d/{service}, and jobs start where PAM has it elsewhere"
+                ),
+                "install the file, or set jobs.pam to another service",
+            ),
+        };
+        feature("PAM", is_there, &finding, how)
     }
 
     fn gpus(&self) -> Feature {
@@ -257,6 +281,7 @@ mod tests {
             root,
             user: "alice",
             is_own_daemon: true,
+            pam: "",
         };
         let features = asker.features().into_iter();
         features
@@ -304,6 +329,7 @@ mod tests {
             root: root.path(),
             user: "alice",
             is_own_daemon: true,
+            pam: "",
         };
         let features = asker.features();
         let of = |name: &str| features.iter().find(|it| it.name == name).unwrap();
@@ -321,6 +347,26 @@ mod tests {
                 .clone()
                 .all(|it| it.how.is_some_and(|how| !how.is_empty()))
         );
+    }
+
+    #[test]
+    fn sessions_are_of_the_daemon_of_the_host() {
+        let root = host(&[("etc/pam.d/stoked", "")]);
+        let of = |pam, is_own_daemon| {
+            let asker = Asker {
+                root: root.path(),
+                user: "alice",
+                is_own_daemon,
+                pam,
+            };
+            let mut features = asker.features().into_iter();
+            let found = features.find(|it| it.name == "PAM");
+            found.map(|it| (it.is_there, it.how.is_some()))
+        };
+        assert_eq!(of("stoked", true), None);
+        assert_eq!(of("stoked", false), Some((true, false)));
+        assert_eq!(of("", false), Some((false, true)));
+        assert_eq!(of("elsewhere", false), Some((false, true)));
     }
 
     #[test]
