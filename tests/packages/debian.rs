@@ -49,7 +49,7 @@ fn two_builds_are_the_same_and_lintian_finds_no_fault() {
             .arg(&first)
             .arg("conffiles"),
     );
-    assert_eq!(conffiles, "/etc/stoked/stoked.toml\n");
+    assert_eq!(conffiles, "/etc/pam.d/stoked\n/etc/stoked/stoked.toml\n");
 
     if !has(test, "lintian") {
         return;
