@@ -26,6 +26,7 @@ fn laid_out() -> tempfile::TempDir {
         env!("CARGO_BIN_EXE_stoked"),
         env!("CARGO_BIN_EXE_stoke"),
         env!("CARGO_BIN_EXE_stoked-shim"),
+        env!("CARGO_BIN_EXE_stoked-pam"),
     ];
     for program in programs.map(Path::new) {
         let there = bin.join(program.file_name().unwrap());
@@ -114,6 +115,7 @@ cases! {
     "boot" floods
     "boot" journal
     "boot-vm" limits
+    "boot" pam
     "boot" services
     "boot" spies
     "boot" survival

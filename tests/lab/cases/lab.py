@@ -22,7 +22,8 @@ def install():
     os.makedirs("/usr/libexec/stoked", exist_ok=True)
     shutil.copy("/lab/bin/stoked", "/usr/bin")
     shutil.copy("/lab/bin/stoke", "/usr/bin")
-    shutil.copy("/lab/bin/stoked-shim", "/usr/libexec/stoked")
+    for program in ("stoked-shim", "stoked-pam"):
+        shutil.copy(f"/lab/bin/{program}", "/usr/libexec/stoked")
     for kind, place in (("system", "/usr/lib/systemd/system"), ("user", "/usr/lib/systemd/user"),
                         ("sysusers.d", "/usr/lib/sysusers.d"), ("tmpfiles.d", "/usr/lib/tmpfiles.d")):
         for file in glob.glob(f"/lab/systemd/{kind}/*"):
