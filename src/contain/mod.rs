@@ -9,6 +9,7 @@ pub mod account;
 pub mod cgroup;
 pub mod fields;
 pub mod identity;
+pub mod inherited;
 pub mod service;
 pub mod socket;
 pub mod tree;

@@ -31,6 +31,7 @@ use crate::auth::Mode;
 use crate::config::Settings;
 use crate::config::load::{self, Loaded, Sources};
 use crate::config::paths::{self, Surroundings};
+use crate::contain::inherited;
 use crate::daemon::adapters::Shelf;
 use crate::daemon::app::{App, Parts};
 use crate::daemon::args::Args;
@@ -373,17 +374,7 @@ fn passed_descriptors() -> i32 {
 /// Closes what whoever started this process had open, such as a lock or the pipe of a command substitution:
 /// a daemon and its jobs would hold it for ever.
 fn close_inherited(passed: i32) {
-    let first = FIRST_PASSED.saturating_add(passed);
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
-    let inherited: Vec<i32> = open
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|descriptor| *descriptor >= first)
-        .collect();
-    for descriptor in inherited {
-        // Nothing of this process is open yet. The directory just read is in the list, and closed already.
-        let _closed = nix::unistd::close(descriptor);
-    }
+    inherited::close_from(FIRST_PASSED.saturating_add(passed));
 }
 
 /// The client that started this daemon reads one line from its standard output.

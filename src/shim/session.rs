@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::contain::{ProcessId, identity};
+use crate::contain::{ProcessId, identity, inherited};
 use crate::wire::shim::{Bytes, SpawnError, SpawnErrorKind, decode, encode};
 
 use super::keeper::{self, Answer, Wanted};
@@ -21,6 +21,9 @@ use super::{EXEC, ShimError};
 
 /// How long the modules may take to close a session, or to notice that none is wanted any more.
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
+
+/// The first descriptor beyond the three that every program has.
+const FIRST_BUT_STANDARD: i32 = 3;
 
 /// What a keeper has said and is not yet understood; more than this is no answer.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -201,6 +204,8 @@ pub(super) fn lost() -> SpawnError {
 
 /// Starts the process that becomes the command and ends without waiting, so that it comes to the shim.
 pub(super) fn start_exec() -> Result<(), ShimError> {
+    // Modules may have left open what they speak to, as root, and the command would inherit it.
+    inherited::close_from(FIRST_BUT_STANDARD);
     let mut command = Command::new("/proc/self/exe");
     command.arg0("stoked-shim").arg(EXEC).env_clear();
     let started = command.spawn();

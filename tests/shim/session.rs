@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
@@ -71,6 +72,25 @@ fn a_command_in_a_session_is_its_users_and_starts_as_without() {
         assert_eq!((record.killed_leftovers, record.survivors), (0, 0));
         let wanted = format!("{}\n{} 4242\n321\n", nobody.uid, nobody.gid);
         assert_eq!(attempt.text(), wanted);
+    }
+}
+
+#[test]
+fn what_modules_leave_open_does_not_come_to_the_command() {
+    for mut attempt in attempts("[ ! -e /proc/$$/fd/9 ] && echo closed") {
+        let keeper = attempt.path("keeper");
+        let pam = attempt.record.pam.as_mut().unwrap();
+        let script = format!("#!/bin/sh\nexec {} 9</dev/null\n", pam.program.display());
+        pam.program.clone_from(&keeper);
+        // Another process writes it: while we do, whatever another thread starts would hold it open for writing.
+        let written = Command::new("sh")
+            .args(["-c", "echo \"$1\" > $0 && chmod +x $0"])
+            .arg(&keeper)
+            .arg(script)
+            .status();
+        assert!(written.unwrap().success());
+        assert_eq!(attempt.run().code, Some(0));
+        assert_eq!(attempt.text(), "closed\n");
     }
 }
 
