@@ -320,3 +320,17 @@ fn what_is_told_of_others_is_one_of_three_words() {
     assert_eq!(changes.applied, ["access.max_jobs_per_user"]);
     assert_eq!(changes.needs_restart, ["access.others"]);
 }
+
+#[test]
+fn a_service_of_pam_is_a_plain_name() {
+    for good in ["", "stoked", "my-own_jobs.2"] {
+        assert!(
+            load_text(&format!("[jobs]\npam = \"{good}\"\n")).is_ok(),
+            "{good}"
+        );
+    }
+    for wrong in ["../shadow", "/etc/pam.d/stoked", ".hidden", "a b"] {
+        let found = problems(&format!("[jobs]\npam = \"{wrong}\"\n"));
+        assert!(found[0].contains("names no service of PAM"), "{found:?}");
+    }
+}

@@ -41,10 +41,12 @@ impl Tree {
         }
     }
 
-    /// The same without a process of the shim's own, and without what descends from that.
+    /// The same without a process of the shim's own and what descends from that; but with the main process, which does so
+    /// when it is new.
     #[must_use]
-    pub fn sparing(mut self, process: Option<ProcessId>) -> Self {
+    pub fn sparing(mut self, process: Option<ProcessId>, main: Option<ProcessId>) -> Self {
         self.spared = process;
+        self.main = main.filter(|_| process.is_some());
         self
     }
 
@@ -118,6 +120,7 @@ impl Tree {
             .filter(|stat| {
                 Some(stat.parent) == shim_pid
                     || Some(stat.session) == session
+                    || Some(stat.id) == self.main
                     || entry
                         .as_ref()
                         .is_some_and(|entry| carries(stat.id.pid, entry))
@@ -248,15 +251,17 @@ mod tests {
             ..all[1].id
         });
         assert!(recycled.select(&all, |_, _| false).is_empty());
-        let spared = Tree::below(all[1].id).sparing(Some(all[4].id));
+        let spared = Tree::below(all[1].id).sparing(Some(all[4].id), None);
         assert_eq!(pids(&spared.select(&all, |_, _| false)), [11]);
-        let spared = Tree::below(all[1].id).sparing(Some(all[3].id));
+        let spared = Tree::below(all[1].id).sparing(Some(all[3].id), None);
         assert!(spared.select(&all, |_, _| false).is_empty());
+        let spared = Tree::below(all[1].id).sparing(Some(all[3].id), Some(all[4].id));
+        assert_eq!(pids(&spared.select(&all, |_, _| false)), [13, 12]);
         let stranger = ProcessId {
             start_ticks: 7,
             ..all[4].id
         };
-        let spared = Tree::below(all[1].id).sparing(Some(stranger));
+        let spared = Tree::below(all[1].id).sparing(Some(stranger), None);
         assert_eq!(spared.select(&all, |_, _| false).len(), 3);
     }
 

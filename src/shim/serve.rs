@@ -59,6 +59,8 @@ pub(super) struct Shim {
     in_service: bool,
     cgroup_refused: Option<String>,
     frozen: bool,
+    /// It was to be killed before anybody knew whom to kill.
+    doomed: bool,
 }
 
 /// How far the attempt is, with what only that part of its life needs.
@@ -140,6 +142,7 @@ impl Shim {
             in_service,
             cgroup_refused,
             frozen: false,
+            doomed: false,
         })
     }
 
@@ -203,6 +206,13 @@ impl Shim {
         if let Some(main) = process.filter(|_| self.main.is_none()) {
             self.main = Some(main);
             self.account.follow(main.pid);
+            if let Containment::Tree(_) = &self.containment {
+                self.containment = Containment::Tree(self.below());
+            }
+            if self.doomed {
+                // What fails here is tried again when it ends, or by who asks once more.
+                drop(self.sweep());
+            }
         }
     }
 
@@ -215,7 +225,8 @@ impl Shim {
 
     /// Everything below us that is the attempt's.
     pub(super) fn below(&self) -> Tree {
-        Tree::below(self.me).sparing(self.session.as_ref().map(|session| session.process))
+        let keeper = self.session.as_ref().map(|session| session.process);
+        Tree::below(self.me).sparing(keeper, self.main)
     }
 
     /// Everything that is ready, or nothing when a deadline has passed.
@@ -491,6 +502,8 @@ impl Shim {
             self.end(Some(session::unwanted()));
             return Ok(());
         }
+        // Between the order to start and the first word of who was started, nobody is there to be found.
+        self.doomed = self.main.is_none();
         self.sweep()
             .map(|_| ())
             .map_err(|error| format!("failed to {error}"))

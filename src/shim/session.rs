@@ -145,7 +145,8 @@ fn ask(program: &std::path::Path, wanted: &Wanted) -> io::Result<Session> {
         .stdout(Stdio::null())
         .spawn()?;
     let process = identity::of_pid(child.id())?;
-    link.write_all(&encode(wanted)?)?;
+    // One that is gone already is found out by the first read.
+    drop(link.write_all(&encode(wanted)?));
     link.set_nonblocking(true)?;
     Ok(Session {
         process,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
@@ -164,6 +165,34 @@ fn a_keeper_goes_with_its_shim() {
         assert_eq!(poll(&mut ended, Some(&patience)), Ok(1), "it stays behind");
         let main = i32::try_from(started.main.pid).unwrap();
         kill(Pid::from_raw(main), Signal::SIGKILL).unwrap();
+    }
+}
+
+#[test]
+fn a_kill_is_never_too_early() {
+    let Some(first) = attempts("exec sleep 1000").into_iter().next() else {
+        return;
+    };
+    for step in 0..60 {
+        let mut attempt = Attempt::shell("exec sleep 1000");
+        attempt.record.user = first.record.user.clone();
+        attempt.record.pam = first.record.pam.clone();
+        let (mut shim, mut daemon) = attempt.launch();
+        // Into each part of a start in turn.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(500) * step {}
+        daemon.send(&ToShim::Kill);
+        daemon.until(|frame| match frame {
+            FromShim::SpawnFailed(_) => Some(()),
+            FromShim::Exited(record) => {
+                assert_eq!(record.signal, Some(9));
+                Some(())
+            }
+            _ => None,
+        });
+        assert!(!has_keeper(shim.child.id()), "the session is still open");
+        daemon.send(&ToShim::AckExit);
+        shim.ends();
     }
 }
 
