@@ -48,8 +48,9 @@ impl Census {
     /// Counts what has happened.
     pub(super) fn take(&self, events: &[Event]) {
         let drains = events.iter().filter(|event| *event.channel == *self.drain);
-        let drains = drains.filter_map(|event| serde_json::from_str::<DrainBody>(&event.body).ok());
-        if let Some(body) = drains.last() {
+        let mut drains =
+            drains.filter_map(|event| serde_json::from_str::<DrainBody>(&event.body).ok());
+        if let Some(body) = drains.next_back() {
             let draining = body.draining;
             self.overview.send_modify(|it| it.draining = draining);
         }
