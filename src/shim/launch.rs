@@ -38,6 +38,8 @@ pub(super) struct Launch {
     pub(super) open_files: Option<u64>,
     #[serde(default)]
     pub(super) pam: Option<PamSpec>,
+    #[serde(default)]
+    pub(super) boot_id: Option<String>,
 }
 
 /// Whether a line is a launch frame.

@@ -461,10 +461,14 @@ impl Shim {
 /// Open the directory and put the claim there; `None` when another shim was first.
 fn take_attempt(launch: &Launch) -> io::Result<Option<(AttemptDir, Claim)>> {
     let dir = AttemptDir::open(&launch.dir)?;
+    let boot_id = match &launch.boot_id {
+        Some(boot_id) => boot_id.clone(),
+        None => identity::boot_id()?,
+    };
     let claim = Claim {
         version: VERSION,
         shim: identity::own()?.into(),
-        boot_id: identity::boot_id()?,
+        boot_id,
         job: launch.job,
         attempt: launch.attempt,
         token: launch.token.clone(),

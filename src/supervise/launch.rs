@@ -176,6 +176,7 @@ fn record(
             user: job.owner.user.clone(),
             program: context.keeper.clone(),
         }),
+        boot_id: job.attempt.as_ref().map(|it| it.boot_id.clone()),
     }
 }
 

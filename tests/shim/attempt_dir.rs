@@ -35,6 +35,20 @@ fn of_two_shims_one_starts_the_command() {
     second.ends();
 }
 
+/// In a container the daemon may see another one than the shim.
+#[test]
+fn the_boot_is_that_of_the_daemon_where_it_says_which() {
+    let mut attempt = Attempt::new(&["true"]);
+    attempt.record.boot_id = Some("of the daemon".to_owned());
+    let (_shim, mut daemon, _) = attempt.start();
+    let record = daemon.exited();
+    let claim = fs::read(attempt.dir().join("claim")).unwrap();
+    let claim: Claim = serde_json::from_slice(&claim).unwrap();
+    assert_eq!(claim.boot_id, "of the daemon");
+    assert_eq!(record.boot_id, "of the daemon");
+    daemon.send(&ToShim::AckExit);
+}
+
 #[test]
 fn the_claim_says_who_and_what() {
     let attempt = Attempt::new(&["sleep", "1000"]);

@@ -70,6 +70,7 @@ impl Attempt {
             journal: None,
             report_dir: None,
             pam: None,
+            boot_id: None,
         };
         Self {
             root,

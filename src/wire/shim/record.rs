@@ -88,6 +88,10 @@ pub struct LaunchRecord {
     /// The PAM session that the command runs in; absent is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pam: Option<PamSpec>,
+    /// Which boot of the host this is, as the daemon has it; absent is as the shim has it. In a container both may see
+    /// different ones, and the daemon compares what is claimed with its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
 }
 
 /// What a command reads on its standard input.

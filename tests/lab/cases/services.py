@@ -13,6 +13,15 @@ def setUpModule():
 
 
 class Services(lab.Case):
+    def test_what_an_attempt_claims_is_what_the_daemon_compares_it_with(self):
+        number = submit("alice", "exec sleep 1000")
+        lab.reaches(number, "running")
+        with open(f"/var/lib/stoked/attempts/{number}.1/claim", encoding="utf-8") as file:
+            claim = json.load(file)
+        # In a container the boot has another name in the sandbox of the daemon than outside of it.
+        with open(f"/proc/{lab.daemon()}/root/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            self.assertEqual(claim["boot_id"], file.read().strip())
+
     def test_a_job_is_a_unit_of_its_own(self):
         number = submit("alice", "exec sleep 1000", "-n train-llama")
         lab.reaches(number, "running")
