@@ -176,7 +176,9 @@ impl Systemd {
         loop {
             match self.try_start(unit, shim, &stdin).await {
                 Ok(_job) => return Ok(()),
-                Err(zbus::Error::MethodError(name, message, _)) => {
+                Err(zbus::Error::MethodError(name, message, _))
+                    if !is_of_the_bus(name.as_str()) =>
+                {
                     return Err(match name.as_str() {
                         "org.freedesktop.systemd1.UnitExists" => StartError::Exists,
                         name => {
@@ -265,6 +267,22 @@ impl Systemd {
         };
         format!("systemd cannot be reached over {bus}: {error}")
     }
+}
+
+/// Whether it is the bus that answered, as the manager does not listen or did not answer: it reads its units anew, say.
+/// Should it have started the unit all the same, the next call finds that it exists.
+fn is_of_the_bus(error: &str) -> bool {
+    let names = [
+        "NoReply",
+        "Timeout",
+        "TimedOut",
+        "Disconnected",
+        "ServiceUnknown",
+        "NameHasNoOwner",
+        "LimitsExceeded",
+    ];
+    let name = error.strip_prefix("org.freedesktop.DBus.Error.");
+    name.is_some_and(|name| names.contains(&name))
 }
 
 /// Adds what the unit may use, see `systemd.resource-control(5)`.
