@@ -84,6 +84,10 @@ pub struct EventPage {
 struct Pool {
     idle: Vec<Connection>,
     busy: usize,
+    /// The ticket that the next reader draws, and the first one that has no connection yet: they are served in turn, so
+    /// that who comes again and again does not pass by who waits.
+    next: u64,
+    first: u64,
 }
 
 struct Shared {
@@ -374,16 +378,21 @@ impl Reader {
 
     fn lease(&self, path: &Path) -> Result<Lease<'_>, StoreError> {
         let mut pool = self.shared.pool();
-        while pool.busy >= MOST_CONNECTIONS {
+        let ticket = pool.next;
+        pool.next += 1;
+        while pool.busy >= MOST_CONNECTIONS || pool.first != ticket {
             pool = self
                 .shared
                 .returned
                 .wait(pool)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        pool.first += 1;
         pool.busy += 1;
         let idle = pool.idle.pop();
         drop(pool);
+        // There may be a connection for the next one, too.
+        self.shared.returned.notify_all();
         let mut lease = Lease {
             shared: &self.shared,
             connection: idle,
@@ -416,7 +425,7 @@ impl Drop for Lease<'_> {
             pool.idle.extend(self.connection.take());
         }
         drop(pool);
-        self.shared.returned.notify_one();
+        self.shared.returned.notify_all();
     }
 }
 
