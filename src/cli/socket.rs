@@ -118,14 +118,16 @@ impl Plan {
     /// # Errors
     /// Says which sockets were tried, or why no daemon could be started.
     pub async fn connect(&self) -> Result<Client, CliError> {
-        let mut last = None;
+        let mut first = None;
         for candidate in &self.candidates {
             match candidate.connect(self.revival(&candidate.socket)).await {
                 Ok(client) => return Ok(client),
-                Err(error) => last = last.or(Some(error)),
+                // One that is there and takes nobody now is the one to ask: jobs do not go elsewhere.
+                Err(error) if is_there(&error) => return Err(error.into()),
+                Err(error) => first = first.or(Some(error)),
             }
         }
-        match (&self.start_in, last) {
+        match (&self.start_in, first) {
             (Some(dir), Some(ClientError::NoDaemon { why, .. })) if may_start(&why) => {
                 start(dir).await
             }
@@ -202,6 +204,11 @@ fn may_start(why: &io::Error) -> bool {
         why.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
+}
+
+/// Somebody listens, and more want to connect than may wait in line.
+fn is_there(error: &ClientError) -> bool {
+    matches!(error, ClientError::NoDaemon { why, .. } if why.kind() == io::ErrorKind::WouldBlock)
 }
 
 async fn start(dir: &RuntimeDir) -> Result<Client, CliError> {

@@ -9,11 +9,13 @@ use hyper::header::CONNECTION;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// No answer takes longer, short of a store that hangs.
@@ -284,13 +286,12 @@ impl Http {
     }
 
     async fn fresh(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
-        let stream =
-            UnixStream::connect(&self.socket)
-                .await
-                .map_err(|why| ClientError::NoDaemon {
-                    path: self.socket.clone(),
-                    why,
-                })?;
+        let stream = connect(&self.socket)
+            .await
+            .map_err(|why| ClientError::NoDaemon {
+                path: self.socket.clone(),
+                why,
+            })?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(ClientError::broken)?;
@@ -309,6 +310,21 @@ impl Http {
     fn keep(&self, sender: SendRequest<Full<Bytes>>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         *kept = Some(sender);
+    }
+}
+
+/// Connects. Where more want to than may wait in line, it tries again for a while: that daemon is there.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(5);
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(200));
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -347,4 +363,36 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     );
     problem.status = status.as_u16();
     ClientError::Problem(Box::new(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+    use std::os::unix::net::UnixListener;
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn who_comes_to_a_full_line_waits_for_a_place_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &address).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let mut crowd = Vec::new();
+        let full = loop {
+            match UnixStream::connect(&path).await {
+                Ok(stream) => crowd.push(stream),
+                Err(why) => break why,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let mut waits = std::pin::pin!(connect(&path));
+        let first = std::future::poll_fn(|context| Poll::Ready(waits.as_mut().poll(context)));
+        assert!(first.await.is_pending());
+        let listener = UnixListener::from(listener);
+        let _taken = listener.accept().unwrap();
+        waits.await.unwrap();
+    }
 }
