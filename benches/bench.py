@@ -21,7 +21,8 @@ from measure import three_digits
 from peers import say
 from rows import ROWS, Context
 
-import sampling_rows  # noqa: F401  Its rows join the others by being read.
+import host_rows  # noqa: F401  Its rows join the others by being read.
+import sampling_rows  # noqa: F401
 import stream_rows  # noqa: F401
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
