@@ -79,25 +79,36 @@ fn a_wrong_option_is_named() {
     }
 }
 
-/// Installed, upgraded, removed and purged in a system with a real systemd, where one can be booted.
-#[test]
-fn the_package_lives_in_a_real_system() {
-    let test = "the_package_lives_in_a_real_system";
+/// Runs a case of the lab with two packages, the second an upgrade of the first, where a system can be booted.
+fn in_a_real_system(test: &str, case: &[&str]) {
     let lab = draft();
-    let case = "tests/lab/cases/package.sh";
-    let mut arguments = Vec::new();
     for revision in ["1", "2"] {
-        let Some(package) = package(test, lab.path(), revision) else {
+        if package(test, lab.path(), revision).is_none() {
             return;
-        };
-        arguments.push(Path::new("/lab").join(package.file_name().unwrap()));
+        }
     }
-    fs::copy(root().join(case), lab.path().join("package.sh")).unwrap();
+    let cases = lab.path().join("cases");
+    fs::create_dir(&cases).unwrap();
+    for file in ["crowd.py", "files", "lab.py", "package.sh"] {
+        fs::copy(root().join("tests/lab/cases").join(file), cases.join(file)).unwrap();
+    }
     let mut boot = Command::new("tests/lab/boot");
-    boot.arg(lab.path()).arg("/lab/package.sh").args(arguments);
-    let said = run(&mut boot);
+    let said = run(boot.arg(lab.path()).args(case));
     if said.status == Some(SKIPPED) {
         return say_skipped(test, said.error.trim());
     }
     assert_eq!(said.status, Some(0), "{}\n{}", said.output, said.error);
+}
+
+/// Installed, upgraded, removed and purged.
+#[test]
+fn the_package_lives_in_a_real_system() {
+    let test = "the_package_lives_in_a_real_system";
+    in_a_real_system(test, &["/lab/cases/package.sh"]);
+}
+
+#[test]
+fn many_users_notice_nothing_of_restarts_kills_and_an_upgrade() {
+    let test = "many_users_notice_nothing_of_restarts_kills_and_an_upgrade";
+    in_a_real_system(test, &["python3", "-B", "/lab/cases/crowd.py"]);
 }

@@ -1,5 +1,10 @@
-"""Three users with two hundred jobs each, while the daemon is restarted twenty times and killed five times."""
+"""The installed package under three users with two hundred jobs each, while the daemon is restarted twenty times, killed
+five times and once upgraded. After that it is purged.
 
+The packages are the files stoked_*.deb in /lab, in the order of their names.
+"""
+
+import glob
 import json
 import os
 import signal
@@ -11,16 +16,26 @@ USERS = ("alice", "bob", "carol")
 JOBS = 200
 RESTARTS = 20
 KILLS = 5
+# Before this turn the package is upgraded.
+UPGRADE = 12
+
+PACKAGES = sorted(glob.glob("/lab/stoked_*.deb"))
+CONFIGURATION = "/etc/stoked/stoked.toml.d/crowd.toml"
+FILES = "/lab/cases/files"
 
 # Each says that it began, takes a moment, prints who it is, and ends with a status of its own.
 JOB = 'echo %(index)s >> began; sleep 0.%(pause)s; echo %(user)s-%(index)s; exit %(status)s'
 
 
-def setUpModule():
-    os.makedirs("/etc/stoked", exist_ok=True)
-    with open("/etc/stoked/stoked.toml", "w", encoding="utf-8") as file:
+def apt(words):
+    sh(f"DEBIAN_FRONTEND=noninteractive dpkg {words}")
+
+
+def configure():
+    os.makedirs(os.path.dirname(CONFIGURATION), exist_ok=True)
+    with open(CONFIGURATION, "w", encoding="utf-8") as file:
         file.write("jobs.default_parallelism = 16\n")
-    lab.install()
+    sh("systemctl reload stoked")
 
 
 def of(user, index):
@@ -41,11 +56,28 @@ def ended():
 
 class Crowd(lab.Case):
     def test_nothing_is_lost_and_nothing_mixed_up(self):
+        self.assertEqual(len(PACKAGES), 2)
+        before = sh(FILES).splitlines()
+        apt(f"-i {PACKAGES[0]}")
+        configure()
+        self.three_users_at_once()
+        apt("--purge stoked")
+        self.assertEqual(sh(FILES).splitlines(), before, "a purge leaves nothing behind")
+        self.assertEqual(lab.units(), [])
+
+    def tearDown(self):
+        """There is no daemon any more that jobs could be left to."""
+
+    def three_users_at_once(self):
         clients = {user: submitting(user) for user in USERS}
         every = len(USERS) * JOBS // (RESTARTS + KILLS + 1)
         for turn in range(RESTARTS + KILLS):
             until(lambda turn=turn: ended() >= turn * every, True, f"{turn * every} ends")
             before = lab.daemon()
+            if turn == UPGRADE:
+                apt(f"-i {PACKAGES[1]}")
+                until(lambda before=before: lab.daemon() not in (0, before), True, "the new daemon")
+                before = lab.daemon()
             if turn % (RESTARTS // KILLS + 1) == 0:
                 os.kill(before, signal.SIGKILL)
             else:
@@ -65,7 +97,7 @@ class Crowd(lab.Case):
             for index, number in enumerate(numbers[user]):
                 job = found[number]
                 self.assertEqual((job["owner"]["user"], job["name"]), (user, f"{user}-{index}"))
-                self.assertEqual(job["exit"], {"code": index % 7}, job)
+                self.assertEqual(job.get("exit"), {"code": index % 7}, job)
                 self.assertEqual(job["attempt"], 1)
             with open(f"/home/{user}/began", encoding="utf-8") as file:
                 began = sorted(int(line) for line in file)

@@ -3,15 +3,15 @@
 #
 #     tests/lab/boot . tests/lab/cases/package.sh [OLD.deb NEW.deb]
 #
-# Unless they are named, these are stoked_*-1_*.deb and stoked_*-2_*.deb in target/packages. Ends with 0, or says what was
-# wrong and ends with 1; with 77 where there are none.
+# Unless they are named, these are stoked_*-1_*.deb and stoked_*-2_*.deb in /lab, or in target/packages of the tree that is
+# there. Ends with 0, or says what was wrong and ends with 1; with 77 where there are none.
 set -euo pipefail
 
 packages=("$@")
 if [ $# = 0 ]; then
     # Names that match nothing are gone.
     shopt -s nullglob
-    packages=(target/packages/stoked_*-1_*.deb target/packages/stoked_*-2_*.deb)
+    packages=({.,target/packages}/stoked_*-1_*.deb {.,target/packages}/stoked_*-2_*.deb)
 fi
 if [ "${#packages[@]}" != 2 ]; then
     echo "skipped: make both packages first: packaging/deb/build --revision 1, and with --revision 2"
@@ -45,14 +45,8 @@ held() {
     # An open FIFO is the event that it runs.
     cat "/home/alice/$1.runs" >&2
 }
-# Names of all files of the system but of those that come and go by themselves.
-files() {
-    find / -xdev \( -path /var/log -o -path /var/cache -o -path /tmp -o -path /var/tmp -o -path /home \
-        -o -path /var/lib/systemd/linger \
-        -o -path /var/lib/dpkg \) -prune -o -print | grep -v -E '^/etc/(g?shadow|group|passwd)-$|^/etc/\.pwd\.lock$' | sort
-}
-
-files >/tmp/before
+files=$(dirname "$0")/files
+"$files" >/tmp/before
 
 step "installing"
 quiet dpkg -i "$old" || fail "the package cannot be installed"
@@ -160,7 +154,7 @@ quiet dpkg --purge stoked || fail "the package cannot be purged"
 [ ! -e /run/stoked ] || fail "/run/stoked is still there: $(ls -A /run/stoked)"
 [ -z "$(systemctl list-units --all --plain --no-legend 'stoked*')" ] || fail "units are still there"
 [ -z "$(ps -e -o comm= | grep '^stoke' || true)" ] || fail "processes are still there: $(ps -e -o pid=,args= | grep stoke)"
-files >/tmp/after
+"$files" >/tmp/after
 left=$(diff /tmp/before /tmp/after) || fail "it did not leave the system as it was:
 $left"
 
