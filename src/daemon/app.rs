@@ -203,6 +203,8 @@ impl Parts {
             true => "a bus is looked for".to_owned(),
             false => "no bus is used, as the configuration says (dbus.enabled)".to_owned(),
         });
+        let census = Census::of(&recovered.live, recovered.gates.draining);
+        let overview = census.follow();
         let vitals = Vitals {
             store: store.condition(),
             trouble: troubled,
@@ -216,12 +218,11 @@ impl Parts {
             pids,
             samples: samples.clone(),
             bus: standing_on_bus,
+            overview: overview.clone(),
             state: dirs.state.clone(),
         };
         bus.publish(&recall_progress(&store, &mut recovered.live));
         let (flow_feed, flow_teller) = flows(&recovered.live, store.reader(), bus.clone());
-        let census = Census::of(&recovered.live, recovered.gates.draining);
-        let overview = census.follow();
         door_tasks.spawn(until(&doors, notices::describe(overview.clone())));
         door_tasks.spawn(until(&doors, notices::live(control.clone())));
         let adapters = Adapters {

@@ -2,6 +2,7 @@
 
 use crate::api::ports::{ArchiveDesk, HealthSource};
 use crate::daemon::adapters::Shelf;
+use crate::daemon::census::{self, Overview};
 use crate::daemon::launch::Launcher;
 use crate::logs::watch::Watcher;
 use crate::sampling::Sampler;
@@ -47,6 +48,8 @@ pub(super) struct Vitals {
     pub samples: Samples,
     /// How it stands with the bus.
     pub bus: watch::Receiver<String>,
+    /// How it stands with all jobs together.
+    pub overview: watch::Receiver<Overview>,
     /// Where everything is kept.
     pub state: PathBuf,
 }
@@ -62,6 +65,11 @@ impl HealthSource for Vitals {
             self.watcher(),
             self.adapters(),
             self.archive(),
+            component(
+                "queue",
+                Health::Healthy,
+                census::sentence(&self.overview.borrow()),
+            ),
             component("dbus", Health::Healthy, &*self.bus.borrow()),
         ]
     }

@@ -12,6 +12,8 @@ fn a_drained_host_starts_nothing_until_it_is_let_and_remembers_that() {
     host.reaches(running, "running");
     let drain = host.stoke_ok(&["drain"]);
     assert!(drain.contains("no job starts, 1 job runs"), "{drain}");
+    let queue = host.health_of("queue");
+    assert_eq!(queue["message"], "Drained, nothing starts. Jobs: 1 running");
     let waiting = host.sh("exit 4");
     for restarted in [false, true] {
         if restarted {
