@@ -79,13 +79,10 @@ async fn gpu_views(call: &Call, snapshot: &Snapshot) -> Result<Vec<GpuView>, Fai
     }
     let processes = views.iter().flat_map(|view| &view.processes);
     let jobs: BTreeSet<JobId> = processes.filter_map(|it| it.job.map(JobId)).collect();
-    let owners = call.shared.owners(jobs).await?;
+    let seen = call.shared.seen_in_use(jobs).await?;
     for view in &mut views {
-        view.processes.retain(|process| {
-            let owner = |job| owners.get(&JobId(job)).copied();
-            let is_seen = |job| call.shared.may(Action::SeeUse, owner(job));
-            process.job.is_none_or(is_seen)
-        });
+        let is_seen = |job| seen.contains(&JobId(job));
+        view.processes.retain(|it| it.job.is_none_or(is_seen));
     }
     Ok(views)
 }

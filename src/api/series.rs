@@ -125,12 +125,9 @@ async fn list(call: Call) -> Answer {
     let attempts: BTreeSet<AttemptId> = attempts.collect();
     if !call.shared.may(Action::SeeUse, None) {
         let jobs = attempts.iter().map(|attempt| attempt.job);
-        let owners = call.shared.owners(jobs.collect()).await?;
-        measured.retain(|key, _| {
-            let owner = |attempt: AttemptId| owners.get(&attempt.job).copied();
-            let is_seen = |attempt| call.shared.may(Action::SeeUse, owner(attempt));
-            key.entity.attempt().is_none_or(is_seen)
-        });
+        let seen = call.shared.seen_in_use(jobs.collect()).await?;
+        let is_seen = |attempt: AttemptId| seen.contains(&attempt.job);
+        measured.retain(|key, _| key.entity.attempt().is_none_or(is_seen));
     }
     let lives = lives(&call, attempts).await?;
     items.extend(measured.into_iter().map(|(key, kept)| {
@@ -344,8 +341,7 @@ async fn is_seen(call: &Call, job: JobId) -> Result<bool, Failure> {
     if call.shared.may(Action::SeeUse, None) {
         return Ok(true);
     }
-    let owners = call.shared.owners(BTreeSet::from([job])).await?;
-    let known = owners.get(&job).copied();
+    let known = call.shared.read(move |archive| archive.owner(job)).await?;
     let Some(owner) = known.filter(|owner| call.shared.may(Action::SeeJob, Some(*owner))) else {
         return Ok(false);
     };

@@ -7,7 +7,7 @@ use crate::model::id::JobId;
 use crate::store::{JobFilter, JobHistory, Reader, StoreError};
 use crate::wire::convert::Audience;
 use crate::wire::error::{Problem, ProblemKind};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -79,17 +79,19 @@ impl Visit {
         known.ok_or_else(|| not_found(format_args!("job {id}")))
     }
 
-    /// Whose some jobs are, whether or not this user may know of them; what is gone is left out.
-    pub(super) async fn owners(
+    /// Those of some jobs of which this user may know what they use; one that is gone is of who may know it of all.
+    pub(super) async fn seen_in_use(
         &self,
         jobs: BTreeSet<JobId>,
-    ) -> Result<BTreeMap<JobId, u32>, Failure> {
+    ) -> Result<BTreeSet<JobId>, Failure> {
+        let visit = self.clone();
         self.read(move |archive| {
-            let mut owners = BTreeMap::new();
+            let mut seen = BTreeSet::new();
             for job in jobs {
-                owners.extend(archive.owner(job)?.map(|owner| (job, owner)));
+                let owner = archive.owner(job)?;
+                seen.extend(visit.may(Action::SeeUse, owner).then_some(job));
             }
-            Ok(owners)
+            Ok(seen)
         })
         .await
     }
