@@ -7,6 +7,7 @@ use crate::api::routes::{Answer, Content, Route, schema};
 use crate::api::service::json;
 use crate::auth::Action;
 use crate::control::command::{Command, Reply};
+use crate::store::Reader;
 use crate::wire::error::ProblemKind;
 use crate::wire::service::{DrainPut, DrainView};
 use axum::http::{Method, StatusCode};
@@ -37,7 +38,7 @@ async fn show(call: Call) -> Answer {
 async fn put(mut call: Call) -> Answer {
     let DrainPut { draining } = call.json().await?;
     call.permit(Action::Drain, None)?;
-    let was = view(&call).await?.draining;
+    let was = call.shared.read(Reader::gates).await?.draining;
     let command = Command::Drain { draining };
     let Reply::Draining(_) = call.shared.control.command(command).await? else {
         return Err(internal("a drain was answered with something else"));
