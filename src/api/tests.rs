@@ -6,6 +6,7 @@ mod compare;
 mod dials;
 mod events;
 mod flows;
+mod groups;
 mod harness;
 mod jobs;
 mod limits;
