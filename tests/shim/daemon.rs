@@ -12,8 +12,8 @@ use std::time::Duration;
 use stoked::contain::cgroup::Base;
 use stoked::contain::socket::connect_control;
 use stoked::wire::shim::{
-    Bytes, ContainmentSpec, ExitRecord, FromShim, LaunchRecord, Lines, Started, Stdin, ToShim,
-    VERSION, decode, encode,
+    Bytes, ContainmentSpec, ExitRecord, FromShim, LaunchRecord, Lines, SpawnError, Started, Stdin,
+    ToShim, VERSION, decode, encode,
 };
 
 /// Long enough for a loaded machine; nothing ever waits this long when all is well.
@@ -267,6 +267,15 @@ impl Daemon {
         self.until(|frame| match frame {
             FromShim::Exited(record) => Some((**record).clone()),
             FromShim::SpawnFailed(error) => panic!("{error:?}"),
+            _ => None,
+        })
+    }
+
+    /// Why the command was not started.
+    pub(crate) fn refused(&mut self) -> SpawnError {
+        self.until(|frame| match frame {
+            FromShim::SpawnFailed(error) => Some(error.clone()),
+            FromShim::Started(_) => panic!("it started"),
             _ => None,
         })
     }

@@ -198,11 +198,7 @@ fn a_kill_is_never_too_early() {
 
 fn fails(attempt: &Attempt) -> (SpawnErrorKind, String) {
     let (mut shim, mut daemon) = attempt.launch();
-    let error = daemon.until(|frame| match frame {
-        FromShim::SpawnFailed(error) => Some(error.clone()),
-        FromShim::Started(_) => panic!("it started"),
-        _ => None,
-    });
+    let error = daemon.refused();
     assert!(!has_keeper(shim.child.id()));
     daemon.send(&ToShim::AckExit);
     shim.ends();

@@ -13,11 +13,7 @@ use crate::daemon::Attempt;
 
 fn fails(attempt: &Attempt) -> (SpawnErrorKind, String) {
     let (mut shim, mut daemon) = attempt.launch();
-    let error = daemon.until(|frame| match frame {
-        FromShim::SpawnFailed(error) => Some(error.clone()),
-        FromShim::Started(_) => panic!("it started"),
-        _ => None,
-    });
+    let error = daemon.refused();
     let written = attempt.exit_file().unwrap();
     assert_eq!(written.spawn_error.as_ref(), Some(&error));
     assert_eq!((written.main, written.code), (None, None));
