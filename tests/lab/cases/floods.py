@@ -123,27 +123,8 @@ class Floods(lab.Case):
         self.assertLess(most, 600 << 10, "memory of the daemon, KiB")
 
     def test_ten_thousand_connections_of_one_user_keep_no_other_out(self):
-        crowd = """
-import resource, socket, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (6000, 6000))
-crowd = []
-for _ in range(5000):
-    client = socket.socket(socket.AF_UNIX)
-    client.setblocking(False)
-    try:
-        client.connect(sys.argv[1])
-    except OSError:
-        pass
-    crowd.append(client)
-print("crowded", flush=True)
-sys.stdin.read()
-"""
-        crowds = [lab.start(["python3", "-c", crowd, lab.SOCKET], "alice") for _ in range(2)]
-        for child in crowds:
-            self.assertEqual(child.stdout.readline(), b"crowded\n")
-        print(f"crowd: {self.others_are_served('ten thousand connections'):.2f} s")
-        for child in crowds:
-            child.communicate()
+        with lab.crowd("alice", processes=2, each=5000):
+            print(f"crowd: {self.others_are_served('ten thousand connections'):.2f} s")
 
     def test_a_job_that_fills_its_log_leaves_room_and_time_for_others(self):
         number = submit("alice", "yes hello-hello-hello", "--log-limit 1M")

@@ -1,5 +1,6 @@
 """What the cases have in common: the daemon installed as a package would do it, commands as some user, and waiting."""
 
+import contextlib
 import glob
 import json
 import os
@@ -54,6 +55,36 @@ def of_user(user):
 def start(command, user):
     """A process of a user, with pipes to and from it."""
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **of_user(user))
+
+
+CROWD = """
+import resource, socket, sys
+count = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 1000, count + 1000))
+crowd = []
+for _ in range(count):
+    client = socket.socket(socket.AF_UNIX)
+    client.setblocking(False)
+    try:
+        client.connect(sys.argv[1])
+    except OSError:
+        pass
+    crowd.append(client)
+print("crowded", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def crowd(user, processes, each):
+    """So many processes of a user, each with so many connections that say nothing."""
+    children = [start(["python3", "-c", CROWD, SOCKET, str(each)], user) for _ in range(processes)]
+    for child in children:
+        if (said := child.stdout.readline()) != b"crowded\n":
+            raise AssertionError(f"there is no crowd: {said!r}")
+    yield
+    for child in children:
+        child.communicate()
 
 
 def submit(user, script, *options):

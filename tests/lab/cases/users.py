@@ -203,26 +203,8 @@ class Users(lab.Case):
         self.assertIn("leaver", job(waiting)["failure"]["message"])
 
     def test_one_user_with_thousands_of_connections_keeps_no_other_out(self):
-        crowd = """
-import socket, sys
-crowd = []
-for _ in range(1000):
-    client = socket.socket(socket.AF_UNIX)
-    client.setblocking(False)
-    try:
-        client.connect(sys.argv[1])
-    except OSError:
-        pass
-    crowd.append(client)
-print("crowded", flush=True)
-sys.stdin.read()
-"""
-        crowds = [lab.start(["python3", "-c", crowd, lab.SOCKET], "alice") for _ in range(3)]
-        for child in crowds:
-            self.assertEqual(child.stdout.readline(), b"crowded\n")
-        self.assertEqual(sh("stoke run -- echo here", "bob"), "here")
-        for child in crowds:
-            child.communicate()
+        with lab.crowd("alice", processes=3, each=1000):
+            self.assertEqual(sh("stoke run -- echo here", "bob"), "here")
 
     def test_nobody_forges_what_another_job_says(self):
         number = submit("alice", "exec sleep 1000")
